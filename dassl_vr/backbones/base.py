@@ -1,0 +1,130 @@
+"""The surface that trainers see of a pre-trained model."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..utils.errors import ConfigError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What is known of a backbone before it is built.
+
+    Attributes:
+        name: full name, `library:architecture[.tag]`; it builds the same model wherever a name is taken.
+        kind: "vit" (a plain vision transformer: patch tokens in, same tokens through every block), "clip" (an image and
+            a text tower) or "cnn" (anything else: nothing but pixels in and logits out may be assumed).
+        input_size: side in pixels that the model is built for.
+        mean, std: normalization that the weights were trained with.
+        num_source_classes: number of logits; 0 = the model has no classifier.
+    """
+
+    name: str
+    kind: str
+    input_size: int
+    mean: tuple
+    std: tuple
+    num_source_classes: int
+
+    @property
+    def library(self):
+        return self.name.partition(":")[0]
+
+    @property
+    def model_name(self):
+        """The library's own name of the model, tag included."""
+        return self.name.partition(":")[2]
+
+
+class Backbone(nn.Module):
+    """Base class of the family's backbones: `forward` gives features of `out_features` numbers an image."""
+
+    @property
+    def out_features(self):
+        return getattr(self, "_out_features", None)
+
+
+class FrozenBackbone(Backbone):
+    """A pre-trained model whose weights nobody changes; gradients flow through it to its input.
+
+    It stays in eval mode whatever `train()` is called on its owner, and its parameters take no gradient. The unfrozen
+    form (`frozen=False`), for full fine-tuning, behaves as an ordinary module.
+
+    Args:
+        model: the library's module, weights loaded.
+        spec: its `BackboneSpec`.
+        adapter: knows how to get logits and features out of `model`, see `adapters.Adapter`.
+        source_classes: names of the source classes in the order of the logits.
+        precision: "fp32", "bf16" or "fp16" arithmetic of the forward pass (autocast); results are float32 always.
+    """
+
+    def __init__(self, model, spec, adapter, source_classes, frozen=True, precision="fp32"):
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision '{precision}' is unknown; the backbone takes one of {', '.join(PRECISIONS)}")
+        self.model = model
+        self.spec = spec
+        self.source_classes = list(source_classes)
+        self.frozen = frozen
+        self.precision = precision
+        self._adapter = adapter
+        self._out_features = adapter.num_features(model)
+        model.requires_grad_(not frozen)
+        self.train(not frozen)
+
+    @property
+    def kind(self):
+        return self.spec.kind
+
+    @property
+    def input_size(self):
+        return self.spec.input_size
+
+    @property
+    def mean(self):
+        return self.spec.mean
+
+    @property
+    def std(self):
+        return self.spec.std
+
+    def train(self, mode=True):
+        return super().train(mode and not self.frozen)
+
+    def _autocast(self, x):
+        if not torch.amp.is_autocast_available(x.device.type):  # such as "meta"
+            return nullcontext()
+        # Switched off rather than left out for fp32, so that an owner's autocast does not reach in
+        half = self.precision != "fp32"
+        return torch.autocast(x.device.type, dtype=PRECISIONS[self.precision] if half else None, enabled=half)
+
+    def logits(self, x):
+        """(B, 3, S, S) normalized images -> (B, source) float32."""
+        if not self.source_classes:
+            raise ConfigError(
+                f"backbone '{self.spec.name}' has no classifier, so there are no source classes to map; choose a "
+                "backbone with one, or a trainer that works on features"
+            )
+        with self._autocast(x):
+            return self._adapter.logits(self.model, x).float()
+
+    def features(self, x):
+        """(B, 3, S, S) normalized images -> (B, D) float32: what the classifier sees."""
+        with self._autocast(x):
+            return self._adapter.features(self.model, x).float()
+
+    def forward(self, x):
+        """The features, as the family expects of a backbone."""
+        return self.features(x)
+
+    def extra_repr(self):
+        state = "frozen" if self.frozen else "trainable"
+        return f"{self.spec.name}, {self.kind}, {self.input_size} pixels, {state}, {self.precision}"

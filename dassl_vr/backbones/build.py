@@ -1,0 +1,129 @@
+"""From a name to a backbone."""
+
+import difflib
+from dataclasses import replace
+
+from ..utils.errors import ConfigError
+from ..utils.registry import Registry
+from .adapters import Adapter, adapters
+from .base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, FrozenBackbone
+
+# Builders of a plug-in's own backbones: `build(pretrained=..., **kwargs)` returning a module with `out_features` whose
+# forward gives features, as in the family. A `spec` attribute (a BackboneSpec) on the builder states its size and
+# normalization.
+BACKBONE_REGISTRY = Registry("backbone")
+
+# Short names: the backbones of the papers and of the demo
+ALIASES = {
+    "rn18": "torchvision:resnet18.IMAGENET1K_V1",
+    "rn50": "torchvision:resnet50.IMAGENET1K_V2",
+    "vit_b32": "timm:vit_base_patch32_384.augreg_in21k_ft_in1k",
+    "lite0": "package:tf_efficientnet_lite0",
+}
+
+
+class _RegisteredAdapter(Adapter):
+    """Backbones of `BACKBONE_REGISTRY`: features, no classifier."""
+
+    library = "registered"
+
+    def owns(self, model_name):
+        return model_name in BACKBONE_REGISTRY
+
+    def spec(self, model_name):
+        name = f"{self.library}:{BACKBONE_REGISTRY.canonical_name(model_name)}"
+        stated = getattr(BACKBONE_REGISTRY.get(model_name), "spec", None)
+        if stated is not None:
+            return replace(stated, name=name, num_source_classes=0)
+        return BackboneSpec(name, "cnn", 224, IMAGENET_MEAN, IMAGENET_STD, 0)
+
+    def source_classes(self, spec):
+        return []
+
+    def build(self, spec, pretrained, weights, verbose):
+        if weights:
+            raise ConfigError(
+                f"MODEL.BACKBONE.WEIGHTS is set, but backbone '{spec.name}' loads its weights itself; remove it"
+            )
+        return BACKBONE_REGISTRY.get(spec.model_name)(pretrained=pretrained)
+
+    def features(self, model, x):
+        return model(x)
+
+    def num_features(self, model):
+        return getattr(model, "out_features", None)
+
+
+_REGISTERED = _RegisteredAdapter()
+
+
+def _resolve(name):
+    """(adapter, the library's own name) for an alias, a name with a library's prefix, or a plain name."""
+    if name in BACKBONE_REGISTRY:
+        return _REGISTERED, name
+    full = ALIASES.get(name.lower(), name)
+    library, colon, model_name = full.partition(":")
+    if colon:
+        known = {**adapters(), _REGISTERED.library: _REGISTERED}
+        if library not in known:
+            raise ConfigError(f"unknown library '{library}' of backbone '{name}'; expected one of {', '.join(known)}")
+        if known[library].owns(model_name):
+            return known[library], model_name
+        asked, wanted = [known[library]], model_name
+    else:
+        asked, wanted = adapters().values(), full
+        for adapter in asked:
+            if adapter.owns(wanted):
+                return adapter, wanted
+    raise ConfigError(_unknown(name, wanted, list(asked)))
+
+
+def _unknown(name, wanted, asked):
+    architecture, _, tag = wanted.partition(".")
+    names = {known for adapter in asked for known in adapter.names()}
+    if tag and architecture in names:
+        return f"backbone '{architecture}' has no weights called '{tag}'; leave the tag out for the library's default"
+    names |= {*ALIASES, *BACKBONE_REGISTRY.registered_names()}
+    near = difflib.get_close_matches(architecture.lower(), sorted(names), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"short names are {', '.join(ALIASES)}"
+    return f"unknown backbone '{name}'; {hint} (MODEL.BACKBONE.NAME takes the models of {', '.join(adapters())})"
+
+
+def backbone_spec(name, size=None):
+    """Facts of a backbone, without building or downloading it.
+
+    Args:
+        name: an alias (`rn18`), a model of torchvision or timm (`resnet34`, `vit_small_patch16_224.augreg_in1k`), the
+            same with its library in front (`timm:resnet34`), or a name in `BACKBONE_REGISTRY`.
+        size: side in pixels to build it for; None = the side its weights were trained at.
+
+    Raises:
+        ConfigError: no such backbone; the message has the nearest names.
+    """
+    adapter, model_name = _resolve(name)
+    spec = adapter.spec(model_name)
+    return replace(spec, input_size=size) if size else spec
+
+
+def build_backbone(name, pretrained=True, weights="", size=None, frozen=True, precision="fp32", verbose=True):
+    """A backbone ready for use.
+
+    Args:
+        name, size: see `backbone_spec`. A vision transformer is built for `size` and its position embeddings are
+            resized.
+        pretrained: False = random weights.
+        weights: a `.pth` or `.safetensors` file to take the weights from instead of the library's hub.
+        frozen: False = a trainable model in train mode, for full fine-tuning.
+        precision: arithmetic of the forward pass, "fp32", "bf16" or "fp16".
+        verbose: print the name, show the progress of a download.
+
+    Raises:
+        ConfigError: no such backbone, or not in this size.
+        WeightsError: the weights are missing, unreadable or do not fit.
+    """
+    adapter, _ = _resolve(name)
+    spec = backbone_spec(name, size)
+    if verbose:
+        print(f"Backbone: {spec.name}")
+    model = adapter.build(spec, pretrained, weights, verbose)
+    return FrozenBackbone(model, spec, adapter, adapter.source_classes(spec), frozen=frozen, precision=precision)

@@ -1,0 +1,1 @@
+"""The commands. Each module has a `main(argv)` that returns the exit code."""

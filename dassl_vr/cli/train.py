@@ -1,0 +1,183 @@
+"""`python train.py`: train a trainer on a data set, or evaluate a finished run."""
+
+import argparse
+import os
+import secrets
+
+from tabulate import tabulate
+
+from ..config import get_cfg_default, merge_list, merge_mapping, read_yaml, to_yaml, validate_cfg
+from ..data import DATASET_REGISTRY
+from ..engine import build_trainer, resolve_cfg
+from ..engine.run_directory import (
+    FINISHED,
+    LOG_FILE,
+    RESUMED,
+    claim_run_directory,
+    is_used,
+    read_results,
+    write_config,
+    write_results,
+)
+from ..plugins import load_plugins
+from ..utils.environment import collect_env_info
+from ..utils.errors import ConfigError
+from ..utils.logger import Logger
+from ..utils.seeding import set_random_seed
+from .errors import one_line_errors
+
+EPILOG = """examples:
+  python train.py --trainer SMM --dataset-config-file configs/datasets/digits.yaml \\
+      --config-file configs/trainers/SMM/lite0.yaml --output-dir output/try --seed 1
+  python train.py ... --resume output/try                          # go on with an interrupted run
+  python train.py --eval-only --model-dir output/try               # test a finished run
+  python train.py ... TRAINER.SMM.PATCH_SIZE 16 OPTIM.MAX_EPOCH 20 # any key of the configuration
+"""
+
+# Flags that set one key each, as in the Dassl family: flag -> key
+FLAG_KEYS = {
+    "root": "DATASET.ROOT",
+    "output_dir": "OUTPUT_DIR",
+    "resume": "RESUME",
+    "seed": "SEED",
+    "source_domains": "DATASET.SOURCE_DOMAINS",
+    "target_domains": "DATASET.TARGET_DOMAINS",
+    "transforms": "INPUT.TRANSFORMS",
+    "trainer": "TRAINER.NAME",
+    "backbone": "MODEL.BACKBONE.NAME",
+    "head": "MODEL.HEAD.NAME",
+}
+
+
+def build_parser():
+    """The family's flags; every one left out leaves the YAML files' values alone."""
+    parser = argparse.ArgumentParser(prog="train.py", description=__doc__, epilog=EPILOG)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--root", help="directory that holds the data sets")
+    parser.add_argument("--output-dir", help="directory for the run's files")
+    parser.add_argument("--resume", metavar="DIR", help="output directory of an interrupted run to go on with")
+    parser.add_argument("--seed", type=int, help="0 or more; negative draws one")
+    parser.add_argument("--source-domains", nargs="+", help="source domains, for domain generalization and adaptation")
+    parser.add_argument("--target-domains", nargs="+", help="target domains, for domain generalization and adaptation")
+    parser.add_argument("--transforms", nargs="+", help="transforms by name")
+    parser.add_argument("--config-file", metavar="YAML", help="the trainer's recipe")
+    parser.add_argument("--dataset-config-file", metavar="YAML", help="the data set")
+    parser.add_argument("--trainer", help="name of the trainer")
+    parser.add_argument("--backbone", help="name of the backbone")
+    parser.add_argument("--head", help="name of the head")
+    parser.add_argument("--plugin", action="append", default=[], metavar="PATH", help="Python file (or folder) with more trainers or data sets; may be repeated")
+    parser.add_argument("--eval-only", action="store_true", help="test a checkpoint, train nothing")
+    parser.add_argument("--model-dir", default="", metavar="DIR", help="output directory of the run to test")
+    parser.add_argument("--load-epoch", type=int, metavar="N", help="test the checkpoint of this epoch (default: best by validation, else newest)")
+    parser.add_argument("--no-train", action="store_true", help="build everything, train nothing")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="keys of the configuration")
+    return parser
+
+
+def setup_cfg(args):
+    """The configuration of a command line: defaults < facts of the data set < data-set YAML < trainer YAML < flags < KEY VALUE."""
+    config_file = args.config_file
+    if args.eval_only and not config_file and os.path.isfile(os.path.join(args.model_dir, "config.yaml")):
+        config_file = os.path.join(args.model_dir, "config.yaml")
+
+    def merge_all(cfg):
+        for path in (args.dataset_config_file, config_file):
+            if path:
+                path = find_config(path)
+                merge_mapping(cfg, read_yaml(path), path)
+        for flag, key in FLAG_KEYS.items():
+            value = getattr(args, flag)
+            if value is not None:
+                merge_list(cfg, [key, value], f"--{flag.replace('_', '-')}")
+        merge_list(cfg, args.opts)
+        return cfg
+
+    cfg = get_cfg_default()
+    name = merge_all(cfg.clone()).DATASET.NAME
+    if name in DATASET_REGISTRY:
+        facts = getattr(DATASET_REGISTRY.get(name), "facts", {})
+        merge_mapping(cfg, {"DATASET": facts}, f"facts of {name}")
+    return merge_all(cfg)
+
+
+def find_config(path):
+    """`path` itself, or the recipe of that name that ships with the package (`configs/trainers/SMM/rn50.yaml`)."""
+    if os.path.exists(path):
+        return path
+    from .. import configs
+
+    shipped = os.path.join(os.path.dirname(configs.__file__), path.removeprefix("configs/"))
+    return shipped if os.path.exists(shipped) else path
+
+
+def show_settings(args, cfg):
+    """Print what was asked for and what came of it."""
+    print(tabulate([[key, value] for key, value in sorted(vars(args).items())], ["argument", "value"]))
+    print(f"Configuration:\n{to_yaml(cfg)}")
+    print(f"Environment:\n{collect_env_info()}\n")
+
+
+@one_line_errors
+def main(argv=None):
+    args = build_parser().parse_args(argv)
+    load_plugins(args.plugin)
+    cfg = setup_cfg(args)
+    return evaluate(args, cfg) if args.eval_only else train(args, cfg)
+
+
+def train(args, cfg):
+    """Train, test and leave a run in `cfg.OUTPUT_DIR`. Nothing is written before data and model are there."""
+    settle(cfg)
+    state = claim_run_directory(cfg)
+    if state == FINISHED:
+        results = read_results(cfg.OUTPUT_DIR)
+        print(f"{cfg.OUTPUT_DIR}: finished already, with {results['accuracy']:.1f}% accuracy; nothing to do")
+        return
+    with Logger() as log:
+        trainer = build(args, cfg)
+        if args.no_train:
+            return
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "a" if state == RESUMED else "w")
+        write_config(cfg)
+        trainer.train()
+        write_results(trainer)
+        trainer.close_writer()
+
+
+def evaluate(args, cfg):
+    """Test the checkpoint in `args.model_dir`; with `--output-dir`, leave a log and results there."""
+    if not os.path.isdir(args.model_dir):
+        raise ConfigError(f"--model-dir '{args.model_dir}': no such directory; --eval-only needs the output directory of a run")
+    if args.output_dir and is_used(cfg.OUTPUT_DIR):
+        raise ConfigError(f"output directory {cfg.OUTPUT_DIR} is in use by a run already; choose another --output-dir")
+    if not args.output_dir:
+        cfg.OUTPUT_DIR = args.model_dir  # for a confusion matrix, if one is asked for
+    settle(cfg)
+    with Logger() as log:
+        trainer = build(args, cfg)
+        trainer.load_model(args.model_dir, epoch=args.load_epoch)
+        trainer.test()
+        if args.output_dir:
+            os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+            log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "w")
+            write_config(cfg)
+            write_results(trainer, eval_only=True)
+
+
+def settle(cfg):
+    """Check the whole configuration and fill in what follows from it, before anything is built."""
+    validate_cfg(cfg)
+    resolve_cfg(cfg)
+
+
+def build(args, cfg):
+    """The trainer, with every random generator seeded before it is built."""
+    if cfg.SEED < 0:
+        cfg.SEED = secrets.randbelow(2**31)
+        print(f"Drew the seed {cfg.SEED}")
+    cfg.freeze()
+    set_random_seed(cfg.SEED)
+    if cfg.VERBOSE:
+        show_settings(args, cfg)
+    return build_trainer(cfg)

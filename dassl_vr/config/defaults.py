@@ -1,0 +1,220 @@
+"""Every key of the configuration with its default. Trainers and data sets add their own with `extend_cfg(cfg)`."""
+
+from yacs.config import CfgNode as CN
+
+_C = CN()
+
+_C.VERSION = 1
+_C.OUTPUT_DIR = "./output"
+# Directory of a run to go on with ("" = start a new run)
+_C.RESUME = ""
+# Negative = draw a seed, which is then printed and recorded
+_C.SEED = -1
+_C.USE_CUDA = True
+# Print the configuration, the environment and the data summary
+_C.VERBOSE = True
+
+# ---------------------------------------------------------------------------------------------------------- INPUT
+_C.INPUT = CN()
+# Height and width; (0, 0) = the side that the backbone's weights were trained at
+_C.INPUT.SIZE = (0, 0)
+# Options: nearest, bilinear, bicubic
+_C.INPUT.INTERPOLATION = "bilinear"
+# Names of transforms, see dassl_vr/data/transforms.py
+_C.INPUT.TRANSFORMS = ()
+# True = only resize, convert to tensor and normalize
+_C.INPUT.NO_TRANSFORM = False
+# Used when MODEL.BACKBONE.NORM is "config"
+_C.INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]
+_C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]
+# vr_squash: training images are resized to SIZE + MARGIN; -1 = 32 pixels, scaled with SIZE / 224 below 224
+_C.INPUT.MARGIN = -1
+# random_crop: padding before the crop
+_C.INPUT.CROP_PADDING = 4
+# random_resized_crop
+_C.INPUT.RRCROP_SCALE = (0.08, 1.0)
+# cutout
+_C.INPUT.CUTOUT_N = 1
+_C.INPUT.CUTOUT_LEN = 16
+# gaussian_noise
+_C.INPUT.GN_MEAN = 0.0
+_C.INPUT.GN_STD = 0.15
+# randaugment
+_C.INPUT.RANDAUGMENT_N = 2
+_C.INPUT.RANDAUGMENT_M = 10
+# colorjitter: brightness, contrast, saturation, hue
+_C.INPUT.COLORJITTER_B = 0.4
+_C.INPUT.COLORJITTER_C = 0.4
+_C.INPUT.COLORJITTER_S = 0.4
+_C.INPUT.COLORJITTER_H = 0.1
+# randomgrayscale: probability
+_C.INPUT.RGS_P = 0.2
+# gaussian_blur: probability and (odd) kernel size
+_C.INPUT.GB_P = 0.5
+_C.INPUT.GB_K = 21
+
+# -------------------------------------------------------------------------------------------------------- DATASET
+_C.DATASET = CN()
+# Directory that holds the data sets' directories
+_C.DATASET.ROOT = ""
+_C.DATASET.NAME = ""
+# Fetch a data set that is absent from ROOT (the scripts turn this on)
+_C.DATASET.DOWNLOAD = False
+_C.DATASET.SOURCE_DOMAINS = ()
+_C.DATASET.TARGET_DOMAINS = ()
+# Labelled images in all, for semi-supervised data sets
+_C.DATASET.NUM_LABELED = -1
+# Training images a class (validation takes min(NUM_SHOTS, 4)); below 1 = all
+_C.DATASET.NUM_SHOTS = -1
+# Options: all, base (first half of the classes), new (second half, relabelled from 0)
+_C.DATASET.SUBSAMPLE_CLASSES = "all"
+# Share of the training images set aside for validation where a data set comes without
+_C.DATASET.VAL_PERCENT = 0.1
+_C.DATASET.STL10_FOLD = -1
+_C.DATASET.CIFAR_C_TYPE = ""
+_C.DATASET.CIFAR_C_LEVEL = 1
+_C.DATASET.ALL_AS_UNLABELED = False
+# Facts of a data set. Each data-set class states its own (`facts`), which these keys override.
+# May an image be mirrored without changing its class? (no for digits)
+_C.DATASET.FLIP = True
+# Pad's side of the small image in front of a 224-pixel model: 32 for CIFAR, SVHN, GTSRB; 128 for photographs
+_C.DATASET.NATIVE_SIZE = 128
+# Upper bound on the training batch, whatever a trainer's recipe says (64 for DTD and OxfordPets); 0 = none
+_C.DATASET.BATCH_LIMIT = 0
+
+# ----------------------------------------------------------------------------------------------------- DATALOADER
+_C.DATALOADER = CN()
+# -1 = none for images that lie in memory, else one a core, 4 at most
+_C.DATALOADER.NUM_WORKERS = -1
+# Apply the transforms K times to an image
+_C.DATALOADER.K_TRANSFORMS = 1
+# Also return the image without augmentation, as img0
+_C.DATALOADER.RETURN_IMG0 = False
+
+_C.DATALOADER.TRAIN_X = CN()
+# Options: RandomSampler, SequentialSampler, RandomDomainSampler, SeqDomainSampler, RandomClassSampler
+_C.DATALOADER.TRAIN_X.SAMPLER = "RandomSampler"
+_C.DATALOADER.TRAIN_X.BATCH_SIZE = 32
+_C.DATALOADER.TRAIN_X.N_DOMAIN = 0
+_C.DATALOADER.TRAIN_X.N_INS = 16
+# Leave out the last, partial batch (never done when there is no full one)
+_C.DATALOADER.TRAIN_X.DROP_LAST = True
+
+_C.DATALOADER.TRAIN_U = CN()
+_C.DATALOADER.TRAIN_U.SAME_AS_X = True
+_C.DATALOADER.TRAIN_U.SAMPLER = "RandomSampler"
+_C.DATALOADER.TRAIN_U.BATCH_SIZE = 32
+_C.DATALOADER.TRAIN_U.N_DOMAIN = 0
+_C.DATALOADER.TRAIN_U.N_INS = 16
+
+_C.DATALOADER.TEST = CN()
+_C.DATALOADER.TEST.SAMPLER = "SequentialSampler"
+_C.DATALOADER.TEST.BATCH_SIZE = 32
+
+# ---------------------------------------------------------------------------------------------------------- MODEL
+_C.MODEL = CN()
+# A checkpoint to start the trained part from
+_C.MODEL.INIT_WEIGHTS = ""
+
+_C.MODEL.BACKBONE = CN()
+_C.MODEL.BACKBONE.NAME = ""
+# False = random weights, to try things out without any download
+_C.MODEL.BACKBONE.PRETRAINED = True
+# A local .pth or .safetensors file with the backbone's weights ("" = from the library's hub)
+_C.MODEL.BACKBONE.WEIGHTS = ""
+# Where mean and std come from. Options: weights, config (= INPUT.PIXEL_MEAN, INPUT.PIXEL_STD)
+_C.MODEL.BACKBONE.NORM = "weights"
+
+_C.MODEL.HEAD = CN()
+_C.MODEL.HEAD.NAME = ""
+_C.MODEL.HEAD.HIDDEN_LAYERS = ()
+_C.MODEL.HEAD.ACTIVATION = "relu"
+_C.MODEL.HEAD.BN = True
+_C.MODEL.HEAD.DROPOUT = 0.0
+
+# ---------------------------------------------------------------------------------------------------------- OPTIM
+_C.OPTIM = CN()
+# Options: adam, amsgrad, sgd, rmsprop, radam, adamw
+_C.OPTIM.NAME = "adam"
+_C.OPTIM.LR = 0.0003
+_C.OPTIM.WEIGHT_DECAY = 5e-4
+_C.OPTIM.MOMENTUM = 0.9
+_C.OPTIM.SGD_DAMPNING = 0.0
+_C.OPTIM.SGD_NESTEROV = False
+_C.OPTIM.RMSPROP_ALPHA = 0.99
+_C.OPTIM.ADAM_BETA1 = 0.9
+_C.OPTIM.ADAM_BETA2 = 0.999
+# Layers in NEW_LAYERS learn with LR, all others with LR * BASE_LR_MULT
+_C.OPTIM.STAGED_LR = False
+_C.OPTIM.NEW_LAYERS = ()
+_C.OPTIM.BASE_LR_MULT = 0.1
+# Options: single_step, multi_step, cosine
+_C.OPTIM.LR_SCHEDULER = "single_step"
+# In epochs; a number between 0 and 1 is a share of MAX_EPOCH. -1 = never
+_C.OPTIM.STEPSIZE = (-1,)
+_C.OPTIM.GAMMA = 0.1
+_C.OPTIM.MAX_EPOCH = 10
+# Below 1 = no warm-up
+_C.OPTIM.WARMUP_EPOCH = -1
+# Options: linear, constant
+_C.OPTIM.WARMUP_TYPE = "linear"
+_C.OPTIM.WARMUP_CONS_LR = 1e-5
+_C.OPTIM.WARMUP_MIN_LR = 1e-5
+# True = the schedule proper starts from its beginning after the warm-up
+_C.OPTIM.WARMUP_RECOUNT = True
+
+# ---------------------------------------------------------------------------------------------------------- TRAIN
+_C.TRAIN = CN()
+# Keep the family's checkpoint files every so many epochs (0 = of the last epoch only)
+_C.TRAIN.CHECKPOINT_FREQ = 0
+# Write the resume file every so many epochs
+_C.TRAIN.RESUME_FREQ = 1
+# Print and write TensorBoard scalars every so many batches
+_C.TRAIN.PRINT_FREQ = 10
+# Write pictures to TensorBoard every so many epochs (0 = about ten times a run; always after the last)
+_C.TRAIN.PICTURE_FREQ = 0
+# Arithmetic of the frozen backbone. Options: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
+_C.TRAIN.PRECISION = "auto"
+# What an epoch of TrainerXU counts. Options: train_x, train_u, smaller_one
+_C.TRAIN.COUNT_ITER = "train_x"
+
+# ----------------------------------------------------------------------------------------------------------- TEST
+_C.TEST = CN()
+_C.TEST.EVALUATOR = "Classification"
+_C.TEST.PER_CLASS_RESULT = False
+# Save the confusion matrix, rows normalized, as cmat.pt
+_C.TEST.COMPUTE_CMAT = False
+_C.TEST.NO_TEST = False
+# Options: test, val
+_C.TEST.SPLIT = "test"
+# After training also test on the training images (with the transform for testing), for the train-test gap
+_C.TEST.TRAIN_GAP = True
+# Options: last_step, best_val (needs a validation split; the test split never selects anything)
+_C.TEST.FINAL_MODEL = "last_step"
+
+# -------------------------------------------------------------------------------------------------------- TRAINER
+_C.TRAINER = CN()
+_C.TRAINER.NAME = ""
+
+_EXTENSIONS = []
+
+
+def add_defaults(extend_cfg):
+    """Have `extend_cfg(cfg)` add its keys to every configuration made from now on; a second call with it does nothing."""
+    if extend_cfg not in _EXTENSIONS:
+        _EXTENSIONS.append(extend_cfg)
+
+
+def get_cfg_default():
+    """A fresh configuration: the defaults of the engine and of every plug-in loaded so far."""
+    cfg = _C.clone()
+    for extend_cfg in _EXTENSIONS:
+        extend_cfg(cfg)
+    return cfg
+
+
+def clean_cfg(cfg, trainer):
+    """Remove the keys of all trainers but `trainer`, in place, for shorter print-outs."""
+    for key in list(cfg.TRAINER):
+        if key != "NAME" and key != trainer.upper():
+            cfg.TRAINER.pop(key)

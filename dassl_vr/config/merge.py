@@ -1,0 +1,142 @@
+"""Merging YAML files and KEY VALUE pairs into a configuration; all problems of a source are reported at once."""
+
+import ast
+from pathlib import Path
+
+import yaml
+from yacs.config import CfgNode as CN
+
+from ..utils.errors import ConfigError
+from ..utils.registry import nearest
+
+
+def read_yaml(path):
+    """The mapping in a YAML file, read without running anything.
+
+    Raises:
+        ConfigError: the file is no `.yaml`/`.yml`, does not exist, or holds something else than a mapping.
+    """
+    path = Path(path)
+    if path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"config file {path}: only .yaml and .yml files are read")
+    if not path.is_file():
+        raise ConfigError(f"config file {path}: no such file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"config file {path}: expected KEY: value lines, found a {type(content).__name__}")
+    return content
+
+
+def merge_mapping(cfg, mapping, source):
+    """Merge a nested mapping into `cfg` in place.
+
+    Values are converted where nothing is lost: an int where a float is due, `1e-3` (a string to YAML), a list where a tuple is.
+
+    Args:
+        source: what the mapping is, for messages (a file name, "command line", ...).
+
+    Raises:
+        ConfigError: unknown keys (each with the nearest real one) or values of the wrong type, all in one line.
+            Nothing is merged then.
+    """
+    problems, updates = [], []
+    _collect(cfg, mapping, "", problems, updates)
+    if problems:
+        raise ConfigError(f"{source}: " + "; ".join(problems))
+    for node, key, value in updates:
+        node[key] = value
+
+
+def merge_list(cfg, pairs, source="command line"):
+    """Merge a flat list `[KEY, value, KEY, value, ...]`, the tail of the family's command lines."""
+    if len(pairs) % 2:
+        raise ConfigError(f"{source}: expected KEY VALUE pairs, but '{pairs[-1]}' has no value")
+    mapping = {}
+    for dotted, text in zip(pairs[::2], pairs[1::2], strict=True):
+        node = mapping
+        *parents, leaf = str(dotted).split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"{source}: '{dotted}' and one of its parents are both given a value")
+        node[leaf] = _literal(text)
+    merge_mapping(cfg, mapping, source)
+
+
+def to_yaml(cfg):
+    """`cfg` as YAML that `read_yaml` and plain yacs read back."""
+    return yaml.safe_dump(_plain(cfg), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _literal(text):
+    if not isinstance(text, str):
+        return text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _collect(node, mapping, prefix, problems, updates):
+    for key, value in mapping.items():
+        dotted = f"{prefix}{key}"
+        if key not in node:
+            hint = _nearest_key(node, prefix, str(key))
+            problems.append(f"unknown key '{dotted}'" + (f" (did you mean '{hint}'?)" if hint else ""))
+        elif isinstance(node[key], CN):
+            if isinstance(value, dict):
+                _collect(node[key], value, f"{dotted}.", problems, updates)
+            else:
+                problems.append(f"'{dotted}' is a group of keys, not a value (it holds {', '.join(node[key]) or 'none'})")
+        else:
+            try:
+                updates.append((node, key, _convert(value, node[key])))
+            except TypeError:
+                expected = _type_name(node[key])
+                problems.append(f"'{dotted}' takes {expected} such as {_example(node[key])}, got {value!r}")
+
+
+def _nearest_key(node, prefix, key):
+    hint = nearest(key, list(node))
+    return f"{prefix}{hint}" if hint else None
+
+
+def _convert(value, default):
+    """`value` as the type of `default`, or TypeError."""
+    if isinstance(value, str) and not isinstance(default, str):
+        value = _literal(value)  # `(224, 224)` and `1e-3` are texts to YAML
+    if isinstance(default, bool) or isinstance(value, bool):
+        if isinstance(default, bool) and isinstance(value, bool):
+            return value
+        raise TypeError
+    if isinstance(default, float) and isinstance(value, int):
+        return float(value)
+    if isinstance(default, int) and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
+        return type(default)(value)
+    if isinstance(default, str) and isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, type(default)):
+        return value
+    raise TypeError
+
+
+def _type_name(default):
+    names = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
+    return names.get(type(default), "a list")
+
+
+def _example(default):
+    return repr(default) if default not in ("", (), []) else {str: "'text'"}.get(type(default), "(a, b)")

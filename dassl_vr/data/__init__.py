@@ -1,0 +1,23 @@
+"""Data: sets, transforms, samplers and loaders, under the names of the Dassl family."""
+
+from .data_manager import BatchLoader, DataManager, DatasetWrapper
+from .datasets import DATASET_REGISTRY, ArrayDatum, DatasetBase, Datum, build_dataset, split_sha256
+from .samplers import build_sampler
+from .transforms import INTERPOLATION_MODES, TRANSFORM_REGISTRY, Pipeline, build_transform
+
+__all__ = [
+    "DATASET_REGISTRY",
+    "INTERPOLATION_MODES",
+    "TRANSFORM_REGISTRY",
+    "ArrayDatum",
+    "BatchLoader",
+    "DataManager",
+    "DatasetBase",
+    "DatasetWrapper",
+    "Datum",
+    "Pipeline",
+    "build_dataset",
+    "build_sampler",
+    "build_transform",
+    "split_sha256",
+]

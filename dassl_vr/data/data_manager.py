@@ -1,0 +1,397 @@
+"""From a configuration to loaders whose batches are finished and on the device."""
+
+import functools
+import os
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler as TorchSampler
+
+from ..utils.errors import DataError, UserError
+from ..utils.files import read_image
+from .augment_rng import SampleKeys, derive_seed, seeded_generators
+from .datasets import build_dataset, split_sha256
+from .samplers import build_sampler
+from .transforms import Pipeline, build_transform, plain_pipeline
+
+# So that labelled and unlabelled images of the same index are shuffled and augmented independently
+STREAM_X, STREAM_U = 0, 1
+
+
+class DatasetWrapper(TorchDataset):
+    """Images of a list of `Datum` with their transforms.
+
+    An item holds `img` (3, H, W) float32 (a list of K with DATALOADER.K_TRANSFORMS = K > 1 in training), `label`,
+    `domain`, `impath` and `index`; `img2`, `img3`, ... for further transforms; `img0`, without augmentation, if
+    RETURN_IMG0.
+
+    The loader does the same in two steps: `read_item` in its workers, `finish` on the whole batch on the device. A
+    subclass that overrides `__getitem__` or `_transform_image` is asked for finished items instead.
+
+    Args:
+        data_source: list of `Datum`.
+        transform: a `Pipeline` or any callable on PIL images, or a list of them; None leaves PIL images.
+        is_train: whether K_TRANSFORMS applies.
+    """
+
+    def __init__(self, cfg, data_source, transform=None, is_train=False):
+        self.cfg = cfg
+        self.data_source = data_source
+        self.transform = transform
+        self.is_train = is_train
+        self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
+        self.return_img0 = cfg.DATALOADER.RETURN_IMG0
+        self.to_tensor = plain_pipeline(cfg, normalize="normalize" in cfg.INPUT.TRANSFORMS)
+        self.epoch = 0
+        self.stream = STREAM_X
+        if self.k_tfm > 1 and transform is None:
+            raise ValueError(f"cannot transform an image {self.k_tfm} times (K_TRANSFORMS) without a transform")
+        transforms = transform if isinstance(transform, (list, tuple)) else [transform]
+        self._views = {f"img{number}" if number > 1 else "img": tfm for number, tfm in enumerate(transforms, start=1)}
+
+    def __len__(self):
+        return len(self.data_source)
+
+    def set_epoch(self, epoch):
+        """Choose the epoch that augmentation belongs to."""
+        self.epoch = epoch
+
+    @property
+    def works_in_two_steps(self):
+        """Whether `read_item` and `finish` may stand in for `__getitem__`."""
+        cls = type(self)
+        return cls.__getitem__ is DatasetWrapper.__getitem__ and cls._transform_image is DatasetWrapper._transform_image
+
+    def __getitem__(self, idx):
+        if self.works_in_two_steps:
+            return self._finish(self.read_item(idx), np.array([idx]), lambda op, x, keys: op(x[None], keys)[0])
+        item, img0 = self._read(idx)
+        with seeded_generators(self._item_seed(idx)):
+            for name, tfm in self._views.items():
+                item[name] = img0 if tfm is None else self._transform_image(tfm, img0)
+        if self.return_img0:
+            item["img0"] = self.to_tensor(img0)
+        return item
+
+    def _transform_image(self, tfm, img0):
+        """`img0` transformed, or the list of its K versions, with chance from the global generators."""
+        images = [tfm(img0) for _ in range(self.k_tfm)]
+        return images if len(images) > 1 else images[0]
+
+    def read_item(self, idx):
+        """The item with images as `Pipeline.per_sample` leaves them (finished where a transform is no `Pipeline`)."""
+        item, img0 = self._read(idx)
+        for number, (name, tfm) in enumerate(self._views.items()):
+            if tfm is None:
+                item[name] = img0
+                continue
+            transform = tfm.per_sample if isinstance(tfm, Pipeline) else tfm
+            if getattr(tfm, "deterministic", False):
+                images = [transform(img0)] * self.k_tfm
+            else:
+                with seeded_generators(self._item_seed(idx, number)):
+                    images = [transform(img0) for _ in range(self.k_tfm)]
+            item[name] = images if len(images) > 1 else images[0]
+        if self.return_img0:
+            item["img0"] = self.to_tensor.per_sample(img0)
+        return item
+
+    def finish(self, batch):
+        """Complete a batch of collated `read_item`s in place, on the device that its images lie on, and return it."""
+        return self._finish(batch, batch["index"].cpu().numpy(), lambda op, x, keys: op(x, keys))
+
+    def _finish(self, batch, index, apply):
+        for number, (name, tfm) in enumerate(self._views.items()):
+            if isinstance(tfm, Pipeline):
+                images = batch[name] if isinstance(batch[name], list) else [batch[name]]
+                images = [
+                    apply(tfm.per_batch, x, self._keys(index, number * self.k_tfm + k)) for k, x in enumerate(images)
+                ]
+                batch[name] = images if len(images) > 1 else images[0]
+        if self.return_img0:
+            batch["img0"] = apply(self.to_tensor.per_batch, batch["img0"], self._keys(index, 0))
+        return batch
+
+    def _read(self, idx):
+        """(item without images, PIL image)."""
+        datum = self.data_source[idx]
+        item = {"label": datum.label, "domain": datum.domain, "impath": datum.impath, "index": idx}
+        return item, datum.read() if hasattr(datum, "read") else read_image(datum.impath)
+
+    def _keys(self, index, repetition):
+        return SampleKeys(self.cfg.SEED, self.epoch, index, repetition, self.stream)
+
+    def _item_seed(self, idx, view=0):
+        return derive_seed("item", self.cfg.SEED, self.epoch, int(idx), view, self.stream)
+
+
+class BatchLoader:
+    """Iterates over dictionaries of finished batches on the device.
+
+    The pictures and their order depend on seed and epoch alone: not on the number of workers, nor on what else draws
+    random numbers; nor does iterating move any global generator.
+
+    Args:
+        dataset: a `DatasetWrapper` or what stands in for it.
+        sampler: gives the indices of an epoch.
+        persistent: keep the workers from one epoch to the next.
+        stream: see `SampleKeys`.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        sampler,
+        batch_size,
+        device="cpu",
+        drop_last=False,
+        num_workers=0,
+        persistent=False,
+        seed=0,
+        stream=0,
+    ):
+        self.dataset = dataset
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.num_workers = num_workers
+        self.device = torch.device(device)
+        self.epoch = 0
+        self._two_steps = getattr(dataset, "works_in_two_steps", False)
+        if self._two_steps:
+            dataset.stream = stream
+        self._loader = DataLoader(
+            _Items(dataset, self._two_steps, seed, stream),
+            batch_size=batch_size,
+            sampler=_EpochAndIndex(self),
+            drop_last=drop_last,
+            num_workers=num_workers,
+            persistent_workers=persistent and num_workers > 0,
+            pin_memory=self.device.type == "cuda",
+            collate_fn=_collate,
+            generator=torch.Generator(),  # the loader draws its workers' base seed from here, not from the global one
+        )
+
+    def set_epoch(self, epoch):
+        """Choose the epoch whose order and augmentation the next iterations give."""
+        self.epoch = epoch
+        for part in (self.sampler, self.dataset):
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
+
+    def __len__(self):
+        return len(self._loader)
+
+    def __iter__(self):
+        for batch in self._loader:
+            if isinstance(batch, _Failure):
+                raise batch.error
+            batch = _to_device(batch, self.device)
+            yield self.dataset.finish(batch) if self._two_steps else batch
+
+
+class _Failure:
+    """An error on its way from a worker: torch would wrap it in a traceback of many lines."""
+
+    def __init__(self, error):
+        self.error = error
+
+
+class _Items(TorchDataset):
+    """The wrapper's items by (epoch, index), because persistent workers would otherwise stay in their first epoch."""
+
+    def __init__(self, dataset, two_steps, seed, stream):
+        self.dataset, self.two_steps, self.seed, self.stream = dataset, two_steps, seed, stream
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, key):
+        epoch, index = key
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+        try:
+            if self.two_steps:
+                return self.dataset.read_item(index)
+            with seeded_generators(derive_seed("item", self.seed, epoch, index, self.stream)):
+                return self.dataset[index]
+        except UserError as error:
+            return _Failure(error)
+
+
+class _EpochAndIndex(TorchSampler):
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __len__(self):
+        return len(self.loader.sampler)
+
+    def __iter__(self):
+        epoch = self.loader.epoch
+        return ((epoch, index) for index in self.loader.sampler)
+
+
+def _collate(items):
+    failures = [item for item in items if isinstance(item, _Failure)]
+    return failures[0] if failures else default_collate(items)
+
+
+def _to_device(value, device):
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: _to_device(entry, device) for key, entry in value.items()}
+    if isinstance(value, list) and value and isinstance(value[0], torch.Tensor):
+        return [_to_device(entry, device) for entry in value]
+    return value
+
+
+def resolve_num_workers(num_workers, data_source):
+    """DATALOADER.NUM_WORKERS, where -1 means: none for images in memory, else one a core, 4 at most."""
+    if num_workers >= 0:
+        return num_workers
+    if getattr(data_source[0], "in_memory", False):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, cores)
+
+
+class DataManager:
+    """The data set of a configuration and its loaders.
+
+    Args:
+        custom_tfm_train, custom_tfm_test: callables (or lists of them) in place of what INPUT.TRANSFORMS describes.
+        dataset_wrapper: a class in place of `DatasetWrapper`.
+        device: where batches go.
+
+    Attributes:
+        dataset, train_loader_x, train_loader_u, val_loader, test_loader (the second and third may be None),
+        num_classes, num_source_domains, lab2cname, split_sha256; made when asked for: train_loader_all, train_loader_plain.
+
+    Raises:
+        DataError: the data set is missing, or has no images for training or testing.
+    """
+
+    def __init__(self, cfg, custom_tfm_train=None, custom_tfm_test=None, dataset_wrapper=None, device="cpu"):
+        self.cfg = cfg
+        self.device = torch.device(device)
+        self.dataset = build_dataset(cfg)
+        self.tfm_train = build_transform(cfg, is_train=True) if custom_tfm_train is None else custom_tfm_train
+        self.tfm_test = build_transform(cfg, is_train=False) if custom_tfm_test is None else custom_tfm_test
+        self._wrapper = dataset_wrapper or DatasetWrapper
+        self._epoch = 0
+
+        train_x, train_u = cfg.DATALOADER.TRAIN_X, cfg.DATALOADER.TRAIN_U
+        self.train_loader_x = self._train_loader(self.dataset.train_x, "training", train_x, STREAM_X)
+        self.train_loader_u = None
+        if self.dataset.train_u:
+            settings = train_x if train_u.SAME_AS_X else train_u
+            self.train_loader_u = self._train_loader(self.dataset.train_u, "unlabelled", settings, STREAM_U)
+        self.val_loader = self._test_loader(self.dataset.val, "validation") if self.dataset.val else None
+        self.test_loader = self._test_loader(self.dataset.test, "test")
+        if cfg.VERBOSE:
+            self.show_dataset_summary(cfg)
+
+    @property
+    def num_classes(self):
+        return self.dataset.num_classes
+
+    @property
+    def num_source_domains(self):
+        return len(self.cfg.DATASET.SOURCE_DOMAINS)
+
+    @property
+    def lab2cname(self):
+        return self.dataset.lab2cname
+
+    @functools.cached_property
+    def split_sha256(self):
+        """Identifies the images and labels of all splits, wherever they lie."""
+        return split_sha256(self.dataset)
+
+    @functools.cached_property
+    def train_loader_all(self):
+        """Every training image once, in order, with the current epoch's training transform (for label mappings)."""
+        loader = self._test_loader(self.dataset.train_x, "training", _first(self.tfm_train))
+        loader.set_epoch(self._epoch)
+        return loader
+
+    @functools.cached_property
+    def train_loader_plain(self):
+        """Every training image once, in order, with the test transform (for the training accuracy)."""
+        return self._test_loader(self.dataset.train_x, "training")
+
+    def set_epoch(self, epoch):
+        """Choose the epoch whose order and augmentation the training loaders give next."""
+        self._epoch = epoch
+        # the lazy loader only if it has been made
+        for loader in (self.train_loader_x, self.train_loader_u, self.__dict__.get("train_loader_all")):
+            if loader is not None:
+                loader.set_epoch(epoch)
+
+    def _train_loader(self, data_source, name, settings, stream):
+        limit = self.cfg.DATASET.BATCH_LIMIT
+        batch_size = min(settings.BATCH_SIZE, limit) if limit else settings.BATCH_SIZE
+        drop_last = self.cfg.DATALOADER.TRAIN_X.DROP_LAST and len(data_source) >= batch_size
+        return self._loader(
+            data_source, name, self.tfm_train, True, settings, batch_size, stream, drop_last=drop_last, persistent=True
+        )
+
+    def _test_loader(self, data_source, name, transform=None):
+        if transform is None:
+            transform = self.tfm_test
+        settings = self.cfg.DATALOADER.TEST
+        return self._loader(data_source, name, transform, False, settings, settings.BATCH_SIZE, STREAM_X)
+
+    def _loader(self, data_source, name, transform, is_train, settings, batch_size, stream, **options):
+        if not data_source:
+            raise DataError(
+                f"data set {type(self.dataset).__name__} has no {name} images; check its directory and split"
+            )
+        cfg = self.cfg
+        sampler = build_sampler(
+            settings.SAMPLER,
+            cfg=cfg,
+            data_source=data_source,
+            batch_size=batch_size,
+            n_domain=settings.get("N_DOMAIN", 0),
+            n_ins=settings.get("N_INS", 16),
+            stream=stream,
+        )
+        loader = BatchLoader(
+            self._wrapper(cfg, data_source, transform=transform, is_train=is_train),
+            sampler,
+            batch_size,
+            device=self.device,
+            num_workers=resolve_num_workers(cfg.DATALOADER.NUM_WORKERS, data_source),
+            seed=cfg.SEED,
+            stream=stream,
+            **options,
+        )
+        if len(loader) == 0:
+            raise DataError(
+                f"the sampler {settings.SAMPLER} gives no batch of {batch_size} {name} images; lower BATCH_SIZE"
+            )
+        return loader
+
+    def show_dataset_summary(self, cfg):
+        """Print what was loaded."""
+        rows = [
+            ("Dataset", cfg.DATASET.NAME),
+            ("Source", ", ".join(cfg.DATASET.SOURCE_DOMAINS)),
+            ("Target", ", ".join(cfg.DATASET.TARGET_DOMAINS)),
+            ("# classes", f"{self.num_classes:,}"),
+        ]
+        for name in ("train_x", "train_u", "val", "test"):
+            images = getattr(self.dataset, name)
+            rows.append((f"# {name}", f"{len(images):,}" if images else ""))
+        rows.append(("Training transform", self.tfm_train))
+        rows.append(("Test transform", self.tfm_test))
+        print(tabulate([row for row in rows if row[1] != ""]))
+
+
+def _first(transform):
+    return transform[0] if isinstance(transform, (list, tuple)) else transform

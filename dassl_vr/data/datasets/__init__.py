@@ -1,0 +1,17 @@
+"""Data sets: the registry, the family's base classes, and a base that makes one data set one short file."""
+
+from .base_dataset import ArrayDatum, DatasetBase, Datum
+from .benchmark import BenchmarkDataset, ImageSplitDataset
+from .build import DATASET_REGISTRY, build_dataset
+from .split import split_sha256
+
+__all__ = [
+    "DATASET_REGISTRY",
+    "ArrayDatum",
+    "BenchmarkDataset",
+    "DatasetBase",
+    "Datum",
+    "ImageSplitDataset",
+    "build_dataset",
+    "split_sha256",
+]

@@ -1,0 +1,221 @@
+"""The family's `Datum` and `DatasetBase`, and a `Datum` for images that lie in memory."""
+
+import copy
+import random
+from collections import defaultdict
+from pathlib import Path
+
+from ...utils.errors import ConfigError, DataError
+from ...utils.files import read_image
+from ...utils.registry import unknown_name_message
+from ..download import Source, extract, fetch
+
+
+class Datum:
+    """One image with its label. The file is opened by `read`, not before: a missing one is reported then.
+
+    Args:
+        impath: path of the image.
+        label: class, counted from 0.
+        domain: domain, counted from 0.
+        classname: the class in words.
+    """
+
+    in_memory = False
+
+    def __init__(self, impath="", label=0, domain=0, classname=""):
+        self._impath = str(impath)
+        self._label = label
+        self._domain = domain
+        self._classname = classname
+
+    @property
+    def impath(self):
+        return self._impath
+
+    @property
+    def label(self):
+        return self._label
+
+    @property
+    def domain(self):
+        return self._domain
+
+    @property
+    def classname(self):
+        return self._classname
+
+    def read(self):
+        """The image, PIL in RGB. Raises `DataError` naming the file if it cannot be read."""
+        return read_image(self._impath)
+
+    def relabelled(self, label):
+        """The same image under another label."""
+        other = copy.copy(self)
+        other._label = label
+        return other
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self._impath!r}, label={self._label}, classname={self._classname!r})"
+
+
+class ArrayDatum(Datum):
+    """An image that lies in memory.
+
+    Args:
+        image: uint8 array, (H, W, 3) in RGB or (H, W) in grey.
+        impath: a made-up path that identifies the image, such as `digits/train/00012`.
+    """
+
+    in_memory = True
+
+    def __init__(self, image, impath="", label=0, domain=0, classname=""):
+        super().__init__(impath, label, domain, classname)
+        if image.dtype != "uint8" or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+            raise ValueError(
+                f"{impath}: an image is a uint8 array (H, W, 3) or (H, W), got {image.dtype} {image.shape}"
+            )
+        self._image = image
+
+    def read(self):
+        from PIL import Image
+
+        return Image.fromarray(self._image).convert("RGB")
+
+
+class DatasetBase:
+    """Splits of a data set under the family's names.
+
+    Args:
+        train_x: labelled training images, a list of `Datum`.
+        train_u: unlabelled training images (optional).
+        val: validation images (optional).
+        test: test images.
+    """
+
+    dataset_dir = ""  # directory of the data set below DATASET.ROOT
+    domains = []  # names of all domains
+    facts = {}  # keys of cfg.DATASET that this data set answers: {"FLIP": False, "NATIVE_SIZE": 32, "BATCH_LIMIT": 64}
+
+    def __init__(self, train_x=None, train_u=None, val=None, test=None):
+        self._train_x = train_x
+        self._train_u = train_u
+        self._val = val
+        self._test = test
+        if not train_x:
+            raise DataError(
+                f"data set {type(self).__name__}: there are no training images; check its directory and split"
+            )
+        self._num_classes = self.get_num_classes(train_x)
+        self._lab2cname, self._classnames = self.get_lab2cname(train_x)
+
+    @property
+    def train_x(self):
+        return self._train_x
+
+    @property
+    def train_u(self):
+        return self._train_u
+
+    @property
+    def val(self):
+        return self._val
+
+    @property
+    def test(self):
+        return self._test
+
+    @property
+    def lab2cname(self):
+        """{label: class name}."""
+        return self._lab2cname
+
+    @property
+    def classnames(self):
+        """Class names in the order of their labels."""
+        return self._classnames
+
+    @property
+    def num_classes(self):
+        return self._num_classes
+
+    @staticmethod
+    def get_num_classes(data_source):
+        """The highest label plus one."""
+        return max(item.label for item in data_source) + 1
+
+    @staticmethod
+    def get_lab2cname(data_source):
+        """({label: class name}, [class names by label])."""
+        mapping = {item.label: item.classname for item in data_source}
+        mapping = dict(sorted(mapping.items()))
+        return mapping, list(mapping.values())
+
+    def check_input_domains(self, source_domains, target_domains):
+        """Raises `ConfigError` if either list is empty or names a domain that the data set does not have."""
+        for key, names in (("SOURCE_DOMAINS", source_domains), ("TARGET_DOMAINS", target_domains)):
+            if not names:
+                raise ConfigError(f"DATASET.{key} is empty; name one or more of {', '.join(self.domains)}")
+            self.is_input_domain_valid(names)
+
+    def is_input_domain_valid(self, input_domains):
+        """Raises `ConfigError` for a domain that the data set does not have."""
+        for domain in input_domains:
+            if domain not in self.domains:
+                raise ConfigError(unknown_name_message("domain", str(domain), self.domains))
+
+    def download_data(self, url, dst, from_gdrive=True):
+        """Fetch an archive to `dst` and unpack it beside it.
+
+        Args:
+            url: its address; a Drive id or the address of a Drive file where `from_gdrive`.
+        """
+        dst = Path(dst)
+        source = Source(dst.name, drive_id=url) if from_gdrive else Source(dst.name, urls=(url,))
+        extract(fetch(source, dst.parent), dst.parent)
+
+    def generate_fewshot_dataset(self, *data_sources, num_shots=-1, repeat=False, rng=random):
+        """Draw `num_shots` images a class, source after source, class after class in the order of first appearance.
+
+        Args:
+            data_sources: lists of `Datum`.
+            num_shots: below 1 = everything.
+            repeat: draw with replacement where a class has too few images (else it is taken whole).
+            rng: where the draws come from; python's global generator, as in the family, unless given.
+
+        Returns:
+            A list for one source, a list of lists for several.
+        """
+        if num_shots < 1:
+            return data_sources[0] if len(data_sources) == 1 else data_sources
+        output = [draw_shots(data_source, num_shots, rng, repeat) for data_source in data_sources]
+        return output[0] if len(output) == 1 else output
+
+    @staticmethod
+    def split_dataset_by_label(data_source):
+        """{label: [items]}, labels in the order of first appearance."""
+        return group_by(data_source, "label")
+
+    @staticmethod
+    def split_dataset_by_domain(data_source):
+        """{domain: [items]}, domains in the order of first appearance."""
+        return group_by(data_source, "domain")
+
+
+def group_by(items, attribute):
+    """{value of the attribute: [items]}, values in the order of first appearance."""
+    groups = defaultdict(list)
+    for item in items:
+        groups[getattr(item, attribute)].append(item)
+    return groups
+
+
+def draw_shots(items, num_shots, rng, repeat=False):
+    """`num_shots` images of each class, drawn as the family does, so that equal generators give equal images."""
+    chosen = []
+    for group in group_by(items, "label").values():
+        if len(group) >= num_shots:
+            chosen += rng.sample(group, num_shots)
+        else:
+            chosen += rng.choices(group, k=num_shots) if repeat else group
+    return chosen

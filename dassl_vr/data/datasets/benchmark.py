@@ -1,0 +1,152 @@
+"""The base of our own data sets: root, download, few shots and base/new classes in one place."""
+
+import os
+from pathlib import Path
+
+from ...utils.errors import DataError
+from ..download import prepare
+from .base_dataset import DatasetBase, Datum
+from .split import Splits, check_classes, read_split, select_shots, stratified_split, subsample_classes
+
+# Of splits made by ourselves: fixed, so that every run of every SEED sees the same images in the same split.
+SPLIT_SEED = 1
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class BenchmarkDataset(DatasetBase):
+    """A data set below `cfg.DATASET.ROOT`. Subclasses set the attributes that apply and define `load`.
+
+    Attributes:
+        dataset_dir: directory below the root; on an instance, its absolute path.
+        parts: what the directory is made of, a tuple of `Part`; absent ones are fetched if `DATASET.DOWNLOAD` is on.
+        official_counts: images in (train, val, test) of the split that everybody uses, if there is one.
+        needs_root: False for a data set that comes with a library.
+
+    Raises:
+        DataError: the root or a part of the data is missing, with the remedy.
+    """
+
+    parts = ()
+    official_counts = None
+    needs_root = True
+
+    def __init__(self, cfg):
+        self.dataset_dir = str(self._root(cfg) / self.dataset_dir) if self.needs_root else ""
+        prepare(self.name, self.parts, self.dataset_dir, download=cfg.DATASET.DOWNLOAD)
+        splits = self.load(cfg)
+        check_classes(splits, self.name)
+        # Few shots before the choice of classes, as in CoOp: `base` and `new` then hold the images of the same draw.
+        splits = select_shots(splits, cfg.DATASET.NUM_SHOTS, cfg.SEED)
+        splits = subsample_classes(splits, cfg.DATASET.SUBSAMPLE_CLASSES)
+        super().__init__(train_x=splits.train, val=splits.val, test=splits.test)
+
+    @property
+    def name(self):
+        return type(self).__name__
+
+    def load(self, cfg):
+        """All images as `Splits`, before any selection."""
+        raise NotImplementedError
+
+    def say(self, message):
+        """Print a line that the user should see, below the name of the data set."""
+        print(f"{self.name}: {message}")
+
+    def check_counts(self, splits):
+        """Say loudly if what claims to be the official split has other counts than the published ones."""
+        if self.official_counts and splits.counts != tuple(self.official_counts):
+            self.say(
+                f"WARNING: {_slashed(splits.counts)} images for training/validation/test, but the official split has "
+                f"{_slashed(self.official_counts)}; results do not compare with published ones"
+            )
+
+    def hold_out(self, items, fractions):
+        """`items` split class by class with the fixed seed; see `stratified_split`."""
+        return stratified_split(items, fractions, SPLIT_SEED)
+
+    @staticmethod
+    def _root(cfg):
+        root = cfg.DATASET.ROOT
+        if not root:
+            raise DataError("DATASET.ROOT is empty; name the directory that holds the data sets with --root")
+        root = Path(root).expanduser().absolute()
+        if not root.is_dir() and not cfg.DATASET.DOWNLOAD:
+            raise DataError(
+                f"data directory {root} does not exist; name the directory that holds the data sets with --root, "
+                "or set DATASET.DOWNLOAD True to have it made"
+            )
+        return root
+
+
+class ImageSplitDataset(BenchmarkDataset):
+    """Image files with a split of the family's form, `split_zhou_*.json`.
+
+    Attributes:
+        image_dir: directory below `dataset_dir` that the split's paths are relative to.
+        split_file: name of the JSON file in `dataset_dir`. Where it is absent, a split is made of `read_unsplit()`.
+        fractions: shares of validation and test in a split that is made.
+    """
+
+    image_dir = ""
+    split_file = ""
+    fractions = (0.2, 0.3)
+
+    def load(self, cfg):
+        image_dir = os.path.join(self.dataset_dir, self.image_dir)
+        split_path = os.path.join(self.dataset_dir, self.split_file)
+        if os.path.isfile(split_path):
+            splits = read_split(split_path, image_dir)
+            self.check_counts(splits)
+            return splits
+        splits = Splits(*self.hold_out(self.read_unsplit(image_dir), self.fractions))
+        self.say(
+            f"WARNING: {split_path} is missing; made a split of our own ({_slashed(splits.counts)} images) that is NOT "
+            "the official one; results do not compare with published ones"
+        )
+        return splits
+
+    def read_unsplit(self, image_dir):
+        """All images as a list of `Datum`, for making a split."""
+        raise NotImplementedError
+
+
+def _slashed(counts):
+    return "/".join(map(str, counts))
+
+
+def read_class_folders(directory, classnames=None):
+    """The images of a directory with one folder a class; labels follow the folders' sorted names.
+
+    Args:
+        classnames: {folder name: class name}; a folder that is not in it gives its own name.
+
+    Raises:
+        DataError: there is no folder, or one without any image.
+    """
+    directory = Path(directory)
+    folders = sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not folders:
+        raise DataError(f"{directory} holds no folders; expected one folder of images a class")
+    items = []
+    for label, folder in enumerate(folders):
+        name = (classnames or {}).get(folder.name, folder.name)
+        paths = image_files(folder)
+        if not paths:
+            raise DataError(
+                f"class folder {folder} holds no image ({' '.join(IMAGE_SUFFIXES)}); add some or remove the folder"
+            )
+        items += [Datum(path, label, 0, name) for path in paths]
+    return items
+
+
+def image_files(folder):
+    """Sorted paths of all image files below a folder, hidden ones left out."""
+    found = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            os.path.join(parent, name)
+            for name in files
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(found)

@@ -1,0 +1,402 @@
+"""Image transforms by name: the Dassl family's, and those of visual reprogramming.
+
+A `Pipeline` has two stages. `per_sample` takes one PIL image to uint8, in the loader's workers. `per_batch` takes
+whole batches of uint8 from there to finished floats, on the device. Randomness of the second stage is a function of
+the samples' keys; that of the first comes from the global generators, which the loader seeds for each sample.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from ..utils.errors import ConfigError, DataError
+from ..utils.registry import Registry, unknown_name_message
+from .augment_rng import SampleKeys, generators, integers, uniform
+
+INTERPOLATION_MODES = {
+    "bilinear": InterpolationMode.BILINEAR,
+    "bicubic": InterpolationMode.BICUBIC,
+    "nearest": InterpolationMode.NEAREST,
+}
+
+# Where a transform acts. Within a stage transforms act in the order of their registration, as in the family, whatever
+# the order of INPUT.TRANSFORMS.
+RESIZE = "resize"  # PIL image -> PIL image, in place of the resize to INPUT.SIZE
+IMAGE = "image"  # PIL image -> PIL image
+PIXELS = "pixels"  # (batch of (B, C, H, W) uint8, keys) -> the same
+VALUES = "values"  # (batch of (B, C, H, W) float32 from 0 to 1, keys) -> the same
+STAGES = (RESIZE, IMAGE, PIXELS, VALUES)
+
+TRANSFORM_REGISTRY = Registry("transform")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """An entry of `TRANSFORM_REGISTRY`.
+
+    Args:
+        stage: one of RESIZE, IMAGE, PIXELS, VALUES.
+        build: `build(cfg, is_train)` -> the callable, or None where the transform does not apply.
+        random: whether its result depends on chance. In RESIZE and IMAGE chance is python's, numpy's or torch's global
+            generator; in PIXELS and VALUES only what `augment_rng` makes of the keys.
+    """
+
+    stage: str
+    build: Callable
+    random: bool = True
+
+
+def register_transform(name, stage, random=True):
+    """Register the decorated `build(cfg, is_train)` as the transform `name`."""
+
+    def decorate(build):
+        TRANSFORM_REGISTRY.register(Transform(stage, build, random), name=name)
+        return build
+
+    return decorate
+
+
+class Pipeline:
+    """From a PIL image to what a model takes. Called on one image, it is an ordinary transform.
+
+    Args:
+        image_ops: [(name, callable on PIL images)].
+        batch_ops: [(name, callable on (batch, keys))].
+        deterministic: whether `per_sample` depends on the image alone, so that its result can be stored.
+    """
+
+    def __init__(self, image_ops, batch_ops, deterministic):
+        self.image_ops = list(image_ops)
+        self.batch_ops = list(batch_ops)
+        self.deterministic = deterministic
+
+    def per_sample(self, img):
+        """PIL image -> (3, h, w) uint8 tensor."""
+        for _, op in self.image_ops:
+            img = op(img)
+        return F.pil_to_tensor(img)
+
+    def per_batch(self, x, keys):
+        """(B, 3, h, w) uint8 -> (B, 3, H, W) float32 on the same device.
+
+        Args:
+            keys: `SampleKeys` of the B samples.
+        """
+        for _, op in self.batch_ops:
+            x = op(x, keys)
+        return x
+
+    def __call__(self, img, keys=None):
+        """PIL image -> (3, H, W) float32; without keys, chance comes from torch's global generator."""
+        x = self.per_sample(img)[None]
+        if keys is None:
+            keys = SampleKeys(int(torch.randint(2**63 - 1, ())), 0, np.zeros(1, dtype=np.int64))
+        return self.per_batch(x, keys)[0]
+
+    def __repr__(self):
+        return f"Pipeline({' | '.join(name for name, _ in (*self.image_ops, *self.batch_ops))})"
+
+
+# ------------------------------------------------------------------------------------------------------- geometry
+def squash_margin(cfg):
+    """By how many pixels `vr_squash` makes training images larger than INPUT.SIZE."""
+    if cfg.INPUT.MARGIN >= 0:
+        return cfg.INPUT.MARGIN
+    return _scaled(32, cfg)
+
+
+def pad_side(cfg):
+    """Side of the small image that `vr_pad` centres: DATASET.NATIVE_SIZE, scaled with SIZE / 224 below 224."""
+    side = max(_scaled(cfg.DATASET.NATIVE_SIZE, cfg), 1)
+    if side >= min(cfg.INPUT.SIZE):
+        raise ConfigError(
+            f"vr_pad: DATASET.NATIVE_SIZE gives an image of {side} pixels, which leaves no border in INPUT.SIZE "
+            f"{tuple(cfg.INPUT.SIZE)}; lower it"
+        )
+    return side
+
+
+def _scaled(pixels, cfg):
+    return math.floor(pixels * min(*cfg.INPUT.SIZE, 224) / 224 + 0.5)
+
+
+def _resize(cfg, size):
+    return v2.Resize(list(size), interpolation=INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION], antialias=True)
+
+
+# ------------------------------------------------------------------------------------------ visual reprogramming
+@register_transform("vr_squash", RESIZE, random=False)
+def _vr_squash(cfg, is_train):
+    """Resize without regard to the aspect ratio: to SIZE + margin where `vr_crop` follows in training, else to SIZE."""
+    margin = squash_margin(cfg) if is_train and "vr_crop" in cfg.INPUT.TRANSFORMS else 0
+    return _resize(cfg, [side + margin for side in cfg.INPUT.SIZE])
+
+
+@register_transform("vr_pad", RESIZE, random=False)
+def _vr_pad(cfg, is_train):
+    """Resize to a small square; its border follows in the batch (`_vr_canvas`), so only the small image is kept."""
+    side = pad_side(cfg)
+    return _resize(cfg, (side, side))
+
+
+def _vr_canvas(cfg):
+    """Centre a batch on a canvas of zeros (black before normalization) of SIZE."""
+    return functools.partial(_centre, size=tuple(cfg.INPUT.SIZE))
+
+
+def _centre(x, keys, size):
+    height, width = size
+    top, left = (height - x.shape[-2]) // 2, (width - x.shape[-1]) // 2
+    return F.pad(x, [left, top, width - x.shape[-1] - left, height - x.shape[-2] - top])
+
+
+@register_transform("vr_crop", PIXELS)
+def _vr_crop(cfg, is_train):
+    """A crop of SIZE from a place of its own for each sample."""
+    return functools.partial(_crop, size=tuple(cfg.INPUT.SIZE)) if is_train else None
+
+
+def _crop(x, keys, size):
+    # x: (B, C, H + margin, W + margin) -> (B, C, H, W)
+    height, width = size
+    top = integers(keys, "crop top", x.shape[-2] - height + 1)
+    left = integers(keys, "crop left", x.shape[-1] - width + 1)
+    # a view with every possible crop, of which one a sample is copied
+    crops = x.unfold(2, height, 1).unfold(3, width, 1)
+    place = (torch.from_numpy(numbers).to(x.device, non_blocking=True) for numbers in (np.arange(len(x)), top, left))
+    sample, top, left = place
+    return crops[sample, :, top, left]
+
+
+@register_transform("vr_flip", PIXELS)
+def _vr_flip(cfg, is_train):
+    """Mirror every other image, if the data set may be mirrored (DATASET.FLIP)."""
+    return _flip if is_train and cfg.DATASET.FLIP else None
+
+
+def _flip(x, keys):
+    mirrored = torch.from_numpy(uniform(keys, "flip") < 0.5).to(x.device, non_blocking=True)
+    return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+
+
+# ---------------------------------------------------------------------------------------------------- the family's
+def _in_training(build):
+    """The family applies its augmentations in training only."""
+    return lambda cfg, is_train: build(cfg) if is_train else None
+
+
+class RandomTranslation(torch.nn.Module):
+    """With probability p, enlarge by an eighth and crop at random; else only resize to `size`."""
+
+    def __init__(self, size, p=0.5):
+        super().__init__()
+        larger = [round(side * 1.125) for side in size]
+        self.translate = v2.RandomApply([v2.Resize(larger, antialias=True), v2.RandomCrop(list(size))], p=p)
+        self.resize = v2.Resize(list(size), antialias=True)
+
+    def forward(self, img):
+        return self.resize(self.translate(img))  # the second resize leaves a cropped image as it is
+
+
+class PaddedRandomCrop(v2.RandomCrop):
+    """`RandomCrop` whose complaint about a small image is one line for the user."""
+
+    def forward(self, *inputs):
+        try:
+            return super().forward(*inputs)
+        except ValueError as error:
+            raise DataError(f"random_crop: {error}; use random_resized_crop, or raise INPUT.CROP_PADDING") from error
+
+
+class RandomMagnitudeAugment(torch.nn.Module):
+    """`n` of RandAugment's operations, each at a random magnitude and left out with probability 1 - p."""
+
+    def __init__(self, n, p=1.0):
+        super().__init__()
+        self.n, self.p = n, p
+        self.operations = [v2.RandAugment(num_ops=1, magnitude=magnitude) for magnitude in range(31)]
+
+    def forward(self, img):
+        for _ in range(self.n):
+            if torch.rand(()) < self.p:
+                img = self.operations[int(torch.randint(31, ()))](img)
+        return img
+
+
+_FAMILY_IMAGE_TRANSFORMS = {
+    "random_translation": lambda cfg: RandomTranslation(cfg.INPUT.SIZE),
+    "random_crop": lambda cfg: PaddedRandomCrop(list(cfg.INPUT.SIZE), padding=cfg.INPUT.CROP_PADDING),
+    "random_resized_crop": lambda cfg: v2.RandomResizedCrop(
+        list(cfg.INPUT.SIZE),
+        scale=tuple(cfg.INPUT.RRCROP_SCALE),
+        interpolation=INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION],
+        antialias=True,
+    ),
+    "random_flip": lambda cfg: v2.RandomHorizontalFlip() if cfg.DATASET.FLIP else None,
+    "imagenet_policy": lambda cfg: v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET),
+    "cifar10_policy": lambda cfg: v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
+    "svhn_policy": lambda cfg: v2.AutoAugment(v2.AutoAugmentPolicy.SVHN),
+    "randaugment": lambda cfg: v2.RandAugment(cfg.INPUT.RANDAUGMENT_N, cfg.INPUT.RANDAUGMENT_M),
+    "randaugment_fixmatch": lambda cfg: RandomMagnitudeAugment(cfg.INPUT.RANDAUGMENT_N),
+    "randaugment2": lambda cfg: RandomMagnitudeAugment(cfg.INPUT.RANDAUGMENT_N, p=0.6),
+    "colorjitter": lambda cfg: v2.ColorJitter(
+        cfg.INPUT.COLORJITTER_B, cfg.INPUT.COLORJITTER_C, cfg.INPUT.COLORJITTER_S, cfg.INPUT.COLORJITTER_H
+    ),
+    "randomgrayscale": lambda cfg: v2.RandomGrayscale(p=cfg.INPUT.RGS_P),
+    "gaussian_blur": lambda cfg: v2.RandomApply([v2.GaussianBlur(cfg.INPUT.GB_K)], p=cfg.INPUT.GB_P),
+    # What testing does anyway, and all that it does
+    "center_crop": lambda cfg: None,
+}
+for _name, _build in _FAMILY_IMAGE_TRANSFORMS.items():
+    register_transform(_name, IMAGE)(_in_training(_build))
+
+
+@register_transform("cutout", PIXELS)
+def _cutout(cfg, is_train):
+    """Black squares, cut off where they reach over the edge."""
+    if not is_train:
+        return None
+    return functools.partial(_cut_out, holes=cfg.INPUT.CUTOUT_N, length=cfg.INPUT.CUTOUT_LEN)
+
+
+def _cut_out(x, keys, holes, length):
+    height, width = x.shape[-2:]
+    half = length // 2
+    keep = np.ones((len(x), 1, height, width), dtype=bool)
+    for hole in range(holes):
+        # (B, H) and (B, W): which rows and columns the hole of each image covers
+        rows = np.arange(height) - integers(keys, f"cutout row {hole}", height)[:, None]
+        columns = np.arange(width) - integers(keys, f"cutout column {hole}", width)[:, None]
+        rows, columns = (rows >= -half) & (rows < half), (columns >= -half) & (columns < half)
+        keep[:, 0] &= ~(rows[:, :, None] & columns[:, None, :])
+    return x * torch.from_numpy(keep).to(x.device, non_blocking=True)
+
+
+@register_transform("normalize", VALUES, random=False)
+def _normalize(cfg, is_train):
+    return functools.partial(_shift_and_scale, mean=list(cfg.INPUT.PIXEL_MEAN), std=list(cfg.INPUT.PIXEL_STD))
+
+
+def _shift_and_scale(x, keys, mean, std):
+    return F.normalize(x, mean, std, inplace=True)  # `_to_float` has made the batch our own
+
+
+@register_transform("gaussian_noise", VALUES)
+def _gaussian_noise(cfg, is_train):
+    """Noise on every other image; drawn on the CPU, so that all devices see the same."""
+    return functools.partial(_add_noise, mean=cfg.INPUT.GN_MEAN, std=cfg.INPUT.GN_STD) if is_train else None
+
+
+def _add_noise(x, keys, mean, std):
+    noisy = uniform(keys, "noise or not") < 0.5
+    noise = torch.zeros(x.shape)
+    for picture, chosen, generator in zip(noise, noisy, generators(keys, "noise"), strict=True):
+        if chosen:
+            picture.normal_(mean, std, generator=generator)
+    return x + noise.to(x.device)
+
+
+@register_transform("instance_norm", VALUES, random=False)
+def _instance_norm(cfg, is_train):
+    """Each channel of each image to mean 0 and standard deviation 1."""
+    return _standardize
+
+
+def _standardize(x, keys):
+    std, mean = torch.std_mean(x, dim=(-2, -1), keepdim=True)
+    return (x - mean) / (std + 1e-8)
+
+
+def _to_float(x, keys):
+    """(B, C, H, W) uint8 -> float32 from 0 to 1."""
+    return x.to(torch.float32).div_(255)
+
+
+# ----------------------------------------------------------------------------------------------------- assembling
+# Each of these fixes the size of the image, so at most one makes sense where a `vr_` one is among them.
+_SIZING = ("vr_squash", "vr_pad", "random_translation", "random_crop", "random_resized_crop")
+
+
+def build_transform(cfg, is_train=True, choices=None):
+    """The pipeline for training or testing that INPUT.TRANSFORMS describes.
+
+    Testing resizes the short side to SIZE and crops the centre, unless `vr_squash` or `vr_pad` is chosen; of the rest
+    only `normalize` and `instance_norm` act there. INPUT.NO_TRANSFORM leaves a resize to SIZE and the normalization.
+
+    Args:
+        cfg: with INPUT.SIZE, PIXEL_MEAN and PIXEL_STD resolved.
+        choices: names in place of INPUT.TRANSFORMS.
+
+    Raises:
+        ConfigError: an unknown name, or names that exclude each other.
+    """
+    if min(cfg.INPUT.SIZE) <= 0:
+        raise ConfigError(f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}; give height and width in pixels, such as (224, 224)")
+    if cfg.INPUT.NO_TRANSFORM:
+        return plain_pipeline(cfg)
+    chosen = _check_names(cfg.INPUT.TRANSFORMS if choices is None else choices)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.TRANSFORMS = tuple(sorted(chosen))  # as registered, for the builders that look at their company
+    ops = {stage: [] for stage in STAGES}
+    random_images = False
+    for name in TRANSFORM_REGISTRY.registered_names():
+        if name not in chosen:
+            continue
+        transform = TRANSFORM_REGISTRY.get(name)
+        op = transform.build(cfg, is_train)
+        if op is not None:
+            ops[transform.stage].append((name, op))
+            random_images |= transform.random and transform.stage in (RESIZE, IMAGE)
+    if not ops[RESIZE]:
+        ops[RESIZE] = _default_resize(cfg, is_train, chosen)
+    if "vr_pad" in chosen:
+        ops[PIXELS].append(("centre on zeros", _vr_canvas(cfg)))
+    return Pipeline(
+        [*ops[RESIZE], *ops[IMAGE]],
+        [*ops[PIXELS], ("to float", _to_float), *ops[VALUES]],
+        deterministic=not random_images,
+    )
+
+
+def plain_pipeline(cfg, normalize=True):
+    """Resize to SIZE, to float, and normalize if asked to."""
+    values = [("normalize", _normalize(cfg, False))] if normalize else []
+    return Pipeline([("resize", _resize(cfg, cfg.INPUT.SIZE))], [("to float", _to_float), *values], deterministic=True)
+
+
+def _check_names(names):
+    problems = [
+        unknown_name_message("transform", name, TRANSFORM_REGISTRY.registered_names())
+        for name in names
+        if name not in TRANSFORM_REGISTRY
+    ]
+    if problems:
+        raise ConfigError("INPUT.TRANSFORMS: " + "; ".join(problems))
+    chosen = {TRANSFORM_REGISTRY.canonical_name(name) for name in names}
+    sizing = [name for name in _SIZING if name in chosen]
+    if len(sizing) > 1 and sizing[0].startswith("vr_"):
+        raise ConfigError(f"INPUT.TRANSFORMS: {' and '.join(sizing)} exclude each other; keep one")
+    if "vr_crop" in chosen and "vr_squash" not in chosen:
+        raise ConfigError(
+            "INPUT.TRANSFORMS: vr_crop needs vr_squash, which makes images larger than INPUT.SIZE; add it"
+        )
+    return chosen
+
+
+def _default_resize(cfg, is_train, chosen):
+    if not is_train:
+        return [
+            ("resize short side", _resize(cfg, [max(cfg.INPUT.SIZE)])),
+            ("centre crop", v2.CenterCrop(list(cfg.INPUT.SIZE))),
+        ]
+    if chosen & {"random_crop", "random_resized_crop"}:
+        return []
+    return [("resize", _resize(cfg, cfg.INPUT.SIZE))]

@@ -1,0 +1,16 @@
+"""Trainers' base classes, checkpoints and the files of a run."""
+
+from .build import TRAINER_REGISTRY, build_trainer, resolve_cfg
+from .trainer import SimpleTrainer, TrainerBase, TrainerX, TrainerXU
+from .visual_reprogramming import VisualReprogramming
+
+__all__ = [
+    "TRAINER_REGISTRY",
+    "SimpleTrainer",
+    "TrainerBase",
+    "TrainerX",
+    "TrainerXU",
+    "VisualReprogramming",
+    "build_trainer",
+    "resolve_cfg",
+]

@@ -1,0 +1,98 @@
+"""What a visual-reprogramming run shows in TensorBoard besides its curves."""
+
+import torch
+from torchvision.utils import make_grid
+
+from ..reprogramming.pictures import pattern_to_rgb, signed_to_rgb, unnormalize
+
+NUM_IMAGES = 8  # in the picture grids
+NUM_FEATURES = 500  # in the projector
+SNAPSHOTS = 10  # a run, if TRAIN.PICTURE_FREQ is 0
+
+
+class RunPictures:
+    """Writes pictures, the label mapping and features of one trainer to its TensorBoard writer.
+
+    The same test images are shown each time; drawing uses no random numbers and leaves the models in evaluation mode.
+    """
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+        cfg = trainer.cfg
+        self.every = cfg.TRAIN.PICTURE_FREQ or max(1, cfg.OPTIM.MAX_EPOCH // SNAPSHOTS)
+        self._batch = None
+
+    @property
+    def writer(self):
+        return self.trainer._writer
+
+    @torch.no_grad()
+    def after(self, epoch):
+        """Draw the state after `epoch` (-1 = before training), if it is one of those to be shown."""
+        if self.writer is None or not (epoch < 0 or (epoch + 1) % self.every == 0 or epoch + 1 == self.trainer.max_epoch):
+            return
+        trainer, cfg, model = self.trainer, self.trainer.cfg, self.trainer.model
+        trainer.set_model_mode("eval")
+        step = epoch + 1
+        x = self._images(NUM_IMAGES)
+        result = model.f_in(x)
+
+        def to_rgb(images):
+            return unnormalize(images, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+
+        self._grid("prompt/1 input", to_rgb(x), step)
+        if hasattr(model.f_in, "generator"):
+            mask = model.f_in.mask(x)  # (B, 3, S, S)
+            limit = float(mask.abs().max())
+            for channel, name in enumerate(("red", "green", "blue")):
+                self._grid(f"prompt/2 mask {name}", signed_to_rgb(mask[:, channel], limit), step)
+        if model.f_in.delta is not None:
+            self._grid("prompt/3 delta", pattern_to_rgb(model.f_in.delta[None]), step)
+        self._grid("prompt/4 masked pattern", pattern_to_rgb(model.f_in.masked_pattern(x)), step)
+        self._grid("prompt/5 reprogrammed", to_rgb(result), step)
+        if epoch >= 0:  # before training there is no mapping yet
+            self.writer.add_text("label mapping", self._mapping_table(), step)
+
+    @torch.no_grad()
+    def finish(self):
+        """At the end of a run: the projector with features before and after, and the entry in the hparams table."""
+        if self.writer is None:
+            return
+        trainer, cfg, model = self.trainer, self.trainer.cfg, self.trainer.model
+        trainer.set_model_mode("eval")
+        x, labels = self._images(NUM_FEATURES), self._batch["label"][:NUM_FEATURES].tolist()
+        names = [trainer.lab2cname[label] for label in labels]
+        size = cfg.DATALOADER.TEST.BATCH_SIZE
+        for tag, prompt in (("before", lambda images: images), ("after", model.f_in)):
+            features = torch.cat([model.backbone.features(prompt(part)) for part in x.split(size)])
+            self.writer.add_embedding(features.float().cpu(), metadata=names, tag=tag)
+        options = trainer.options
+        hparams = {"trainer": cfg.TRAINER.NAME, "method": options.METHOD, "mapping": options.MAPPING}
+        hparams |= {"dataset": cfg.DATASET.NAME, "backbone": cfg.MODEL.BACKBONE.NAME, "seed": cfg.SEED}
+        hparams |= {"shots": cfg.DATASET.NUM_SHOTS, "lr": cfg.OPTIM.LR, "epochs": cfg.OPTIM.MAX_EPOCH}
+        hparams["batch_size"] = cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+        metrics = {f"hparam/{key}": value for key, value in trainer.results.get(cfg.TEST.SPLIT, {}).items()}
+        if metrics:
+            self.writer.add_hparams(hparams, metrics, run_name=".")
+
+    def _images(self, number):
+        """The first `number` finished test images, on the device (kept, since they are shown again and again)."""
+        if self._batch is None or len(self._batch["label"]) < min(number, len(self.trainer.dm.dataset.test)):
+            parts = []
+            for batch in self.trainer.test_loader:
+                parts.append((batch["img"], batch["label"]))
+                if sum(len(labels) for _, labels in parts) >= number:
+                    break
+            images, labels = zip(*parts, strict=True)
+            self._batch = {"img": torch.cat(images)[:number], "label": torch.cat(labels)[:number]}
+        return self._batch["img"][:number].to(self.trainer.device)
+
+    def _grid(self, tag, images, step):
+        self.writer.add_image(tag, make_grid(images, nrow=4), step)
+
+    def _mapping_table(self):
+        """Markdown: each target class and the source class that weighs most for it."""
+        model, names = self.trainer.model, self.trainer.lab2cname
+        sources = [model.backbone.source_classes[index] for index in model.f_out.strongest_source().tolist()]
+        rows = [f"| {names[label]} | {source} |" for label, source in enumerate(sources)]
+        return "\n".join(["| target class | source class |", "|---|---|", *rows])

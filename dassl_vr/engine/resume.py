@@ -1,0 +1,61 @@
+"""The resume file: everything that a run needs to go on as if it had never stopped."""
+
+import os
+
+from ..utils.checkpoint import load_checkpoint, load_trained_state, save_atomically, trained_state
+from ..utils.errors import WeightsError
+from ..utils.seeding import get_random_states, set_random_states
+
+RESUME_FILE = "resume.pt"
+
+
+def save_resume_file(trainer, directory):
+    """Write the state at the end of `trainer.epoch`, atomically.
+
+    Data loaders need no state of their own: their order and their augmentation are functions of (seed, epoch, sample).
+    """
+    state = {
+        "next_epoch": trainer.epoch + 1,
+        "models": {name: trained_state(model) for name, model in trainer._models.items()},
+        "optims": {name: o.state_dict() for name, o in trainer._optims.items() if o is not None},
+        "scheds": {name: s.state_dict() for name, s in trainer._scheds.items() if s is not None},
+        "scaler": trainer.scaler.state_dict(),
+        "best_result": trainer.best_result,
+        "history": trainer.history,
+        "random_states": get_random_states(),
+    }
+    save_atomically(state, os.path.join(directory, RESUME_FILE))
+
+
+def load_resume_file(trainer, directory):
+    """Put `trainer` into the state that the resume file of `directory` holds.
+
+    Returns:
+        Whether there is such a file.
+
+    Raises:
+        WeightsError: it is damaged or belongs to another trainer.
+    """
+    path = os.path.join(directory, RESUME_FILE)
+    if not os.path.isfile(path):
+        return False
+    state = load_checkpoint(path)
+    if set(state["models"]) != set(trainer._models):
+        raise WeightsError(
+            f"{path} holds the models {', '.join(state['models'])}; this trainer has {', '.join(trainer._models)}"
+        )
+    for name, model in trainer._models.items():
+        load_trained_state(model, state["models"][name], path)
+        if trainer._optims[name] is not None:
+            trainer._optims[name].load_state_dict(state["optims"][name])
+        if trainer._scheds[name] is not None:
+            trainer._scheds[name].load_state_dict(state["scheds"][name])
+    if state["scaler"]:
+        trainer.scaler.load_state_dict(state["scaler"])
+    trainer.start_epoch = state["next_epoch"]
+    trainer.epoch = trainer.start_epoch - 1  # the last one done: nothing but a test may be left
+    trainer.best_result = state["best_result"]
+    trainer.history = state["history"]
+    set_random_states(state["random_states"])
+    print(f"Resumed from {path}: epoch {trainer.start_epoch + 1} is next")
+    return True

@@ -1,0 +1,155 @@
+"""What may be done with an output directory, and the files that describe a run in it."""
+
+import os
+import shlex
+import sys
+
+from ..config import read_yaml, to_yaml
+from ..utils.environment import device_name, library_versions, peak_memory_bytes
+from ..utils.errors import ConfigError, WeightsError
+from ..utils.files import atomic_write, read_json, write_json
+from .resume import RESUME_FILE
+
+CONFIG_FILE, RESULTS_FILE, LOG_FILE = "config.yaml", "results.json", "log.txt"
+NEW, RESUMED, FINISHED = "new", "resumed", "finished"
+
+# Keys that change where and how a run works, but not what comes out of it
+NEUTRAL_KEYS = {
+    "OUTPUT_DIR",
+    "RESUME",
+    "VERBOSE",
+    "USE_CUDA",
+    "DATASET.ROOT",
+    "DATASET.DOWNLOAD",
+    "DATALOADER.NUM_WORKERS",
+    "TRAIN.CHECKPOINT_FREQ",
+    "TRAIN.RESUME_FREQ",
+    "TRAIN.PRINT_FREQ",
+    "TRAIN.PICTURE_FREQ",
+}
+
+
+def claim_run_directory(cfg):
+    """Decide what `cfg` may do in its `OUTPUT_DIR`; a used directory is never silently mixed.
+
+    `cfg.SEED`, if negative, becomes the seed of the run found there, so that a run with a drawn seed can be resumed.
+
+    Returns:
+        NEW (start from the beginning), RESUMED (a resume file is at hand), or FINISHED (nothing is left to do).
+
+    Raises:
+        ConfigError: the directory holds an unfinished run and `RESUME` was not given, or a run of another configuration.
+        WeightsError: `RESUME` names another directory that has nothing to resume from.
+    """
+    out, resume = cfg.OUTPUT_DIR, cfg.RESUME
+    elsewhere = bool(resume) and os.path.realpath(resume) != os.path.realpath(out)
+    if elsewhere:
+        if not os.path.isdir(resume):
+            raise WeightsError(f"--resume {resume}: no such directory; expected the output directory of an unfinished run")
+        if is_used(out):
+            raise ConfigError(f"output directory {out} is in use by a run already; choose another --output-dir")
+        _check_same_config(cfg, resume)
+        return RESUMED
+    if not is_used(out):
+        return NEW
+    finished = os.path.isfile(os.path.join(out, RESULTS_FILE))
+    if not finished and not resume:
+        raise ConfigError(
+            f"output directory {out} holds an unfinished run; add --resume {out} to go on with it, or choose another --output-dir"
+        )
+    _check_same_config(cfg, out)
+    if finished:
+        return FINISHED
+    return RESUMED if os.path.isfile(os.path.join(out, RESUME_FILE)) else NEW
+
+
+def is_used(directory):
+    """Whether a run has left files in `directory`."""
+    return any(os.path.exists(os.path.join(directory, name)) for name in (CONFIG_FILE, RESULTS_FILE, RESUME_FILE, LOG_FILE))
+
+
+def _check_same_config(cfg, directory):
+    path = os.path.join(directory, CONFIG_FILE)
+    if not os.path.isfile(path):
+        return  # a directory of the original family, or a run that died before it began
+    before, now = (_of_the_method(_flatten(c), cfg.TRAINER.NAME) for c in (read_yaml(path), cfg))
+    if cfg.SEED < 0:
+        cfg.SEED = now["SEED"] = before["SEED"]
+    differing = [key for key in sorted({*before, *now} - NEUTRAL_KEYS) if before.get(key) != now.get(key)]
+    if differing:
+        shown = ", ".join(f"{key} {before.get(key)} -> {now.get(key)}" for key in differing[:3])
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise ConfigError(
+            f"output directory {directory} holds a run of another configuration ({shown}{more}); choose another --output-dir"
+        )
+
+
+def _of_the_method(flat, trainer):
+    """Without the sections of other trainers, which come and go with the plug-ins that are loaded."""
+    own = f"TRAINER.{trainer.upper()}."
+    return {k: v for k, v in flat.items() if not k.startswith("TRAINER.") or k == "TRAINER.NAME" or k.startswith(own)}
+
+
+def _flatten(node, prefix=""):
+    flat = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def write_config(cfg):
+    """Write the resolved configuration to `OUTPUT_DIR/config.yaml`."""
+    with atomic_write(os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)) as file:
+        file.write(to_yaml(cfg))
+
+
+def command_line():
+    """The command that this process runs, such that a shell takes it."""
+    return shlex.join([os.path.basename(sys.executable), *sys.argv])
+
+
+def write_results(trainer, eval_only=False):
+    """Write `OUTPUT_DIR/results.json`: all that a table of results needs to know of a run. Its presence marks the run finished."""
+    cfg = trainer.cfg
+    trained, frozen = trainer.count_parameters()
+    section = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
+    metrics = trainer.results.get(cfg.TEST.SPLIT, {})
+    results = {
+        "trainer": cfg.TRAINER.NAME,
+        "method": section.get("METHOD", cfg.TRAINER.NAME.lower()),
+        "dataset": cfg.DATASET.NAME,
+        "backbone": cfg.MODEL.BACKBONE.NAME,
+        "mapping": section.get("MAPPING"),
+        "seed": cfg.SEED,
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "epochs": cfg.OPTIM.MAX_EPOCH,
+        "accuracy": metrics.get("accuracy"),
+        "macro_f1": metrics.get("macro_f1"),
+        "accuracy_train": trainer.results.get("train", {}).get("accuracy"),
+        "evaluated_split": cfg.TEST.SPLIT,
+        "evaluated_model": "checkpoint" if eval_only else cfg.TEST.FINAL_MODEL,
+        "metrics": {split: dict(values) for split, values in trainer.results.items()},
+        "params_trainable": trained,
+        "params_backbone": frozen,
+        "seconds_train": trainer.seconds_train(),
+        "peak_memory_bytes": peak_memory_bytes(trainer.device),
+        "device": device_name(trainer.device),
+        "precision": trainer.precision,
+        "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
+        "num_train": len(trainer.dm.dataset.train_x),
+        "num_test": len(trainer.dm.dataset.test),
+        "split_sha256": trainer.dm.split_sha256,
+        "history": trainer.history,
+        "versions": library_versions(),
+        "command": command_line(),
+    }
+    write_json(results, os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE))
+    return results
+
+
+def read_results(directory):
+    """The content of a finished run's `results.json`."""
+    return read_json(os.path.join(directory, RESULTS_FILE))

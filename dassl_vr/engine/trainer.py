@@ -1,0 +1,470 @@
+"""The loop that all trainers share, under the names of the Dassl family.
+
+`TrainerBase` holds registered models and the order of events, `SimpleTrainer` data, evaluation and files, `TrainerX` and `TrainerXU`
+the pass over labelled (and unlabelled) batches. A method overrides what differs, usually `build_model` and `forward_backward`.
+"""
+
+import datetime
+import os
+import time
+from collections import OrderedDict
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from ..data import DataManager
+from ..evaluation import build_evaluator
+from ..utils import checkpoint as ckpt
+from ..utils.errors import ConfigError, NonFiniteLossError, WeightsError
+from ..utils.meters import AverageMeter, MetricMeter
+from ..utils.misc import check_availability, tolist_if_not
+from .resume import load_resume_file, save_resume_file
+
+BEST_MODEL = "model-best.pth.tar"
+
+
+def resolve_precision(precision, device):
+    """TRAIN.PRECISION as one of fp32, bf16, fp16: `auto` is the fastest that is safe on `device`."""
+    if precision != "auto":
+        return precision
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+class TrainerBase:
+    """Registered models, each with an optimizer and a schedule, and the order of events of a training run."""
+
+    def __init__(self):
+        self._models = OrderedDict()
+        self._optims = OrderedDict()
+        self._scheds = OrderedDict()
+        self._writer = None
+        self.scaler = torch.amp.GradScaler(enabled=False)
+        self._bad_loss = None  # on the loss's device: whether any loss was NaN or infinite since the last look
+
+    # ------------------------------------------------------------------------------------------- registered models
+    def register_model(self, name="model", model=None, optim=None, sched=None):
+        """Hand a model over to the engine: it is saved, resumed, switched between modes, stepped.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if name in self._models:
+            raise ValueError(f"a model called '{name}' is registered already")
+        self._models[name] = model
+        self._optims[name] = optim
+        self._scheds[name] = sched
+
+    def get_model_names(self, names=None):
+        """All registered names, or `names` as a list once they are checked."""
+        if names is None:
+            return list(self._models)
+        names = tolist_if_not(names)
+        for name in names:
+            check_availability(name, list(self._models))
+        return names
+
+    def set_model_mode(self, mode="train", names=None):
+        """Put registered models into "train" or "eval" ("test") mode."""
+        check_availability(mode, ["train", "eval", "test"])
+        for name in self.get_model_names(names):
+            self._models[name].train(mode == "train")
+
+    def update_lr(self, names=None):
+        """Step the schedules. A trainer calls it at the last batch of an epoch; the engine never does."""
+        for name in self.get_model_names(names):
+            if self._scheds[name] is not None:
+                self._scheds[name].step()
+
+    def get_current_lr(self, names=None):
+        """The learning rate of the first of `names` (of all, by default) that has an optimizer."""
+        return next(iter(self.get_current_lrs(names).values()), 0.0)
+
+    def get_current_lrs(self, names=None):
+        """{registered name: learning rate of its first parameter group}, of models with an optimizer."""
+        names = self.get_model_names(names)
+        return {n: self._optims[n].param_groups[0]["lr"] for n in names if self._optims[n] is not None}
+
+    # ------------------------------------------------------------------------------------------------- checkpoints
+    def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
+        """Write the family's checkpoint file of each registered model; frozen parameters are left out."""
+        for name in self.get_model_names():
+            optim, sched = self._optims[name], self._scheds[name]
+            state = {
+                "state_dict": ckpt.trained_state(self._models[name]),
+                "epoch": epoch + 1,
+                "optimizer": None if optim is None else optim.state_dict(),
+                "scheduler": None if sched is None else sched.state_dict(),
+                "val_result": val_result,
+            }
+            ckpt.save_checkpoint(state, os.path.join(directory, name), is_best=is_best, model_name=model_name)
+
+    def resume_model_if_exist(self, directory):
+        """Go on from the family's checkpoint files, if there are any; returns the epoch to start with."""
+        names = self.get_model_names()
+        if not all(ckpt.newest_checkpoint(os.path.join(directory, name)) for name in names):
+            print(f"No checkpoint in {directory}, training from the start")
+            return 0
+        print(f"Going on from the checkpoints in {directory} (they hold no random states: not bit for bit)")
+        epochs = [
+            ckpt.resume_from_checkpoint(os.path.join(directory, n), self._models[n], self._optims[n], self._scheds[n])
+            for n in names
+        ]
+        return epochs[0] if epochs else 0
+
+    def load_model(self, directory, epoch=None):
+        """Load each registered model's checkpoint.
+
+        Args:
+            directory: of a run; empty = do nothing.
+            epoch: which one; None = the best by validation if there is one, else the newest.
+
+        Raises:
+            WeightsError: there is none, or it does not fit.
+        """
+        if not directory:
+            print("No model directory given: the model stays as it was built")
+            return
+        for name in self.get_model_names():
+            folder = os.path.join(directory, name)
+            if epoch is not None:
+                path = os.path.join(folder, f"model.pth.tar-{epoch}")
+            elif os.path.isfile(os.path.join(folder, BEST_MODEL)):
+                path = os.path.join(folder, BEST_MODEL)
+            else:
+                path = ckpt.newest_checkpoint(folder)
+            if path is None or not os.path.isfile(path):
+                found = sorted(f for f in os.listdir(folder) if "pth" in f) if os.path.isdir(folder) else []
+                raise WeightsError(
+                    f"no checkpoint {path or f'in {folder}'}; expected the directory of a run with the same trainer"
+                    f" (found there: {', '.join(found) or 'none'})"
+                )
+            checkpoint = ckpt.load_checkpoint(path)
+            ckpt.load_trained_state(self._models[name], checkpoint["state_dict"], path)
+            val_result = checkpoint.get("val_result")
+            note = "" if val_result is None else f", val_result={val_result:.1f}"
+            print(f"Loaded {path} into {name} (epoch={checkpoint['epoch']}{note})")
+
+    # ------------------------------------------------------------------------------------------------- TensorBoard
+    def init_writer(self, log_dir, purge_step=None):
+        """Open the TensorBoard writer. Events of an interrupted run from `purge_step` on are hidden."""
+        if self._writer is None:
+            print(f"Initialize tensorboard (log_dir={log_dir})")
+            self._writer = SummaryWriter(log_dir=log_dir, purge_step=purge_step)
+
+    def close_writer(self):
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def write_scalar(self, tag, scalar_value, global_step=None):
+        """Write one number to TensorBoard; nothing outside of training."""
+        if self._writer is not None:
+            self._writer.add_scalar(tag, scalar_value, global_step)
+
+    # ---------------------------------------------------------------------------------------------- order of events
+    def train(self, start_epoch, max_epoch):
+        """Run the epochs from `start_epoch` to `max_epoch`."""
+        self.start_epoch = start_epoch
+        self.max_epoch = max_epoch
+        self.before_train()
+        for self.epoch in range(self.start_epoch, self.max_epoch):
+            self._begin_epoch()
+            self.before_epoch()
+            self.run_epoch()
+            self.after_epoch()
+            self._end_epoch()
+        self.after_train()
+
+    def _begin_epoch(self):
+        """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it."""
+
+    def _end_epoch(self):
+        pass
+
+    def before_train(self):
+        pass
+
+    def after_train(self):
+        pass
+
+    def before_epoch(self):
+        pass
+
+    def after_epoch(self):
+        pass
+
+    def run_epoch(self):
+        raise NotImplementedError
+
+    def test(self):
+        raise NotImplementedError
+
+    def parse_batch_train(self, batch):
+        raise NotImplementedError
+
+    def parse_batch_test(self, batch):
+        raise NotImplementedError
+
+    def forward_backward(self, batch):
+        raise NotImplementedError
+
+    def model_inference(self, input):
+        raise NotImplementedError
+
+    # --------------------------------------------------------------------------------------------------- one update
+    def model_zero_grad(self, names=None):
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                self._optims[name].zero_grad()
+
+    def detect_anomaly(self, loss):
+        """Stop at a NaN or infinite loss: at once on the CPU; on a GPU, where looking means waiting, at the next print-out
+        and in any case before a checkpoint is written.
+
+        Raises:
+            NonFiniteLossError: naming the place.
+        """
+        bad = ~torch.isfinite(loss.detach()).all()
+        self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
+        if loss.device.type == "cpu":
+            self.raise_if_anomaly()
+
+    def raise_if_anomaly(self):
+        """Look at what `detect_anomaly` gathered."""
+        bad, self._bad_loss = self._bad_loss, None
+        if bad is not None and bool(bad):
+            rates = ", ".join(f"{name} {lr:g}" for name, lr in self.get_current_lrs().items())
+            raise NonFiniteLossError(
+                f"the loss became NaN or infinite in epoch {self.epoch + 1}, at batch {self.batch_idx + 1} or shortly before;"
+                f" nothing was saved after that, earlier checkpoints are good; try lower learning rates (now {rates})"
+                " or TRAIN.PRECISION fp32"
+            )
+
+    def model_backward(self, loss):
+        self.detect_anomaly(loss)
+        self.scaler.scale(loss).backward()
+
+    def model_update(self, names=None):
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                self.scaler.step(self._optims[name])
+        self.scaler.update()
+
+    def model_backward_and_update(self, loss, names=None):
+        """Zero the gradients, go backward, step the optimizers (of `names`, or all)."""
+        self.model_zero_grad(names)
+        self.model_backward(loss)
+        self.model_update(names)
+
+
+class SimpleTrainer(TrainerBase):
+    """A trainer with data loaders, evaluation, TensorBoard and the files of a run."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.check_cfg(cfg)
+        self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        self.precision = resolve_precision(cfg.TRAIN.PRECISION, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.start_epoch = self.epoch = 0
+        self.batch_idx = 0
+        self.max_epoch = cfg.OPTIM.MAX_EPOCH
+        self.output_dir = cfg.OUTPUT_DIR
+        self.cfg = cfg
+        self.best_result = -float("inf")
+        self.history = []  # one dictionary of numbers an epoch, carried over a resume
+        self.results = {}  # split -> the metrics of the last test on it
+        self.build_data_loader()
+        if cfg.TEST.FINAL_MODEL == "best_val" and self.val_loader is None and not cfg.TEST.NO_TEST:
+            raise ConfigError(
+                f"TEST.FINAL_MODEL is best_val, but {cfg.DATASET.NAME} has no validation split and the test split selects"
+                " nothing; use last_step"
+            )
+        self.build_model()
+        self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
+
+    def check_cfg(self, cfg):
+        """Check what this trainer needs of the configuration, before anything is built; raise `ConfigError`."""
+
+    def build_data_loader(self):
+        """Make the loaders and what is known of the classes."""
+        dm = DataManager(self.cfg, device=self.device)
+        self.train_loader_x = dm.train_loader_x
+        self.train_loader_u = dm.train_loader_u
+        self.val_loader = dm.val_loader
+        self.test_loader = dm.test_loader
+        self.num_classes = dm.num_classes
+        self.num_source_domains = dm.num_source_domains
+        self.lab2cname = dm.lab2cname
+        self.dm = dm
+
+    def build_model(self):
+        """Build `self.model` and register what is trained."""
+        raise NotImplementedError
+
+    def train(self):
+        super().train(self.start_epoch, self.max_epoch)
+
+    def before_train(self):
+        if self.cfg.RESUME:
+            if not load_resume_file(self, self.cfg.RESUME):
+                self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME)
+        writer_dir = os.path.join(self.output_dir, "tensorboard")
+        os.makedirs(writer_dir, exist_ok=True)
+        self.init_writer(writer_dir, purge_step=self.start_epoch * len(self.train_loader_x) if self.start_epoch else None)
+        self.time_start = time.time()
+
+    def _begin_epoch(self):
+        self._epoch_start = time.time()
+        self._epoch_record = {"epoch": self.epoch + 1}
+        if self.dm is not None:
+            self.dm.set_epoch(self.epoch)
+
+    def _end_epoch(self):
+        self.raise_if_anomaly()
+        self._epoch_record["seconds"] = time.time() - self._epoch_start
+        self.history.append(self._epoch_record)
+        last = self.epoch + 1 == self.max_epoch
+        if last or (self.epoch + 1) % self.cfg.TRAIN.RESUME_FREQ == 0:
+            save_resume_file(self, self.output_dir)
+        self._epoch_start = time.time()
+
+    def after_epoch(self):
+        self.raise_if_anomaly()  # before any checkpoint
+        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
+            result = self.test(split="val")
+            if result > self.best_result:
+                self.best_result = result
+                self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_MODEL)
+        frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
+        if self.epoch + 1 == self.max_epoch or (frequency > 0 and (self.epoch + 1) % frequency == 0):
+            self.save_model(self.epoch, self.output_dir)
+
+    def after_train(self):
+        test = not self.cfg.TEST.NO_TEST
+        if test and self.cfg.TEST.FINAL_MODEL == "best_val":
+            print("Deploy the model with the best val performance")
+            self.load_model(self.output_dir)
+        else:
+            print("Deploy the last-epoch model")
+        if test and self.cfg.TEST.TRAIN_GAP:
+            self.test(split="train")  # before the next line, after which log parsers take the first result for the run's
+        print("Finish training")
+        if test:
+            self.test()
+        print(f"Elapsed: {datetime.timedelta(seconds=round(self.seconds_train()))}")
+
+    def seconds_train(self):
+        """Seconds spent in epochs, over all interruptions."""
+        return sum(record["seconds"] for record in self.history)
+
+    @torch.no_grad()
+    def test(self, split=None):
+        """Evaluate on a split ("test", "val" or "train", the last with the transform for testing).
+
+        Returns:
+            The first metric of the evaluator (accuracy in percent); all are kept in `self.results[split]`.
+
+        Raises:
+            ConfigError: the data set has no such split.
+        """
+        self.set_model_mode("eval")
+        self.evaluator.reset()
+        split = split or self.cfg.TEST.SPLIT
+        if split == "train":
+            data_loader = self.dm.train_loader_plain
+        else:
+            data_loader = self.val_loader if split == "val" else self.test_loader
+        if data_loader is None:
+            raise ConfigError(f"{self.cfg.DATASET.NAME} has no {split} split to evaluate on")
+        print(f"Evaluate on the *{split}* set")
+        for batch in tqdm(data_loader, desc=f"test on {split}", disable=None, leave=False):
+            input, label = self.parse_batch_test(batch)
+            self.evaluator.process(self.model_inference(input), label)
+        results = self.results[split] = self.evaluator.evaluate()
+        for name, value in results.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch)
+        return next(iter(results.values()))
+
+    def model_inference(self, input):
+        return self.model(input)
+
+    def parse_batch_test(self, batch):
+        return batch["img"].to(self.device), batch["label"].to(self.device)
+
+    def count_parameters(self):
+        """(trained, frozen) numbers of parameters of the registered models and `self.model`."""
+        modules = [*self._models.values(), getattr(self, "model", None)]
+        params = {id(p): p for module in modules if module is not None for p in module.parameters()}
+        trained = sum(p.numel() for p in params.values() if p.requires_grad)
+        return trained, sum(p.numel() for p in params.values()) - trained
+
+    def _run_batches(self, batches, num_batches):
+        """One pass: `batches` yields tuples of arguments for `forward_backward`."""
+        self.set_model_mode("train")
+        self.num_batches = num_batches
+        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
+        images = 0
+        end = start = time.time()
+        bar = tqdm(batches, total=num_batches, desc=f"epoch {self.epoch + 1}/{self.max_epoch}", disable=None, leave=False)
+        for self.batch_idx, arguments in enumerate(bar):
+            data_time.update(time.time() - end)
+            summary = self.forward_backward(*arguments)
+            size = len(arguments[0]["label"])
+            images += size
+            batch_time.update(time.time() - end)
+            losses.update(summary, size)
+            done = self.batch_idx + 1
+            if done % self.cfg.TRAIN.PRINT_FREQ == 0 or done == num_batches or num_batches < self.cfg.TRAIN.PRINT_FREQ:
+                self.raise_if_anomaly()
+                remaining = num_batches - done + (self.max_epoch - self.epoch - 1) * num_batches
+                eta = datetime.timedelta(seconds=int(batch_time.avg * remaining))
+                line = (
+                    f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{done}/{num_batches}]"
+                    f" time {batch_time.val:.3f} ({batch_time.avg:.3f}) data {data_time.val:.3f} ({data_time.avg:.3f})"
+                    f" {losses} lr {self.get_current_lr():.4e} eta {eta}"
+                )
+                tqdm.write(line) if not bar.disable else print(line)
+                step = self.epoch * num_batches + self.batch_idx
+                for name, meter in losses.meters.items():
+                    self.write_scalar(f"train/{name}", meter.avg, step)
+                for name, lr in self.get_current_lrs().items():
+                    self.write_scalar(f"train/lr/{name}", lr, step)
+                self.write_scalar("train/images_per_second", images / (time.time() - start), step)
+            end = time.time()
+        self._epoch_record.update({name: meter.avg for name, meter in losses.meters.items()})
+        self._epoch_record["images_per_second"] = images / (time.time() - start)
+
+
+class TrainerX(SimpleTrainer):
+    """A trainer on labelled data."""
+
+    def run_epoch(self):
+        self._run_batches(((batch,) for batch in self.train_loader_x), len(self.train_loader_x))
+
+    def parse_batch_train(self, batch):
+        return batch["img"].to(self.device), batch["label"].to(self.device), batch["domain"].to(self.device)
+
+
+class TrainerXU(SimpleTrainer):
+    """A trainer on labelled and unlabelled data: `forward_backward(batch_x, batch_u)`."""
+
+    def run_epoch(self):
+        if self.train_loader_u is None:
+            raise ConfigError(f"trainer {self.cfg.TRAINER.NAME} needs unlabelled data; {self.cfg.DATASET.NAME} has none")
+        len_x, len_u = len(self.train_loader_x), len(self.train_loader_u)
+        lengths = {"train_x": len_x, "train_u": len_u, "smaller_one": min(len_x, len_u)}
+        num_batches = lengths[self.cfg.TRAIN.COUNT_ITER]
+        batches = zip(range(num_batches), _endless(self.train_loader_x), _endless(self.train_loader_u), strict=False)
+        self._run_batches(((batch_x, batch_u) for _, batch_x, batch_u in batches), num_batches)
+
+    def parse_batch_train(self, batch_x, batch_u):
+        return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)
+
+
+def _endless(loader):
+    while True:
+        yield from loader

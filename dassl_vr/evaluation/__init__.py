@@ -1,0 +1,5 @@
+"""Measures of a model's output against the truth."""
+
+from .evaluator import EVALUATOR_REGISTRY, Classification, EvaluatorBase, build_evaluator
+
+__all__ = ["EVALUATOR_REGISTRY", "Classification", "EvaluatorBase", "build_evaluator"]

@@ -1,0 +1,121 @@
+"""Evaluators: fed batch by batch, they print and return the results of a pass."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import confusion_matrix, f1_score
+
+from ..utils.errors import ConfigError, DataError
+from ..utils.registry import Registry
+
+EVALUATOR_REGISTRY = Registry("evaluator")
+
+
+def build_evaluator(cfg, **kwargs):
+    """The evaluator called `cfg.TEST.EVALUATOR`; `kwargs` go to its constructor."""
+    evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
+    if cfg.VERBOSE:
+        print(f"Loading evaluator: {cfg.TEST.EVALUATOR}")
+    return evaluator(cfg, **kwargs)
+
+
+class EvaluatorBase:
+    """Surface of an evaluator."""
+
+    def __init__(self, cfg):
+        self.cfg = cfg
+
+    def reset(self):
+        """Forget all batches."""
+        raise NotImplementedError
+
+    def process(self, mo, gt):
+        """Take in the model output and the ground truth of a batch."""
+        raise NotImplementedError
+
+    def evaluate(self):
+        """Print the results and return them by name; the first one is what the run is judged by."""
+        raise NotImplementedError
+
+
+@EVALUATOR_REGISTRY.register()
+class Classification(EvaluatorBase):
+    """Accuracy, error and macro-averaged F1 in percent.
+
+    `TEST.PER_CLASS_RESULT` adds the accuracy of each class and their mean; `TEST.COMPUTE_CMAT` saves the confusion
+    matrix, a (classes, classes) tensor whose rows (true classes) sum to 1, as `cmat.pt` in `OUTPUT_DIR`.
+
+    Args:
+        lab2cname: class name by label; needed for the per-class result.
+    """
+
+    def __init__(self, cfg, lab2cname=None, **kwargs):
+        super().__init__(cfg)
+        if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
+            raise ConfigError("TEST.PER_CLASS_RESULT needs class names, and the data has none; set it to False")
+        self._lab2cname = lab2cname
+        self.reset()
+
+    def reset(self):
+        self._y_true = []
+        self._y_pred = []
+        self._num_classes = 0
+
+    def process(self, mo, gt):
+        """mo: (B, classes) scores; gt: (B,) labels. Stays on their device: nothing is waited for before `evaluate`."""
+        self._y_pred.append(mo.detach().argmax(dim=1))
+        self._y_true.append(gt.detach())
+        self._num_classes = mo.shape[1]
+
+    def evaluate(self):
+        if not sum(len(labels) for labels in self._y_true):
+            raise DataError("there is nothing to evaluate: the split has no images; choose another one with TEST.SPLIT")
+        y_true = torch.cat(self._y_true).cpu().numpy()
+        y_pred = torch.cat(self._y_pred).cpu().numpy()
+        present = np.unique(y_true)
+        total, correct = len(y_true), int((y_true == y_pred).sum())
+        results = OrderedDict()
+        results["accuracy"] = 100.0 * correct / total
+        results["error_rate"] = 100.0 - results["accuracy"]
+        macro_f1 = f1_score(y_true, y_pred, average="macro", labels=present, zero_division=0)
+        results["macro_f1"] = 100.0 * float(macro_f1)
+        # Parsers of the family's logs rely on these lines
+        print(
+            "=> result\n"
+            f"* total: {total:,}\n"
+            f"* correct: {correct:,}\n"
+            f"* accuracy: {results['accuracy']:.1f}%\n"
+            f"* error: {results['error_rate']:.1f}%\n"
+            f"* macro_f1: {results['macro_f1']:.1f}%"
+        )
+        if self.cfg.TEST.PER_CLASS_RESULT:
+            results["perclass_accuracy"] = self._print_per_class(y_true, y_pred, present)
+        if self.cfg.TEST.COMPUTE_CMAT:
+            self._save_confusion_matrix(y_true, y_pred)
+        return results
+
+    def _print_per_class(self, y_true, y_pred, present):
+        print("=> per-class result")
+        accuracies = []
+        for label in present.tolist():
+            hits = y_pred[y_true == label] == label
+            accuracies.append(100.0 * hits.sum() / len(hits))
+            print(
+                f"* class: {label} ({self._lab2cname[label]})\t"
+                f"total: {len(hits):,}\t"
+                f"correct: {hits.sum():,}\t"
+                f"acc: {accuracies[-1]:.1f}%"
+            )
+        mean = float(np.mean(accuracies))
+        print(f"* average: {mean:.1f}%")
+        return mean
+
+    def _save_confusion_matrix(self, y_true, y_pred):
+        classes = np.arange(self._num_classes)  # all of them, so that entry [i, j] is about labels i and j
+        matrix = confusion_matrix(y_true, y_pred, labels=classes, normalize="true")
+        path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(torch.from_numpy(matrix), path)
+        print(f"Confusion matrix is saved to {path}")

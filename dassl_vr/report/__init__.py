@@ -1,0 +1,1 @@
+"""From the `results.json` files of runs to tables and figures."""

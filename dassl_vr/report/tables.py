@@ -1,0 +1,77 @@
+"""Tables of results."""
+
+import csv
+import io
+
+from tabulate import tabulate
+
+from .paper import paper_accuracy
+
+FORMATS = ("plain", "github", "latex", "csv", "html")
+
+
+def results_table(groups):
+    """(headers, rows) of text: one row a group, with the paper's number beside it where there is one.
+
+    Columns that say the same in every row, or nothing in any, are left out, but for the method and the accuracy.
+    """
+    rows = [_row(group, groups) for group in groups]
+    headers = list(rows[0])
+    always = {"method", "accuracy %"}
+
+    def tells(header):
+        values = {row[header] for row in rows}
+        return header in always or (values != {""} and (len(values) > 1 or header not in _SETTINGS))
+
+    kept = [header for header in headers if tells(header)]
+    return kept, [[row[header] for header in kept] for row in rows]
+
+
+_SETTINGS = ("data", "backbone", "mapping", "shots", "epochs", "recipe")
+
+
+def _row(group, groups):
+    run = next(iter(group.runs.values()))
+    paper = paper_accuracy(group.backbone, group.dataset, group.method)
+    accuracy, seconds, gap = group.mean("accuracy"), group.mean("seconds_train"), group.gap
+    memory = max(group.values("peak_memory_bytes"), default=0)
+    all_seeds = {seed for g in groups if (g.dataset, g.backbone) == (group.dataset, group.backbone) for seed in g.runs}
+    missing = [str(seed) for seed in sorted(all_seeds - set(group.runs))]
+    share = 100 * run["params_trainable"] / run["params_backbone"] if run["params_backbone"] else None
+    return {
+        "data": group.dataset,
+        "backbone": group.backbone,
+        "method": group.trainer if group.method == group.trainer.lower() else f"{group.trainer} {group.method}",
+        "mapping": group.mapping or "",
+        "recipe": group.tag,
+        "shots": "all" if run["shots"] < 1 else str(run["shots"]),
+        "epochs": str(run["epochs"]),
+        "accuracy %": mean_std(accuracy, group.std("accuracy")),
+        "macro-F1 %": mean_std(group.mean("macro_f1"), group.std("macro_f1")),
+        "paper": mean_std(*paper) if paper else "",
+        "difference": f"{accuracy - paper[0]:+.1f}" if paper and accuracy is not None else "",
+        "train - test": "" if gap is None else f"{gap:+.1f}",
+        "seeds": str(len(group.runs)),
+        "missing seeds": ", ".join([*missing, *(f"{name} unfinished" for name in group.unfinished)]),
+        "trained": f"{run['params_trainable']:,}",
+        "% of backbone": "" if share is None else f"{share:.2f}",
+        "train s": "" if seconds is None else f"{seconds:.0f}",
+        "memory MiB": f"{memory / 2**20:.0f}",
+    }
+
+
+def mean_std(mean, std):
+    """`71.2`, or `71.2 ± 0.4` where there is a deviation; empty without a mean."""
+    if mean is None:
+        return ""
+    return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
+
+
+def render(headers, rows, style="plain"):
+    """A table as text in one of `FORMATS`."""
+    if style == "csv":
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([headers, *rows])
+        return text.getvalue().rstrip("\n")
+    style = {"plain": "simple", "latex": "latex_booktabs"}.get(style, style)
+    return tabulate(rows, headers, tablefmt=style, disable_numparse=True)

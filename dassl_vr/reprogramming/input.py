@@ -1,0 +1,230 @@
+"""Input side of visual reprogramming (f_in): modules that write a trainable pattern into normalized images.
+
+Every module maps (B, 3, S, S) to (B, 3, S, S) and has `delta`, the pattern as a (3, S, S) parameter (None where the
+method has none), and `masked_pattern(x)`, what `forward` adds to `x`, for pictures.
+"""
+
+import torch
+from torch import nn
+
+# Share of the side that the frame of a shared watermark takes on each edge (SMM paper, section 5: 28, 56, 112 of 224)
+FRAMES = {"narrow": 8, "medium": 4, "full": 2}
+
+# Output channels of the mask generator's convolutions but the last, by number of layers
+_GENERATOR_WIDTHS = {5: (8, 16, 32, 64), 6: (8, 16, 32, 64, 128)}
+
+
+def frame_width(size, frame):
+    """Pixels of the frame called `frame` at side S = `size`: "narrow" S/8, "medium" S/4, "full" S/2 (rounded up)."""
+    if frame not in FRAMES:
+        raise ValueError(f"frame is '{frame}', expected one of {', '.join(FRAMES)}")
+    return (size + 1) // 2 if frame == "full" else max(1, size // FRAMES[frame])
+
+
+def centred_box(size, inner):
+    """(start, stop) along either axis of the centred square of side `inner` in an image of side `size`."""
+    start = (size - inner) // 2
+    return start, start + inner
+
+
+def patch_interpolate(mask, size, patch_size=None):
+    """Patch-wise interpolation: copy each mask value over its square patch of pixels.
+
+    No arithmetic touches the values. Pixels right of or below the last whole patch take the nearest mask value
+    (SMM paper, section 3.3).
+
+    Args:
+        mask: (B, C, h, w).
+        size: side S of the result in pixels.
+        patch_size: side of a patch. None = `size // h`, which is the generator's own patch only if it divides `size`.
+
+    Returns:
+        (B, C, S, S)
+    """
+    batch, channels, height, width = mask.shape
+    patch = size // max(height, 1) if patch_size is None else patch_size
+    if min(height, width, patch) < 1:
+        raise ValueError(f"mask is {height} x {width}, patch_size {patch}: expected at least 1 each for {size} pixels")
+    across = -(-size // patch)  # patches that begin inside the image, the cut-off one at the border included
+    mask = _extend(_extend(mask, 2, across), 3, across)  # (B, C, n, n), n * patch >= S
+    # Rows first, then whole lines: the inner copies are then contiguous, and the gradient is a plain sum, which unlike
+    # a scatter is deterministic on every device.
+    lines = mask.unsqueeze(-1).expand(-1, -1, -1, -1, patch).reshape(batch, channels, across, 1, across * patch)
+    lines = lines[..., :size]  # (B, C, n, 1, S)
+    pixels = lines.expand(-1, -1, -1, patch, -1).reshape(batch, channels, across * patch, size)
+    return pixels[:, :, :size]  # (B, C, S, S)
+
+
+def _extend(mask, dim, length):
+    """Cut `mask` to `length` along `dim`, or repeat its last entry up to it."""
+    missing = length - mask.shape[dim]
+    if missing <= 0:
+        return mask.narrow(dim, 0, length)
+    last = mask.narrow(dim, mask.shape[dim] - 1, 1)
+    return torch.cat([mask] + [last] * missing, dim=dim)
+
+
+class MaskGenerator(nn.Module):
+    """The light-weight mask generator f_mask of SMM ("Sample-specific Masks for Visual Reprogramming-based Prompting",
+    Cai et al. 2024, section 3.2).
+
+    3x3 convolutions, each but the last followed by batch norm and ReLU; a 2x2 max pool stands after each of the first
+    log2(patch_size) of them. (B, 3, S, S) -> (B, channels, S // patch_size, S // patch_size).
+
+    Args:
+        layers: 5 (26,499 parameters) or 6 (102,339 parameters).
+        patch_size: pixels a side that share a mask value: 1, 2, 4, 8, 16, and 32 with six layers.
+        channels: 3, or 1 = the mean over the penultimate layer's channels, without a last convolution.
+        mask_init: "random" = the framework's initialization (the paper's); "ones" = the last convolution starts at
+            weight 0 and bias 1, so that the first mask is 1 everywhere.
+    """
+
+    def __init__(self, layers=5, patch_size=8, channels=3, mask_init="random"):
+        super().__init__()
+        if layers not in _GENERATOR_WIDTHS:
+            raise ValueError(f"layers is {layers}, expected 5 or 6")
+        widths = _GENERATOR_WIDTHS[layers]
+        patch_sizes = [2**pools for pools in range(len(widths) + 1)]
+        if patch_size not in patch_sizes:
+            hint = "; 32 needs layers=6" if patch_size == 32 else ""
+            raise ValueError(
+                f"patch_size is {patch_size}, expected one of {', '.join(map(str, patch_sizes))} with "
+                f"layers={layers}{hint}"
+            )
+        if channels not in (1, 3):
+            raise ValueError(f"channels is {channels}, expected 3 (a mask a colour) or 1 (one mask for all colours)")
+        if mask_init not in ("random", "ones"):
+            raise ValueError(f"mask_init is '{mask_init}', expected 'random' or 'ones'")
+        if mask_init == "ones" and channels == 1:
+            raise ValueError("mask_init 'ones' needs channels=3: one channel has no last convolution to set to 1")
+        self.patch_size = patch_size
+        self.channels = channels
+        pools = patch_sizes.index(patch_size)
+        blocks = []
+        for i, (width_in, width_out) in enumerate(zip((3, *widths), widths)):
+            blocks += [nn.Conv2d(width_in, width_out, 3, padding=1), nn.BatchNorm2d(width_out), nn.ReLU(inplace=True)]
+            if i < pools:
+                blocks.append(nn.MaxPool2d(2))
+        self.body = nn.Sequential(*blocks)
+        self.last = nn.Conv2d(widths[-1], 3, 3, padding=1) if channels == 3 else None
+        if mask_init == "ones":
+            nn.init.zeros_(self.last.weight)
+            nn.init.ones_(self.last.bias)
+
+    def forward(self, x):
+        if min(x.shape[-2:]) < self.patch_size:
+            height, width = x.shape[-2:]
+            raise ValueError(
+                f"images are {height} x {width}, expected sides of at least patch_size = {self.patch_size}"
+            )
+        hidden = self.body(x)  # (B, 64 or 128, S // p, S // p)
+        return hidden.mean(dim=1, keepdim=True) if self.last is None else self.last(hidden)
+
+
+class SampleSpecificMask(nn.Module):
+    """SMM's input transformation: `x + up(f_mask(x)) * delta` on normalized images (SMM paper, section 3.1).
+
+    Args:
+        size: side S of the images.
+        layers, patch_size, channels, mask_init: see `MaskGenerator`.
+        pattern: False = the ablation "only f_mask", `x + up(f_mask(x))`; `delta` is then None.
+
+    Attributes:
+        delta: (3, S, S) parameter, zeros at the start.
+        generator: the `MaskGenerator`.
+    """
+
+    def __init__(self, size, layers=5, patch_size=8, channels=3, *, pattern=True, mask_init="random"):
+        super().__init__()
+        if size < patch_size:
+            raise ValueError(f"size is {size}, expected at least patch_size = {patch_size}")
+        self.size = size
+        self.generator = MaskGenerator(layers, patch_size, channels, mask_init)
+        self.register_parameter("delta", nn.Parameter(torch.zeros(3, size, size)) if pattern else None)
+
+    def mask(self, x):
+        """The mask of each image at full resolution: (B, 3, S, S) -> (B, 3, S, S)."""
+        values = self.generator(x)  # (B, 3 or 1, S // p, S // p)
+        return patch_interpolate(values, self.size, self.generator.patch_size).expand(-1, 3, -1, -1)
+
+    def masked_pattern(self, x):
+        """What `forward` adds to `x`: (B, 3, S, S)."""
+        mask = self.mask(x)
+        return mask if self.delta is None else mask * self.delta
+
+    def forward(self, x):
+        patch = self.generator.patch_size
+        if self.delta is None or self.size % patch:
+            return x + self.masked_pattern(x)
+        # The same product with the mask broadcast over its patches: no mask of the images' size is made, nor kept
+        # for the backward pass.
+        n = self.size // patch
+        values = self.generator(x)[:, :, :, None, :, None]  # (B, 3 or 1, n, 1, n, 1)
+        pattern = self.delta.view(3, n, patch, n, patch)
+        return (x.reshape(-1, 3, n, patch, n, patch) + values * pattern).view(-1, 3, self.size, self.size)
+
+
+class Watermark(nn.Module):
+    """A pattern shared by all images: `x + M * delta` on normalized images, M = 1 on a frame (SMM paper, section 5).
+
+    Args:
+        size: side S of the images.
+        width: width of the frame in pixels, see `frame_width`; None or half the side and more = the whole image.
+    """
+
+    def __init__(self, size, width=None):
+        super().__init__()
+        if width is not None and not 1 <= width <= size:
+            raise ValueError(f"width is {width}, expected 1 to {size} pixels, or None for the whole image")
+        mask = torch.ones(1, size, size)
+        if width is not None and 2 * width < size:
+            mask[:, width:-width, width:-width] = 0
+        self.size = size
+        self.delta = nn.Parameter(torch.zeros(3, size, size))
+        self.register_buffer("mask", mask, persistent=False)  # follows from the arguments
+
+    def masked_pattern(self, x):
+        """What `forward` adds to `x`: (B, 3, S, S)."""
+        return (self.mask * self.delta).expand(x.shape[0], -1, -1, -1)
+
+    def forward(self, x):
+        return x + self.mask * self.delta
+
+
+class Pad(nn.Module):
+    """A pattern around a small image: `normalize(pad0(image) + sigmoid(delta) * M)`, M = 1 outside a centred square
+    (ILM-VP, Chen et al. 2023).
+
+    Args:
+        size: side S of the images.
+        inner: side of the centred square that holds the image, see `centred_box`.
+        mean, std: the numbers, one a channel, that the images were normalized with.
+
+    `forward` takes the padded and already normalized image: it leaves the square untouched and writes
+    `(sigmoid(delta) - mean) / std` everywhere else, which is the same thing.
+    """
+
+    def __init__(self, size, inner, mean, std):
+        super().__init__()
+        if not 1 <= inner < size:
+            raise ValueError(f"inner is {inner}, expected 1 to {size - 1}: smaller than size = {size}")
+        for name, numbers in (("mean", mean), ("std", std)):
+            if len(numbers) != 3:
+                raise ValueError(f"{name} has {len(numbers)} numbers, expected three, one a colour channel")
+        start, stop = centred_box(size, inner)
+        mask = torch.ones(1, size, size, dtype=torch.bool)
+        mask[:, start:stop, start:stop] = False
+        self.size = size
+        self.inner = inner
+        self.delta = nn.Parameter(torch.zeros(3, size, size))
+        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
+
+    def masked_pattern(self, x):
+        """What `forward` adds to an image whose border is black: (B, 3, S, S)."""
+        return (self.mask * torch.sigmoid(self.delta) / self.std).expand(x.shape[0], -1, -1, -1)
+
+    def forward(self, x):
+        border = (torch.sigmoid(self.delta) - self.mean) / self.std  # (3, S, S)
+        return torch.where(self.mask, border, x)

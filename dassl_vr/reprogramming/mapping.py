@@ -1,0 +1,247 @@
+"""Output side of visual reprogramming (f_out): from the logits of the source classes to those of the target classes.
+
+Every mapping turns (B, source) into (B, target). Its state is buffers of fixed shape, so a checkpoint of the module
+that holds it carries it. Mappings that are computed from data are driven in three steps::
+
+    mapping.reset()
+    for images, labels in loader:
+        mapping.observe(backbone.logits(f_in(images)), labels)
+    mapping.update()
+
+and `mapping.refresh` says when: "never", "start" (once, before training) or "epoch" (before each epoch). On a mapping
+that needs no data the three do nothing. `observe` never waits for the device; `update` does.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def greedy_assignment(counts):
+    """One source class a target class, none twice: take the largest count, delete its row and column, repeat.
+
+    Equal counts are taken in row-major order, (source, target); a target class without samples gets a source all the
+    same. The greedy rule of frequent and iterative label mapping (ILM-VP, Chen et al. 2023).
+
+    Args:
+        counts: (source, target), not negative, at least as many rows as columns.
+
+    Returns:
+        (target,) source indices as int64, on the device of `counts`.
+    """
+    num_source, num_target = counts.shape
+    _check_classes(num_source, num_target)
+    table = counts.detach().cpu().numpy()
+    if table.size and table.min() < 0:
+        raise ValueError("counts has negative entries, expected numbers of samples")
+    assigned = np.full(num_target, -1, dtype=np.int64)
+    row_free = np.ones(num_source, dtype=bool)
+    # A stable sort of the entries above zero, taken row by row, is the order in which the rule looks at them
+    entries = np.flatnonzero(table)
+    entries = entries[np.argsort(-table.ravel()[entries], kind="stable")]
+    left = num_target
+    chunk = 4 * num_target + 64
+    for begin in range(0, len(entries), chunk):
+        rows, columns = np.divmod(entries[begin : begin + chunk], num_target)
+        open_ = row_free[rows] & (assigned[columns] < 0)
+        for row, column in zip(rows[open_].tolist(), columns[open_].tolist()):
+            if row_free[row] and assigned[column] < 0:
+                row_free[row] = False
+                assigned[column] = row
+                left -= 1
+        if not left:
+            break
+    # Where only zeros are left, the first free row goes to the first free column, the second to the second, and so on.
+    assigned[assigned < 0] = np.flatnonzero(row_free)[:left]
+    return torch.from_numpy(assigned).to(counts.device)
+
+
+def bayesian_weights(counts, smoothing=1.0):
+    """Weights of the Bayesian-guided label mapping: `counts / (row sum + smoothing)`, then each column divided by its
+    sum ("Bayesian-guided Label Mapping for Visual Reprogramming", Cai et al. 2024).
+
+    Args:
+        counts: (source, target), not negative.
+        smoothing: the lambda of the paper, added to each row sum.
+
+    Returns:
+        (source, target) float32, each column sums to 1; the column of a class without samples is uniform.
+    """
+    counts = counts.double()
+    row_sums = counts.sum(dim=1, keepdim=True) + smoothing  # (source, 1)
+    weights = torch.where(row_sums > 0, counts / row_sums, 0.0)  # smoothing 0: a source class never seen has no weight
+    column_sums = weights.sum(dim=0, keepdim=True)  # (1, target)
+    return torch.where(column_sums > 0, weights / column_sums, 1.0 / counts.shape[0]).float()
+
+
+def _check_classes(num_source, num_target):
+    if not 1 <= num_target <= num_source:
+        raise ValueError(
+            f"{num_target} target classes for {num_source} source classes: expected at least one target class and at "
+            "least as many source classes as target classes; choose a backbone with more classes, fewer target "
+            "classes, or the mapping 'linear'"
+        )
+
+
+class LabelMapping(nn.Module):
+    """Base of all mappings: (B, num_source) logits -> (B, num_target) logits."""
+
+    # When the mapping is computed from data: "never", "start" or "epoch"
+    refresh = "never"
+
+    def __init__(self, num_source, num_target):
+        super().__init__()
+        self.num_source = num_source
+        self.num_target = num_target
+
+    def forward(self, logits):
+        raise NotImplementedError
+
+    def reset(self):
+        """Begin a new pass over the training samples."""
+
+    def observe(self, logits, labels):
+        """Take in source logits (B, source) and target labels (B,) of a batch."""
+
+    def update(self):
+        """Compute the mapping from what was observed since `reset`."""
+
+    def strongest_source(self):
+        """(target,) index of the source class that weighs most for each target class, to show the mapping."""
+        raise NotImplementedError
+
+    def extra_repr(self):
+        return f"{self.num_source} -> {self.num_target}"
+
+
+class _OneToOne(LabelMapping):
+    """Each target class reads the logit of one source class of its own."""
+
+    def __init__(self, num_source, num_target):
+        _check_classes(num_source, num_target)
+        super().__init__(num_source, num_target)
+        self.register_buffer("source_index", torch.arange(num_target))
+
+    def forward(self, logits):
+        return logits.index_select(1, self.source_index)
+
+    def strongest_source(self):
+        return self.source_index
+
+
+class _Counted(LabelMapping):
+    """Adds the statistic `counts` (source, target): number of samples of a target class by their arg-max source class.
+
+    `counts` lives from `reset` to `update` and is no part of the state; None in between.
+    """
+
+    counts_dtype = torch.int64
+
+    def __init__(self, num_source, num_target):
+        super().__init__(num_source, num_target)
+        self.register_buffer("counts", None, persistent=False)
+
+    def reset(self):
+        device = next(self.buffers()).device
+        self.counts = torch.zeros(self.num_source, self.num_target, dtype=self.counts_dtype, device=device)
+
+    @torch.no_grad()
+    def observe(self, logits, labels):
+        if self.counts is None:
+            raise RuntimeError("observe() before reset()")
+        cells = logits.argmax(dim=1) * self.num_target + labels  # (B,)
+        self.counts.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+
+    def _take_counts(self):
+        if self.counts is None:
+            raise RuntimeError("update() before reset()")
+        counts, self.counts = self.counts, None
+        return counts
+
+
+class Rlm(_OneToOne):
+    """Random label mapping: an injective map drawn once from `seed`."""
+
+    def __init__(self, num_source, num_target, seed=0):
+        super().__init__(num_source, num_target)
+        generator = torch.Generator().manual_seed(seed)
+        self.source_index.copy_(torch.randperm(num_source, generator=generator)[:num_target])
+
+
+class Flm(_Counted, _OneToOne):
+    """Frequent label mapping: the greedy assignment on the counts, once before training."""
+
+    refresh = "start"
+
+    def update(self):
+        self.source_index.copy_(greedy_assignment(self._take_counts()))
+
+
+class Ilm(Flm):
+    """Iterative label mapping (Chen et al. 2023): the frequent one, anew before every epoch with the current f_in."""
+
+    refresh = "epoch"
+
+
+class Blm(_Counted):
+    """Bayesian-guided label mapping (Cai et al. 2024): target logits = source logits @ weights, see `bayesian_weights`.
+
+    The weights are uniform before the first `update`.
+    """
+
+    refresh = "epoch"
+
+    def __init__(self, num_source, num_target, smoothing=1.0):
+        _check_classes(num_source, num_target)
+        if smoothing < 0:
+            raise ValueError(f"smoothing is {smoothing}, expected 0 or more")
+        super().__init__(num_source, num_target)
+        self.smoothing = smoothing
+        self.register_buffer("weights", torch.full((num_source, num_target), 1.0 / num_source))
+
+    def forward(self, logits):
+        return logits @ self.weights  # (B, source) @ (source, target)
+
+    def update(self):
+        self.weights.copy_(bayesian_weights(self._take_counts(), self.smoothing))
+
+    def strongest_source(self):
+        return self.weights.argmax(dim=0)
+
+
+class BlmPlus(Blm):
+    """Blm+ (Cai et al. 2024): as `Blm`, with the counts replaced by sums of the top-k source probabilities,
+    k = 15 % of the number of target classes, at least 1."""
+
+    counts_dtype = torch.float64
+
+    def __init__(self, num_source, num_target, smoothing=1.0):
+        super().__init__(num_source, num_target, smoothing)
+        self.top_k = max(1, 15 * num_target // 100)
+
+    @torch.no_grad()
+    def observe(self, logits, labels):
+        if self.counts is None:
+            raise RuntimeError("observe() before reset()")
+        values, indices = logits.double().softmax(dim=1).topk(self.top_k, dim=1)  # (B, k)
+        kept = torch.zeros_like(logits, dtype=torch.float64).scatter_(1, indices, values)  # (B, source)
+        classes = torch.nn.functional.one_hot(labels, self.num_target).double()  # (B, target)
+        # A product, because a scatter of real numbers adds in any order on a GPU
+        self.counts.addmm_(kept.T, classes)
+
+
+class LinearMapping(LabelMapping):
+    """A trainable fully connected layer on the source logits (AutoVP, Tsao et al. 2024)."""
+
+    def __init__(self, num_source, num_target):
+        super().__init__(num_source, num_target)
+        self.linear = nn.Linear(num_source, num_target)
+
+    def forward(self, logits):
+        return self.linear(logits)
+
+    def strongest_source(self):
+        return self.linear.weight.argmax(dim=1)
+
+
+MAPPINGS = {"rlm": Rlm, "flm": Flm, "ilm": Ilm, "blm": Blm, "blm+": BlmPlus, "linear": LinearMapping}

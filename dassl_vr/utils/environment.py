@@ -1,0 +1,51 @@
+"""What the run ran on."""
+
+import os
+import platform
+import resource
+import sys
+from importlib import metadata
+
+import torch
+
+LIBRARIES = ("dassl_vr", "torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "scikit-learn", "tensorboard")
+
+
+def library_versions():
+    """{library: version} of Python and of the libraries that can change a result (None = not installed)."""
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    if versions["dassl_vr"] is None:  # run from a checkout that was not installed
+        from .. import __version__
+
+        versions["dassl_vr"] = __version__
+    return versions
+
+
+def device_name(device):
+    """The name of a torch device: the GPU's, or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
+def collect_env_info():
+    """Platform, devices and library versions as lines of text."""
+    lines = [f"Platform: {platform.platform()}", f"CPU cores: {os.cpu_count()}, torch threads: {torch.get_num_threads()}"]
+    if torch.cuda.is_available():
+        lines += [f"GPU {i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+        lines.append(f"CUDA: {torch.version.cuda}")
+    lines += [f"{name}: {version}" for name, version in library_versions().items()]
+    return "\n".join(lines)
+
+
+def peak_memory_bytes(device):
+    """Peak memory in bytes: of the GPU's allocator on CUDA, of the process (resident set) elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB

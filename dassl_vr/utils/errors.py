@@ -1,0 +1,21 @@
+"""Errors that a user can cause. The command line prints each as one line and leaves with exit code 2."""
+
+
+class UserError(Exception):
+    """Something the user can mend: the message is one line saying what is wrong, what was expected and what to do."""
+
+
+class ConfigError(UserError):
+    """A key, a value or a combination of values in the configuration is wrong."""
+
+
+class DataError(UserError):
+    """Data is missing, incomplete or unreadable."""
+
+
+class WeightsError(UserError):
+    """Pre-trained weights or a checkpoint are missing, unreadable or do not fit."""
+
+
+class NonFiniteLossError(UserError, FloatingPointError):
+    """The training loss became NaN or infinite."""

@@ -1,0 +1,83 @@
+"""Reading and writing files."""
+
+import contextlib
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+from .errors import DataError
+
+
+@contextlib.contextmanager
+def atomic_write(path, mode="w"):
+    """Open a temporary file beside `path` and put it in place of `path` only when the block ends without an error.
+
+    A reader sees the old file or the new one, never half of one, also after a power cut.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def mkdir_if_missing(dirname):
+    """Make a directory and its parents; fine if it exists."""
+    os.makedirs(dirname, exist_ok=True)
+
+
+def check_isfile(fpath):
+    """Whether `fpath` is a file; warns if not."""
+    isfile = os.path.isfile(fpath)
+    if not isfile:
+        warnings.warn(f"No file at {fpath}", stacklevel=2)
+    return isfile
+
+
+def read_json(fpath):
+    """The content of a JSON file."""
+    with open(fpath, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def write_json(obj, fpath):
+    """Write `obj` as JSON, atomically, making the directory if needed."""
+    with atomic_write(fpath) as file:
+        json.dump(obj, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def listdir_nohidden(path, sort=False):
+    """Names in a directory without those that start with a dot."""
+    names = [name for name in os.listdir(path) if not name.startswith(".")]
+    return sorted(names) if sort else names
+
+
+def read_image(path):
+    """The image file at `path` as a PIL image in RGB. Raises `DataError` naming the file if it cannot be read."""
+    from PIL import Image, UnidentifiedImageError  # here: configuration and registries need no PIL
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise DataError(f"image {path}: no such file") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"image {path}: cannot be read ({error}); replace or remove it") from error

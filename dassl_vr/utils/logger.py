@@ -1,0 +1,74 @@
+"""Copying what is printed to a file."""
+
+import atexit
+import os
+import sys
+import time
+
+
+class Logger:
+    """A stand-in for `sys.stdout` that also writes to a file; what comes before the file is opened is kept for it.
+
+    Use as a context manager, or assign to `sys.stdout`.
+
+    Args:
+        fpath: the file; None = `open` will name it later, or never.
+        mode: "w" to start it anew, "a" to go on writing at its end.
+    """
+
+    def __init__(self, fpath=None, mode="w"):
+        self.console = sys.stdout
+        self.file = None
+        self._held = []
+        if fpath is not None:
+            self.open(fpath, mode)
+
+    def open(self, fpath, mode="w"):
+        """Write everything so far, and from now on, to `fpath`."""
+        os.makedirs(os.path.dirname(os.path.abspath(fpath)), exist_ok=True)
+        self.file = open(fpath, mode, encoding="utf-8", buffering=1)  # line by line: a killed run keeps its log
+        self.file.write("".join(self._held))
+        self._held.clear()
+
+    def __getattr__(self, name):
+        return getattr(self.console, name)  # isatty, encoding, ...
+
+    def __enter__(self):
+        sys.stdout = self
+        return self
+
+    def __exit__(self, *args):
+        sys.stdout = self.console
+        self.close()
+
+    def write(self, msg):
+        self.console.write(msg)
+        if self.file is not None:
+            self.file.write(msg)
+        else:
+            self._held.append(msg)
+
+    def flush(self):
+        self.console.flush()
+        if self.file is not None:
+            self.file.flush()
+
+    def close(self):
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+def setup_logger(output=None):
+    """Copy all further prints to `output` (a .txt/.log file, or a directory for its log.txt) until the process ends.
+
+    An existing file is kept: the new one gets the time as a suffix.
+    """
+    if output is None:
+        return
+    fpath = output if output.endswith((".txt", ".log")) else os.path.join(output, "log.txt")
+    if os.path.exists(fpath):
+        fpath += time.strftime("-%Y-%m-%d-%H-%M-%S")
+    logger = Logger(fpath)
+    sys.stdout = logger
+    atexit.register(logger.close)

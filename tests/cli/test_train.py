@@ -1,0 +1,276 @@
+"""`train.py` on small real data: what a run leaves, what it refuses, and how it ends."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dassl_vr.cli.train import main
+from dassl_vr.config import read_yaml
+
+# The rule by which the family's scripts read a log: the first "* accuracy: N%" after "Finish training"
+ACCURACY = re.compile(r"\* accuracy: ([.\deE+-]+)%")
+
+
+def accuracy_in_log(path):
+    finished = False
+    for line in path.read_text().splitlines():
+        finished = finished or line == "Finish training"
+        match = ACCURACY.search(line)
+        if finished and match:
+            return float(match.group(1))
+    return None
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory, request):
+    """A finished SMM run, shared by the tests that only look at it."""
+    out = tmp_path_factory.mktemp("runs") / "smm"
+    repository = Path(__file__).resolve().parents[2]
+    recipe = ["--trainer", "smm", "--config-file", str(repository / "configs/trainers/SMM/lite0.yaml")]
+    data = ["--dataset-config-file", str(repository / "configs/datasets/digits.yaml"), "--seed", "0"]
+    opts = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "4", "OPTIM.MAX_EPOCH", "3", "TRAIN.CHECKPOINT_FREQ", "1"]
+    opts += ["DATALOADER.TRAIN_X.BATCH_SIZE", "8", "TEST.PER_CLASS_RESULT", "True", "TEST.COMPUTE_CMAT", "True"]
+    assert main([*recipe, *data, "--output-dir", str(out), *opts]) == 0
+    return out
+
+
+def test_results_file(finished_run):
+    results = json.loads((finished_run / "results.json").read_text())
+    assert (results["trainer"], results["method"], results["mapping"]) == ("SMM", "smm", "ilm")
+    assert (results["dataset"], results["backbone"], results["seed"], results["shots"]) == ("digits", "lite0", 0, 4)
+    assert results["epochs"] == 3 == len(results["history"])
+    assert 0 <= results["accuracy"] <= 100 and 0 <= results["macro_f1"] <= 100
+    assert results["params_trainable"] == 3 * 32 * 32 + 26499
+    assert results["params_backbone"] > 4e6
+    assert results["seconds_train"] > 0 and results["peak_memory_bytes"] > 1e8
+    assert results["versions"]["torch"] and re.fullmatch("[0-9a-f]{64}", results["split_sha256"])
+    assert results["command"]
+    assert [epoch["epoch"] for epoch in results["history"]] == [1, 2, 3]
+
+
+def test_log_is_read_by_the_familys_rule(finished_run):
+    results = json.loads((finished_run / "results.json").read_text())
+    assert accuracy_in_log(finished_run / "log.txt") == pytest.approx(results["accuracy"], abs=0.05)
+    log = (finished_run / "log.txt").read_text()
+    for pattern in (r"epoch \[1/3\] batch \[5/5\] time .* loss .* lr .* eta", r"^=> result$", r"^\* total: 539$",
+                    r"^\* correct: \d+$", r"^\* error: ", r"^\* macro_f1: ", r"^\* class: 0 \("):  # fmt: skip
+        assert re.search(pattern, log, re.MULTILINE), pattern
+
+
+def test_resolved_config_is_saved(finished_run):
+    config = read_yaml(finished_run / "config.yaml")
+    assert config["SEED"] == 0
+    assert config["TRAINER"]["NAME"] == "SMM", "the registered name, whatever the case on the command line"
+    assert config["INPUT"]["PIXEL_MEAN"] == [0.5, 0.5, 0.5], "lite0's own normalization"
+    assert config["DATASET"]["FLIP"] is False, "a fact of the data set"
+
+
+def test_checkpoints_hold_only_what_is_trained(finished_run):
+    for name, size in (("prompt", 3 * 32 * 32), ("mask_generator", 26499)):
+        assert (finished_run / name / "checkpoint").read_text().strip() == "model.pth.tar-3"
+        assert (finished_run / name / "model.pth.tar-1").is_file()
+        checkpoint = torch.load(finished_run / name / "model.pth.tar-3", weights_only=True)
+        assert set(checkpoint) == {"state_dict", "epoch", "optimizer", "scheduler", "val_result"}
+        assert checkpoint["epoch"] == 3
+        parameters = {k: v for k, v in checkpoint["state_dict"].items() if not re.search("running|num_batches|mapping", k)}
+        assert sum(value.numel() for value in parameters.values()) == size
+    assert (finished_run / "cmat.pt").is_file()
+
+
+def test_tensorboard(finished_run):
+    events = EventAccumulator(str(finished_run / "tensorboard"), size_guidance={"images": 0}).Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {"train/loss", "train/acc", "train/lr/prompt", "train/lr/mask_generator", "test/accuracy"} <= scalars
+    assert "train/images_per_second" in scalars
+    images = set(events.Tags()["images"])
+    parts = ["1 input", "2 mask red", "2 mask green", "2 mask blue", "3 delta", "4 masked pattern", "5 reprogrammed"]
+    assert {f"prompt/{part}" for part in parts} == images
+    (tag,) = [t for t in events.Tags()["tensors"] if t.startswith("label mapping")]
+    table = events.Tensors(tag)[-1].tensor_proto.string_val[0].decode()
+    assert table.count("\n") == 11, "a head of two lines and a row for each of ten classes"
+    assert "_hparams_/experiment" in str(events.summary_metadata.keys())
+    projector = (finished_run / "tensorboard" / "projector_config.pbtxt").read_text()
+    assert "before" in projector and "after" in projector
+
+
+def test_eval_only_gives_the_accuracy_of_the_end(finished_run, tmp_path):
+    results = json.loads((finished_run / "results.json").read_text())
+    assert main(["--eval-only", "--model-dir", str(finished_run), "--output-dir", str(tmp_path / "eval")]) == 0
+    again = json.loads((tmp_path / "eval" / "results.json").read_text())
+    assert again["accuracy"] == results["accuracy"] and again["macro_f1"] == results["macro_f1"]
+    log = (tmp_path / "eval" / "log.txt").read_text()
+    assert float(ACCURACY.search(log[log.index("=> result") :]).group(1)) == pytest.approx(results["accuracy"], abs=0.05)
+
+
+def test_eval_only_of_an_earlier_epoch_differs_and_leaves_the_run_alone(finished_run, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*") if path.is_file()}
+    assert main(["--eval-only", "--model-dir", str(finished_run), "--load-epoch", "1", "TEST.COMPUTE_CMAT", "False"]) == 0
+    assert "model.pth.tar-1 into prompt (epoch=1)" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*") if path.is_file()} == before
+
+
+def test_a_finished_run_is_left_alone(finished_run, capsys):
+    before = (finished_run / "results.json").read_bytes()
+    config = str(finished_run / "config.yaml")
+    assert main(["--config-file", config, "--output-dir", str(finished_run)]) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert (finished_run / "results.json").read_bytes() == before
+
+
+def test_a_used_directory_refuses_another_configuration(finished_run, capsys):
+    command = ["--config-file", str(finished_run / "config.yaml"), "--output-dir", str(finished_run)]
+    assert main([*command, "--resume", str(finished_run), "OPTIM.LR", "0.5"]) == 2
+    error = capsys.readouterr().err
+    assert "OPTIM.LR 0.01 -> 0.5" in error and error.count("\n") == 1
+
+
+def test_an_unfinished_run_is_resumed_only_when_told_to(tmp_path, tiny_command, capsys):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "log.txt").write_text("a run that died\n")
+    assert main(tiny_command(out)) == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert main(tiny_command(out, "--resume", out)) == 0
+
+
+def test_no_train_writes_nothing(tmp_path, tiny_command):
+    assert main(tiny_command(tmp_path / "run", "--no-train")) == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_drawn_seed_is_recorded(tmp_path, tiny_command):
+    assert main(tiny_command(tmp_path / "run", "OPTIM.MAX_EPOCH", "1", seed=-1)) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["seed"] >= 0 and read_yaml(tmp_path / "run" / "config.yaml")["SEED"] == results["seed"]
+
+
+def test_seed_of_the_yaml_is_kept_without_the_flag(tmp_path, tiny_command):
+    command = tiny_command(tmp_path / "run")
+    at = command.index("--seed")
+    command[at : at + 2] = []
+    (tmp_path / "data.yaml").write_text("DATASET:\n  NAME: digits\nSEED: 7\n")
+    command[command.index("--dataset-config-file") + 1] = str(tmp_path / "data.yaml")
+    assert main([*command, "OPTIM.MAX_EPOCH", "1"]) == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["seed"] == 7
+
+
+def test_merge_order(tmp_path, tiny_command):
+    """data-set YAML < trainer YAML < flags < KEY VALUE; facts of a data set lie below all of them."""
+    from dassl_vr.cli.train import build_parser, setup_cfg
+    from dassl_vr.plugins import load_plugins
+
+    load_plugins()
+    (tmp_path / "data.yaml").write_text("DATASET:\n  NAME: digits\nSEED: 1\nOPTIM:\n  LR: 1\n  GAMMA: 0.9\n")
+    (tmp_path / "trainer.yaml").write_text("SEED: 2\nOPTIM:\n  LR: 2\n")
+    files = ["--dataset-config-file", str(tmp_path / "data.yaml"), "--config-file", str(tmp_path / "trainer.yaml")]
+    cfg = setup_cfg(build_parser().parse_args([*files, "--seed", "3", "OPTIM.LR", "4"]))
+    assert (cfg.SEED, cfg.OPTIM.LR, cfg.OPTIM.GAMMA, cfg.DATASET.FLIP) == (3, 4.0, 0.9, False)
+    cfg = setup_cfg(build_parser().parse_args([*files, "SEED", "5", "DATASET.FLIP", "True"]))
+    assert (cfg.SEED, cfg.DATASET.FLIP) == (5, True)
+
+
+# ------------------------------------------------------------------------------------------------------ user errors
+def folder_of_images(root, broken=None, empty=None):
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for i in range(6):
+            Image.new("RGB", (20, 20), (i * 30, 90, 200)).save(root / name / f"{i}.png")
+    if broken:
+        (root / "cat" / broken).write_bytes(b"not an image")
+    if empty:
+        (root / empty).mkdir()
+    return root
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["OPTIM.LRR", "1"], ["OPTIM.LRR", "OPTIM.LR"]),
+        (["OPTIM.MAX_EPOCH", "ten"], ["OPTIM.MAX_EPOCH", "ten"]),
+        (["--trainer", "SSM"], ["SSM", "SMM"]),
+        (["DATASET.NAME", "digit"], ["digit", "digits"]),
+        (["--backbone", "resnet19"], ["resnet19", "resnet18"]),
+        (["INPUT.TRANSFORMS", "['vr_squish']"], ["vr_squish", "vr_squash"]),
+        (["TRAINER.SMM.PATCH_SIZE", "7"], ["patch_size is 7", "8"]),
+        (["TRAINER.SMM.PATCH_SIZE", "32"], ["32", "layers=6"]),
+        (["TRAINER.SMM.MAPPING", "ilmm"], ["ilmm", "ilm"]),
+        (["DATASET.NAME", "eurosat"], ["--root"]),
+        (["DATASET.NAME", "eurosat", "DATASET.ROOT", "nowhere"], ["nowhere"]),
+        (["OPTIM.LR", "1e30", "TRAINER.SMM.MASK_LR", "1e30"], ["NaN", "epoch 1"]),
+        (["MODEL.BACKBONE.WEIGHTS", "nowhere.pth"], ["nowhere.pth"]),
+        (["--config-file", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["--config-file", "recipe.py"], ["recipe.py", ".yaml"]),
+        (["--plugin", "nowhere.py"], ["nowhere.py"]),
+        (["--eval-only", "--model-dir", "nowhere"], ["nowhere"]),
+        (["--resume", "nowhere"], ["nowhere"]),
+        (["TEST.FINAL_MODEL", "best_vall"], ["best_vall", "best_val"]),
+    ],
+)
+def test_user_errors_end_in_one_line(tmp_path, tiny_command, capsys, arguments, words):
+    assert main(tiny_command(tmp_path / "run", *arguments)) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and error[0].startswith("error: ")
+    for word in words:
+        assert word in error[0]
+    assert not list(tmp_path.rglob("resume.pt")) and not list(tmp_path.rglob("*.pth*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [({"broken": "bad one.png"}, ["bad one.png"]), ({"empty": "bird"}, ["bird"])]
+)
+def test_bad_folders_are_named(tmp_path, tiny_command, capsys, kind, words):
+    root = folder_of_images(tmp_path / "images", **kind)
+    command = tiny_command(tmp_path / "run", "--root", root, "DATASET.NAME", "folder", "DATASET.NUM_SHOTS", "-1")
+    assert main(command) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and all(word in error[0] for word in words)
+
+
+def test_more_target_than_source_classes(tmp_path, tiny_command, capsys, monkeypatch):
+    plugin = tmp_path / "many.py"
+    plugin.write_text(
+        "import numpy as np\n"
+        "from dassl_vr.data import DATASET_REGISTRY, ArrayDatum, DatasetBase\n"
+        "if 'Many' not in DATASET_REGISTRY:\n"
+        "    @DATASET_REGISTRY.register()\n"
+        "    class Many(DatasetBase):\n"
+        "        def __init__(self, cfg):\n"
+        "            image = np.zeros((8, 8, 3), np.uint8)\n"
+        "            items = [ArrayDatum(image, f'many/{i}', i, classname=f'c{i}') for i in range(1001)]\n"
+        "            super().__init__(train_x=items, test=items)\n"
+    )
+    command = tiny_command(tmp_path / "run", "--plugin", plugin, "DATASET.NAME", "many", "DATASET.NUM_SHOTS", "-1")
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "1001 target classes" in error and "1000 source classes" in error and error.count("\n") == 1
+
+
+def test_the_last_good_checkpoint_survives_a_nan(tmp_path, tiny_command, capsys):
+    plugin = tmp_path / "late_nan.py"
+    plugin.write_text(
+        "from dassl_vr.engine import TRAINER_REGISTRY\n"
+        "SMM = TRAINER_REGISTRY.get('SMM')\n"
+        "class LateNan(SMM):\n"
+        "    def model_backward(self, loss):\n"
+        "        super().model_backward(loss * float('nan') if self.epoch == 2 else loss)\n"
+        "    @property\n"
+        "    def options(self):\n"
+        "        return self.cfg.TRAINER.SMM\n"
+        "def extend_cfg(cfg):\n"
+        "    cfg.TRAINER.LATENAN = cfg.TRAINER.SMM.clone()\n"
+        "TRAINER_REGISTRY.register(LateNan, force=True)\n"
+    )
+    out = tmp_path / "run"
+    command = tiny_command(out, "--plugin", plugin, "TRAIN.CHECKPOINT_FREQ", "1")
+    command[command.index("--trainer") + 1] = "LateNan"
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "NaN or infinite in epoch 3" in error and error.count("\n") == 1
+    assert torch.load(out / "resume.pt", weights_only=True)["next_epoch"] == 2
+    assert (out / "prompt" / "checkpoint").read_text().strip() == "model.pth.tar-2"
+    assert not (out / "results.json").exists()

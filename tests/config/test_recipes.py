@@ -1,0 +1,66 @@
+"""Every YAML that ships: read, merged, resolved, and its head says how to run it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dassl_vr.config import get_cfg_default, merge_mapping, read_yaml, validate_cfg
+from dassl_vr.data import DATASET_REGISTRY
+from dassl_vr.engine import TRAINER_REGISTRY, resolve_cfg
+from dassl_vr.plugins import load_plugins
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+TRAINER_FILES = sorted((CONFIGS / "trainers").rglob("*.yaml"))
+DATASET_FILES = sorted((CONFIGS / "datasets").rglob("*.yaml"))
+load_plugins()
+
+
+def relative(path):
+    return str(path.relative_to(CONFIGS))
+
+
+def test_there_are_recipes_for_every_trainer():
+    assert {path.parent.name for path in TRAINER_FILES} == set(TRAINER_REGISTRY.registered_names())
+    assert DATASET_FILES
+
+
+@pytest.mark.parametrize("path", TRAINER_FILES, ids=relative)
+def test_trainer_recipe(path):
+    cfg = get_cfg_default()
+    merge_mapping(cfg, read_yaml(path), str(path))
+    cfg.TRAINER.NAME, cfg.DATASET.NAME = path.parent.name, "digits"
+    validate_cfg(cfg)
+    resolve_cfg(cfg)
+    assert min(cfg.INPUT.SIZE) > 0
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any("bash scripts/" in line for line in head), "the head gives the command"
+    assert any("ccuracy" in line for line in head), "the head says what accuracy to expect"
+
+
+@pytest.mark.parametrize("path", TRAINER_FILES, ids=relative)
+def test_trainer_recipe_loads_under_plain_yacs(path):
+    get_cfg_default().merge_from_file(str(path))
+
+
+@pytest.mark.parametrize("path", DATASET_FILES, ids=relative)
+def test_dataset_recipe_names_a_registered_data_set_and_nothing_of_a_trainer(path):
+    content = yaml.safe_load(path.read_text())
+    assert set(content) == {"DATASET"}
+    assert content["DATASET"]["NAME"] in DATASET_REGISTRY
+
+
+@pytest.mark.parametrize("path", [p for p in TRAINER_FILES if re.match(r"rn|vit", p.name)], ids=relative)
+def test_the_papers_recipe(path):
+    """METHODS.md, training recipe: nothing dropped, no weight decay, Adam, the decay at epochs 100 and 144 of 200."""
+    cfg = get_cfg_default()
+    merge_mapping(cfg, read_yaml(path), str(path))
+    pad = path.stem.endswith("_pad")
+    assert cfg.OPTIM.WEIGHT_DECAY == 0 and cfg.OPTIM.LR == 0.01 and cfg.OPTIM.MAX_EPOCH == 200
+    assert not cfg.DATALOADER.TRAIN_X.DROP_LAST
+    assert cfg.DATALOADER.TRAIN_X.BATCH_SIZE == (128 if pad else 256)
+    assert cfg.INPUT.TRANSFORMS[0] == ("vr_pad" if pad else "vr_squash")
+    if not pad:
+        assert cfg.INPUT.MARGIN == 32
+    assert cfg.INPUT.SIZE == ((384, 384) if path.stem.startswith("vit") else (224, 224))

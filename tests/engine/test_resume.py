@@ -1,0 +1,90 @@
+"""A run that is killed and resumed ends as one that was not, bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import torch
+
+from dassl_vr.cli.train import main
+
+
+def outcome(directory):
+    """(accuracy, all trained tensors) of a finished run."""
+    accuracy = json.loads((directory / "results.json").read_text())["accuracy"]
+    tensors = {}
+    for name in ("prompt", "mask_generator"):
+        state = torch.load(directory / name / "model.pth.tar-3", weights_only=True)["state_dict"]
+        tensors.update({f"{name}.{key}": value for key, value in state.items()})
+    return accuracy, tensors
+
+
+def assert_equal(one, other):
+    assert one[0] == other[0]
+    assert one[1].keys() == other[1].keys()
+    for key, value in one[1].items():
+        assert torch.equal(value, other[1][key]), key
+
+
+def test_killed_at_random_moments_and_resumed(tmp_path, tiny_command, repository):
+    assert main(tiny_command(tmp_path / "whole")) == 0
+    out = tmp_path / "killed"
+    command = [sys.executable, str(repository / "train.py"), *tiny_command(out, "--resume", out)]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    chance = random.Random(20240501)
+    kills = 0
+    while kills < 2:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (out / "log.txt").exists() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0.2, 4))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert finished.returncode == 0, finished.stderr
+    assert_equal(outcome(tmp_path / "whole"), outcome(out))
+
+
+def test_stopped_after_each_epoch(tmp_path, tiny_command, monkeypatch):
+    """Interruptions right after the resume file is written, so that every epoch begins in a fresh trainer."""
+    from dassl_vr.engine import trainer as module
+
+    assert main(tiny_command(tmp_path / "whole")) == 0
+    save = module.save_resume_file
+
+    def save_and_stop(trainer, directory):
+        save(trainer, directory)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "stopped"
+    monkeypatch.setattr(module, "save_resume_file", save_and_stop)
+    for _ in range(3):
+        torch.manual_seed(int(time.time()))  # whatever a new process starts with
+        assert main(tiny_command(out, "--resume", out)) == 130
+        assert not (out / "results.json").exists()
+    monkeypatch.setattr(module, "save_resume_file", save)
+    assert main(tiny_command(out, "--resume", out)) == 0
+    assert_equal(outcome(tmp_path / "whole"), outcome(out))
+    history = json.loads((out / "results.json").read_text())["history"]
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3]
+
+
+def test_resume_into_another_directory(tmp_path, tiny_command):
+    assert main(tiny_command(tmp_path / "first")) == 0
+    (tmp_path / "first" / "results.json").unlink()
+    assert main(tiny_command(tmp_path / "second", "--resume", tmp_path / "first")) == 0
+    assert (tmp_path / "second" / "results.json").is_file()
+
+
+def test_a_damaged_resume_file_is_named(tmp_path, tiny_command, capsys):
+    assert main(tiny_command(tmp_path / "run")) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    file = tmp_path / "run" / "resume.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    assert main(tiny_command(tmp_path / "run", "--resume", tmp_path / "run")) == 2
+    assert "resume.pt: damaged" in capsys.readouterr().err

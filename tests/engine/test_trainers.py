@@ -1,0 +1,81 @@
+"""Every registered trainer on small real data: only what it declares moves, and it learns."""
+
+import json
+
+import pytest
+import torch
+
+from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
+from dassl_vr.engine import TRAINER_REGISTRY, build_trainer
+from dassl_vr.plugins import load_plugins
+from dassl_vr.utils import set_random_seed
+
+load_plugins()
+OURS = [name for name in TRAINER_REGISTRY.registered_names() if TRAINER_REGISTRY.get(name).__module__.startswith("dassl_vr.trainers")]
+
+
+def trainer_of(arguments):
+    cfg = setup_cfg(build_parser().parse_args(arguments))
+    settle(cfg)
+    set_random_seed(cfg.SEED)
+    return build_trainer(cfg)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_one_step_moves_only_what_is_declared(tmp_path, tiny_command, name):
+    trainer = trainer_of(tiny_command(tmp_path / "run", trainer=name))
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    trainer.before_epoch()
+    trainer.set_model_mode("train")
+    trainer.num_batches = len(trainer.train_loader_x)
+    for _ in range(2):  # the pattern starts at zero, so the generator's first gradient is zero
+        trainer.forward_backward(next(iter(trainer.train_loader_x)))
+    moved = {key for key, value in trainer.model.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved, "something learned"
+    assert not any(key.startswith("backbone") for key in moved)
+    trained = {key for key, p in trainer.model.named_parameters() if p.requires_grad}
+    assert trained <= moved
+    registered = {id(p) for model in trainer._models.values() for p in model.parameters()}
+    assert all(id(p) in registered for p in trainer.model.parameters() if p.requires_grad)
+
+
+def test_loss_falls_and_rates_decay(tmp_path, tiny_command):
+    out = tmp_path / "run"
+    assert main(tiny_command(out, "OPTIM.MAX_EPOCH", "6", "DATASET.NUM_SHOTS", "6", "TRAINER.SMM.MASK_GAMMA", "1")) == 0
+    history = json.loads((out / "results.json").read_text())["history"]
+    assert history[-1]["loss"] < history[0]["loss"]
+    prompt = torch.load(out / "prompt" / "model.pth.tar-6", weights_only=True)
+    mask = torch.load(out / "mask_generator" / "model.pth.tar-6", weights_only=True)
+    assert prompt["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.01 * 0.1**2)
+    assert mask["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.01)
+
+
+def test_best_by_validation_is_kept_and_deployed(tmp_path, tiny_command, capsys):
+    out = tmp_path / "run"
+    assert main(tiny_command(out, "TEST.FINAL_MODEL", "best_val")) == 0
+    best = torch.load(out / "prompt" / "model-best.pth.tar", weights_only=True)
+    assert best["val_result"] is not None
+    assert json.loads((out / "results.json").read_text())["evaluated_model"] == "best_val"
+    assert f"model-best.pth.tar into prompt (epoch={best['epoch']}" in capsys.readouterr().out
+
+
+def test_mapping_pass_sees_every_sample_in_evaluation_mode(tmp_path, tiny_command):
+    trainer = trainer_of(tiny_command(tmp_path / "run"))
+    statistics = {k: v.clone() for k, v in trainer.model.f_in.generator.state_dict().items() if "running" in k}
+    seen = []
+    observe = trainer.model.f_out.observe
+    trainer.model.f_out.observe = lambda logits, labels: (seen.append(labels), observe(logits, labels))
+    trainer.refresh_mapping()
+    assert sorted(torch.cat(seen).tolist()) == sorted(item.label for item in trainer.dm.dataset.train_x)
+    for key, value in statistics.items():
+        assert torch.equal(trainer.model.f_in.generator.state_dict()[key], value), "no BatchNorm statistic moved"
+
+
+def test_anomaly_on_an_accelerator_waits_for_the_next_look(tmp_path, tiny_command):
+    """Off the CPU `detect_anomaly` must not read the loss; `raise_if_anomaly`, called before each checkpoint, does."""
+    trainer = trainer_of(tiny_command(tmp_path / "run"))
+    trainer.detect_anomaly(torch.full((), float("inf"), device="meta"))  # reading a meta tensor would raise
+    trainer._bad_loss = torch.tensor(True)
+    with pytest.raises(FloatingPointError, match="NaN or infinite"):
+        trainer.raise_if_anomaly()
+    trainer.raise_if_anomaly()  # told once

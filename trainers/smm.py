@@ -1,0 +1,52 @@
+"""SMM: sample-specific multi-channel masks (Cai et al., ICML 2024)."""
+
+from dassl_vr.config.validate import choice_problems
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
+from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
+from dassl_vr.reprogramming import SampleSpecificMask
+from dassl_vr.utils.errors import ConfigError
+
+# METHOD: (channels of the mask, whether there is a pattern); the last two are the paper's ablations (section 5)
+METHODS = {"smm": (3, True), "single_channel": (1, True), "only_mask": (3, False)}
+
+
+def extend_cfg(cfg):
+    """The keys of this trainer, with the paper's values for ResNets (section 5 and appendix)."""
+    node = add_reprogramming_keys(cfg, "SMM")
+    # Options: smm, single_channel (one mask for the three colours), only_mask (the mask itself is added, without a pattern)
+    node.METHOD = "smm"
+    # Convolutions of the mask generator: 5 or 6
+    node.LAYERS = 5
+    # Side of the square that shares a mask value, a power of two: up to 16 with 5 layers, up to 32 with 6
+    node.PATCH_SIZE = 8
+    # Start of the generator. Options: random (the paper's), ones (the first mask is 1 everywhere: SMM starts as the full watermark)
+    node.MASK_INIT = "random"
+    # Learning rate of the generator and its factor at the epochs of OPTIM.STEPSIZE; the pattern's are OPTIM.LR and OPTIM.GAMMA
+    node.MASK_LR = 0.01
+    node.MASK_GAMMA = 0.1
+
+
+@TRAINER_REGISTRY.register()
+class SMM(VisualReprogramming, TrainerX):
+    """x + up(f_mask(x)) * delta in front of a frozen classifier, delta and the mask generator trained with rates of their own."""
+
+    def check_cfg(self, cfg):
+        VisualReprogramming.check_cfg(self, cfg)
+        choices = {"TRAINER.SMM.METHOD": tuple(METHODS), "TRAINER.SMM.MASK_INIT": ("random", "ones")}
+        problems = choice_problems(cfg, choices)
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+    def build_input(self, size):
+        options = self.options
+        channels, pattern = METHODS[options.METHOD]
+        return SampleSpecificMask(
+            size, options.LAYERS, options.PATCH_SIZE, channels, pattern=pattern, mask_init=options.MASK_INIT
+        )
+
+    def build_model(self):
+        VisualReprogramming.build_model(self)
+        optim_cfg = self.cfg.OPTIM.clone()
+        optim_cfg.defrost()
+        optim_cfg.LR, optim_cfg.GAMMA = self.options.MASK_LR, self.options.MASK_GAMMA
+        self.register_trained("mask_generator", self.model.f_in.generator, optim_cfg)
