@@ -2,6 +2,7 @@
 
 import functools
 import os
+import weakref
 
 import numpy as np
 import torch
@@ -159,28 +160,35 @@ class BatchLoader:
         self.drop_last = drop_last
         self.num_workers = num_workers
         self.device = torch.device(device)
-        self.epoch = 0
         self._two_steps = getattr(dataset, "works_in_two_steps", False)
         if self._two_steps:
             dataset.stream = stream
+        self._keys = _EpochAndIndex(sampler)
         self._loader = DataLoader(
             _Items(dataset, self._two_steps, seed, stream),
             batch_size=batch_size,
-            sampler=_EpochAndIndex(self),
+            sampler=self._keys,
             drop_last=drop_last,
             num_workers=num_workers,
             persistent_workers=persistent and num_workers > 0,
             pin_memory=self.device.type == "cuda",
             collate_fn=_collate,
-            generator=torch.Generator(),  # the loader draws its workers' base seed from here, not from the global one
+            generator=torch.Generator(),  # for the workers' base seed, else drawn from the global one
         )
+        # Keeps torch's loader out of cycles that this object may be in (a trainer's, a traceback's): collected as part
+        # of one, its queues would close before its workers are told to stop, and torch would wait 5 seconds for each.
+        weakref.finalize(self, _let_go, self._loader).atexit = False
 
     def set_epoch(self, epoch):
         """Choose the epoch whose order and augmentation the next iterations give."""
-        self.epoch = epoch
+        self._keys.epoch = epoch
         for part in (self.sampler, self.dataset):
             if hasattr(part, "set_epoch"):
                 part.set_epoch(epoch)
+
+    @property
+    def epoch(self):
+        return self._keys.epoch
 
     def __len__(self):
         return len(self._loader)
@@ -191,6 +199,10 @@ class BatchLoader:
                 raise batch.error
             batch = _to_device(batch, self.device)
             yield self.dataset.finish(batch) if self._two_steps else batch
+
+
+def _let_go(loader):
+    """Nothing to do: being called drops the last reference to the loader."""
 
 
 class _Failure:
@@ -223,15 +235,16 @@ class _Items(TorchDataset):
 
 
 class _EpochAndIndex(TorchSampler):
-    def __init__(self, loader):
-        self.loader = loader
+    def __init__(self, sampler):
+        self.sampler = sampler
+        self.epoch = 0
 
     def __len__(self):
-        return len(self.loader.sampler)
+        return len(self.sampler)
 
     def __iter__(self):
-        epoch = self.loader.epoch
-        return ((epoch, index) for index in self.loader.sampler)
+        epoch = self.epoch
+        return ((epoch, index) for index in self.sampler)
 
 
 def _collate(items):
@@ -269,7 +282,8 @@ class DataManager:
 
     Attributes:
         dataset, train_loader_x, train_loader_u, val_loader, test_loader (the second and third may be None),
-        num_classes, num_source_domains, lab2cname, split_sha256; made when asked for: train_loader_all, train_loader_plain.
+        num_classes, num_source_domains, lab2cname, split_sha256; made when asked for: train_loader_all,
+        train_loader_plain.
 
     Raises:
         DataError: the data set is missing, or has no images for training or testing.

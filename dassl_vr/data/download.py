@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import socket
 import stat
 import sys
 import tarfile
@@ -254,7 +255,10 @@ def _request(url, part, start):
                 raise _Interrupted(f"HTTP {error.code}") from error
             raise _Failed(f"HTTP {error.code}") from error
     except (OSError, ValueError) as error:  # URLError, time-outs and broken connections are OSErrors
-        raise _Interrupted(str(getattr(error, "reason", error))) from error
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, socket.gaierror):  # no network, or no such host: soon again is no use
+            raise _Failed(str(reason)) from error
+        raise _Interrupted(str(reason)) from error
     with response:
         _receive(response, part, start)
 
@@ -344,7 +348,8 @@ def extract(archive, destination, max_bytes=None):
         remedy = "free some space" if error.errno == errno.ENOSPC else "see that the directory can be written"
         raise DataError(f"{archive} could not be unpacked to {destination} ({error.strerror}); {remedy}") from error
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
-        raise DataError(f"{archive} is damaged or of another kind ({error}); remove it and fetch it again") from error
+        reason = str(error).partition("\n")[0]  # tarfile lists all that it has tried
+        raise DataError(f"{archive} is damaged or of another kind ({reason}); remove it and fetch it again") from error
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
 

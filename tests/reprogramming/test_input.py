@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dassl_vr.backbones import build_backbone
 from dassl_vr.reprogramming import (
     MaskGenerator,
     Pad,
@@ -72,13 +73,13 @@ def test_single_channel_is_the_mean_of_the_penultimate_output():
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (dict(patch_size=3), ["patch_size is 3", "1, 2, 4, 8, 16"]),
-        (dict(patch_size=32), ["patch_size is 32", "layers=6"]),
-        (dict(patch_size=64, layers=6), ["patch_size is 64", "32"]),
-        (dict(layers=4), ["layers is 4", "5 or 6"]),
-        (dict(channels=2), ["channels is 2", "3", "1"]),
-        (dict(mask_init="zeros"), ["mask_init is 'zeros'", "'ones'"]),
-        (dict(mask_init="ones", channels=1), ["mask_init 'ones'", "channels=3"]),
+        ({"patch_size": 3}, ["patch_size is 3", "1, 2, 4, 8, 16"]),
+        ({"patch_size": 32}, ["patch_size is 32", "layers=6"]),
+        ({"patch_size": 64, "layers": 6}, ["patch_size is 64", "32"]),
+        ({"layers": 4}, ["layers is 4", "5 or 6"]),
+        ({"channels": 2}, ["channels is 2", "3", "1"]),
+        ({"mask_init": "zeros"}, ["mask_init is 'zeros'", "'ones'"]),
+        ({"mask_init": "ones", "channels": 1}, ["mask_init 'ones'", "channels=3"]),
     ],
 )
 def test_wrong_generator_arguments_are_named(arguments, words):
@@ -176,6 +177,19 @@ def test_a_pattern_of_one_reproduces_the_pattern_of_the_mask_alone(size):
     assert alone.delta is None and "delta" not in alone.state_dict()
     assert torch.equal(module(x), alone(x))
     assert torch.equal(alone(x), x + upsample_slowly(alone.generator(x), size, 8))
+
+
+@pytest.mark.parametrize("width", [None, 8])
+def test_containment_holds_behind_a_real_backbone(width):
+    backbone = build_backbone("lite0", verbose=False)
+    shared, alone = trained(Watermark(64, width)), SampleSpecificMask(64, pattern=False).eval()
+    as_shared, as_alone = SampleSpecificMask(64, mask_init="ones").eval(), SampleSpecificMask(64).eval()
+    as_shared.delta.data = shared.mask * shared.delta.data
+    as_alone.load_state_dict({**alone.state_dict(), "delta": torch.ones(3, 64, 64)})
+    x = images(64)
+    assert torch.equal(backbone.logits(as_shared(x)), backbone.logits(shared(x)))
+    assert torch.equal(backbone.logits(as_alone(x)), backbone.logits(alone(x)))
+    assert not torch.equal(backbone.logits(shared(x)), backbone.logits(x))
 
 
 def test_ones_start_still_learns_a_sample_specific_mask():

@@ -157,7 +157,7 @@ def test_blm_weighs_the_source_logits(num_source, num_target):
     assert torch.equal(mapping.strongest_source(), mapping.weights.argmax(0))
 
 
-@pytest.mark.parametrize("num_source, num_target, top_k", [(50, 40, 6), (20, 6, 1), (20, 13, 1), (20, 14, 2), (9, 1, 1)])
+@pytest.mark.parametrize("num_source, num_target, top_k", [(50, 40, 6), (20, 13, 1), (20, 14, 2), (9, 1, 1)])
 def test_blm_plus_sums_the_top_probabilities(num_source, num_target, top_k):
     sums = torch.zeros(num_source, num_target, dtype=torch.float64)
     for logits, labels in batches(num_source, num_target):

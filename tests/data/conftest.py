@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from dassl_vr.config import get_cfg_default, merge_list
+from dassl_vr.data import DATASET_REGISTRY, ArrayDatum, DatasetBase, Datum
+
+VR = ("vr_squash", "vr_crop", "vr_flip", "normalize")
+FAMILY = ("random_resized_crop", "random_flip", "colorjitter", "cutout", "normalize", "gaussian_noise")
+
+
+@pytest.fixture
+def make_cfg():
+    """`make_cfg("INPUT.SIZE", (32, 32), ...)`: the defaults, quiet, with a seed, and these keys."""
+
+    def make(*pairs):
+        cfg = get_cfg_default()
+        merge_list(cfg, ["SEED", 3, "VERBOSE", False, "INPUT.SIZE", (32, 32), "DATALOADER.NUM_WORKERS", 0])
+        merge_list(cfg, list(pairs))
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def image_items(tmp_path):
+    """22 image files of several sizes, 2 classes."""
+    rng = np.random.default_rng(0)
+    items = []
+    for number in range(22):
+        path = tmp_path / f"{number:02d}.png"
+        size = (int(rng.integers(36, 60)), int(rng.integers(36, 60)), 3)
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
+        items.append(Datum(path, number % 2, 0, "ab"[number % 2]))
+    return items
+
+
+@pytest.fixture
+def array_items():
+    rng = np.random.default_rng(1)
+    return [
+        ArrayDatum(rng.integers(0, 256, (8, 8), dtype=np.uint8), f"toy/{n}", n % 2, 0, "ab"[n % 2]) for n in range(11)
+    ]
+
+
+@pytest.fixture
+def register():
+    """`register(train, val, test, train_u)`: the name of a registered data set with these images."""
+    names = []
+
+    def add(train, val=None, test=None, train_u=None):
+        name = f"toy{len(names)}"
+
+        class Toy(DatasetBase):
+            def __init__(self, cfg):
+                super().__init__(train_x=train, train_u=train_u, val=val, test=test if test is not None else train)
+
+        DATASET_REGISTRY.register(Toy, name=name, force=True)
+        names.append(name)
+        return name
+
+    yield add
+    for name in names:
+        DATASET_REGISTRY._objects.pop(name)
+        DATASET_REGISTRY._canonical.pop(name.lower())

@@ -1,0 +1,251 @@
+import json
+import random
+import shutil
+from collections import defaultdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dassl_vr.data import ArrayDatum, DatasetBase, Datum, split_sha256
+from dassl_vr.data.datasets.split import (
+    Splits,
+    check_classes,
+    read_split,
+    select_shots,
+    stratified_split,
+    subsample_classes,
+)
+from dassl_vr.utils.errors import ConfigError, DataError
+
+
+def items_of(labels, prefix="i"):
+    return [Datum(f"/d/{prefix}{n}", label, 0, f"class {label}") for n, label in enumerate(labels)]
+
+
+@pytest.fixture
+def splits():
+    rng = random.Random(7)
+    labels = [label for label in range(5) for _ in range(9)]
+    rng.shuffle(labels)
+    return Splits(items_of(labels, "train"), items_of(labels[:25], "val"), items_of(labels, "test"))
+
+
+def coops_draws(splits, num_shots, seed):
+    """What CoOp's code does after its `set_random_seed`, written out by hand."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    drawn = []
+    for items, shots in ((splits.train, num_shots), (splits.val, min(num_shots, 4))):
+        by_label = defaultdict(list)
+        for item in items:
+            by_label[item.label].append(item)
+        paths = []
+        for label in by_label:
+            group = by_label[label]
+            paths += [item.impath for item in (random.sample(group, shots) if len(group) >= shots else group)]
+        drawn.append(paths)
+    return drawn
+
+
+@pytest.mark.parametrize("num_shots", [1, 4, 8, 16])
+@pytest.mark.parametrize("seed", [0, 1, 42])
+def test_the_same_shots_as_coop(splits, num_shots, seed):
+    expected = coops_draws(splits, num_shots, seed)
+    state = random.getstate()
+    chosen = select_shots(splits, num_shots, seed)
+    assert random.getstate() == state  # the global generator is left alone
+    assert [[item.impath for item in items] for items in chosen[:2]] == expected
+    assert chosen.test is splits.test
+    # and by way of the family's own method, which draws from the global generator
+    random.seed(seed)
+    train = DatasetBase.generate_fewshot_dataset(DatasetBase, splits.train, num_shots=num_shots)
+    assert [item.impath for item in train] == expected[0]
+
+
+def test_no_shots_means_everything(splits):
+    assert select_shots(splits, -1, 0) is splits
+    assert select_shots(splits, 0, 0) is splits
+
+
+def test_repeat_draws_as_many_as_asked():
+    items = items_of([0, 0, 1])
+    drawn, other = DatasetBase.generate_fewshot_dataset(DatasetBase, items, items, num_shots=5, repeat=True)
+    assert [item.label for item in drawn] == [0] * 5 + [1] * 5 and len(other) == 10
+
+
+def test_base_and_new_classes(splits):
+    base, new = subsample_classes(splits, "base"), subsample_classes(splits, "new")
+    assert subsample_classes(splits, "all") is splits
+    for part, old, kept in ((base, [0, 1, 2], 3), (new, [3, 4], 2)):
+        for items, whole in zip(part, splits):
+            assert [item.impath for item in items] == [item.impath for item in whole if item.label in old]
+            assert {(item.label, item.classname) for item in items} == {(n, f"class {old[n]}") for n in range(kept)}
+    assert {item.label for item in splits.train} == set(range(5))  # the originals keep their labels
+    with pytest.raises(ConfigError, match="leaves none of 1 class"):
+        subsample_classes(Splits(items_of([0]), [], []), "new")
+    with pytest.raises(ConfigError, match="one of all, base, new"):
+        subsample_classes(splits, "old")
+
+
+def test_stratified_split_takes_shares_of_every_class():
+    labels = [0] * 100 + [1] * 10 + [2]
+    train, val, test = stratified_split(items_of(labels), (0.2, 0.3), seed=1)
+    counts = [[sum(item.label == label for item in part) for label in range(3)] for part in (train, val, test)]
+    assert counts == [[50, 5, 1], [20, 2, 0], [30, 3, 0]]
+    assert len({item.impath for part in (train, val, test) for item in part}) == len(labels)
+    again = stratified_split(items_of(labels), (0.2, 0.3), seed=1)
+    assert [item.impath for item in again[2]] == [item.impath for item in test]
+    assert [item.impath for item in stratified_split(items_of(labels), (0.2, 0.3), 2)[2]] != [i.impath for i in test]
+
+
+def test_the_first_part_keeps_an_image_of_every_class():
+    train, *_ = stratified_split(items_of([0, 1, 1, 2, 2, 2]), (0.5, 0.5), seed=0)
+    assert {item.label for item in train} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "train, test, message",
+    [
+        ([0, 2], [0], "no image has label 1"),
+        ([0, 1], [0, 2], "'class 2' has no training image"),
+        ([0, -1], [0], "-1 is negative"),
+    ],
+)
+def test_labels_must_make_sense(train, test, message):
+    with pytest.raises(DataError, match=message):
+        check_classes(Splits(items_of(train), [], items_of(test)), "toy")
+
+
+def test_a_label_has_one_name():
+    with pytest.raises(DataError, match="several class names"):
+        check_classes(Splits([Datum("a", 0, 0, "x"), Datum("b", 0, 0, "y")], [], []), "toy")
+
+
+# ---------------------------------------------------------------------------------------------------- split files
+@pytest.fixture
+def image_dir(tmp_path):
+    directory = tmp_path / "images"
+    (directory / "a b").mkdir(parents=True)
+    for name in ("a b/ä.jpg", "c.jpg"):
+        (directory / name).touch()
+    return directory
+
+
+def write(tmp_path, content):
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_read_split(tmp_path, image_dir):
+    path = write(tmp_path, {"train": [["a b/ä.jpg", "1", "x"]], "test": [["c.jpg", 0, "y"]]})
+    splits = read_split(path, image_dir)
+    assert splits.counts == (1, 0, 1)
+    item = splits.train[0]
+    assert (item.impath, item.label, item.classname) == (str(image_dir / "a b/ä.jpg"), 1, "x")
+    # paths that count from the directory above
+    path = write(tmp_path, {"train": [["images/c.jpg", 0, "y"]], "test": []})
+    assert read_split(path, image_dir, tmp_path).train[0].impath == str(image_dir / "c.jpg")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ([], "expected a dictionary"),
+        ({"train": []}, "expected a dictionary"),
+        ({"train": [["c.jpg", 0]], "test": []}, "entry 0 of 'train'"),
+        ({"train": [3], "test": []}, "entry 0 of 'train'"),
+        ({"train": [["c.jpg", "zero", "y"]], "test": []}, "entry 0 of 'train'"),
+        ({"train": [["/etc/passwd", 0, "y"]], "test": []}, "must be a path below"),
+        ({"train": [["../x.jpg", 0, "y"]], "test": []}, "must be a path below"),
+        ({"train": [["c.jpg", 0, "y"]], "test": [["none.jpg", 0, "y"], ["n/n.jpg", 0, "y"]]}, "none.jpg and 1 more"),
+    ],
+)
+def test_bad_split_files_are_one_line(tmp_path, image_dir, content, message):
+    path = write(tmp_path, content)
+    for directories in ([image_dir], [image_dir, tmp_path]):
+        with pytest.raises(DataError, match=message) as caught:
+            read_split(path, *directories)
+        assert "split.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_split_file_that_is_no_json(tmp_path, image_dir):
+    path = tmp_path / "split.json"
+    path.write_text("{")
+    with pytest.raises(DataError, match="not valid JSON"):
+        read_split(path, image_dir)
+
+
+# -------------------------------------------------------------------------------------------------------- the hash
+def dataset(train, val=(), test=(), directory=""):
+    return SimpleNamespace(train_x=train, train_u=None, val=list(val), test=list(test), dataset_dir=str(directory))
+
+
+def test_the_hash_does_not_depend_on_where_the_data_lie(tmp_path):
+    def at(root, told):
+        items = [Datum(root / "a/1.jpg", 0, 0, "x"), Datum(root / "b/2.jpg", 1, 0, "y")]
+        return split_sha256(dataset(items, directory=root if told else "name"))
+
+    for told in (True, False):
+        assert at(tmp_path, told) == at(tmp_path / "deeper" / "still", told)
+
+
+def test_the_hash_depends_on_everything_else():
+    array = np.zeros((2, 2), np.uint8)
+    one, two = ArrayDatum(array, "d/1", 0, 0, "x"), ArrayDatum(array, "d/2", 1, 0, "y")
+    variants = [
+        dataset([one, two]),
+        dataset([two, one]),
+        dataset([one], [two]),
+        dataset([one], [], [two]),
+        dataset([one, two.relabelled(2)]),
+        dataset([one, ArrayDatum(array, "d/2", 1, 0, "z")]),
+        dataset([one, ArrayDatum(array, "d/3", 1, 0, "y")]),
+    ]
+    assert len({split_sha256(variant) for variant in variants}) == len(variants)
+
+
+# ------------------------------------------------------------------------------------------------------- the items
+def test_array_datum_reads_grey_and_colour():
+    grey = ArrayDatum(np.full((3, 4), 7, np.uint8)).read()
+    assert grey.mode == "RGB" and grey.size == (4, 3) and grey.getpixel((0, 0)) == (7, 7, 7)
+    assert ArrayDatum(np.full((3, 4, 3), 7, np.uint8)).read().size == (4, 3)
+    for bad in (np.zeros((3, 4)), np.zeros((3, 4, 4), np.uint8), np.zeros(3, np.uint8)):
+        with pytest.raises(ValueError, match="uint8 array"):
+            ArrayDatum(bad)
+
+
+def test_a_missing_file_is_reported_when_it_is_read(tmp_path):
+    item = Datum(str(tmp_path / "none.jpg"))
+    with pytest.raises(DataError, match=r"none\.jpg"):
+        item.read()
+
+
+def test_the_familys_surface(tmp_path):
+    items = [Datum("a", 1, 1, "y"), Datum("b", 0, 0, "x")]
+    base = DatasetBase(train_x=items, train_u=items[:1], val=[], test=items)
+    assert base.num_classes == 2 and base.classnames == ["x", "y"] and base.lab2cname == {0: "x", 1: "y"}
+    assert base.train_u == items[:1] and base.val == [] and base.test is items
+    assert list(base.split_dataset_by_label(items)) == [1, 0]
+    assert list(base.split_dataset_by_domain(items)) == [1, 0]
+    base.domains = ["art", "photo"]
+    base.check_input_domains(["art"], ["photo"])
+    with pytest.raises(ConfigError, match="did you mean 'photo'"):
+        base.check_input_domains(["art"], ["foto"])
+    with pytest.raises(ConfigError, match="SOURCE_DOMAINS is empty"):
+        base.check_input_domains([], ["art"])
+    with pytest.raises(DataError, match="no training images"):
+        DatasetBase(train_x=[], test=items)
+
+
+def test_download_data_unpacks_beside_the_archive(tmp_path):
+    (tmp_path / "content" / "d").mkdir(parents=True)
+    (tmp_path / "content" / "d" / "x.txt").write_text("x")
+    (tmp_path / "there").mkdir()
+    shutil.make_archive(str(tmp_path / "there" / "a"), "zip", tmp_path / "content")
+    # the file is there already, so nothing is fetched
+    DatasetBase.download_data(DatasetBase, "https://nowhere.invalid/a.zip", tmp_path / "there" / "a.zip", False)
+    assert (tmp_path / "there" / "d" / "x.txt").read_text() == "x"

@@ -1,0 +1,229 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms as v1
+from PIL import Image
+
+from dassl_vr.data.augment_rng import SampleKeys, integers, uniform
+from dassl_vr.data.transforms import (
+    TRANSFORM_REGISTRY,
+    build_transform,
+    pad_side,
+    register_transform,
+    squash_margin,
+)
+from dassl_vr.utils.errors import ConfigError, DataError
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@pytest.fixture
+def picture():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def keys():
+    return SampleKeys(5, 2, np.array([3, 0, 11, 4, 8, 9, 1, 2]))
+
+
+def batch_of(pipeline, picture, keys):
+    x = torch.stack([pipeline.per_sample(picture.rotate(30 * n)) for n in range(len(keys.index))])
+    return x, pipeline.per_batch(x, keys)
+
+
+def test_batched_crop_and_flip_equal_one_image_at_a_time(make_cfg, picture, keys):
+    cfg = make_cfg("INPUT.TRANSFORMS", ("vr_squash", "vr_crop", "vr_flip", "normalize"), "INPUT.MARGIN", 9)
+    pipeline = build_transform(cfg, is_train=True)
+    x, result = batch_of(pipeline, picture, keys)
+    assert x.dtype == torch.uint8 and x.shape == (8, 3, 41, 41) and pipeline.deterministic
+    top, left = integers(keys, "crop top", 10), integers(keys, "crop left", 10)
+    mirrored = uniform(keys, "flip") < 0.5
+    assert 0 < mirrored.sum() < 8 and len(set(top)) > 1 and len(set(left)) > 1
+    for n in range(8):
+        image = v1.functional.to_pil_image(x[n]).crop((left[n], top[n], left[n] + 32, top[n] + 32))
+        if mirrored[n]:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        torch.testing.assert_close(result[n], v1.functional.normalize(v1.functional.to_tensor(image), MEAN, STD))
+        alone = pipeline(picture.rotate(30 * n), SampleKeys(5, 2, keys.index[n : n + 1]))
+        assert torch.equal(alone, result[n])
+
+
+def test_crops_reach_every_place(make_cfg):
+    cfg = make_cfg("INPUT.TRANSFORMS", ("vr_squash", "vr_crop"), "INPUT.MARGIN", 2)
+    places = torch.arange(34 * 34).reshape(1, 1, 34, 34).expand(200, 1, -1, -1).to(torch.int32)
+    _, crop = build_transform(cfg).batch_ops[0]
+    corners = crop(places, SampleKeys(0, 0, np.arange(200)))[:, 0, 0, 0]
+    assert sorted(set(corners.tolist())) == [0, 1, 2, 34, 35, 36, 68, 69, 70]
+
+
+@pytest.mark.parametrize("side, margin, small", [(224, 32, 128), (384, 32, 128), (112, 16, 64), (96, 14, 55)])
+def test_margin_and_pad_side_scale_below_224(make_cfg, side, margin, small):
+    cfg = make_cfg("INPUT.SIZE", (side, side))
+    assert squash_margin(cfg) == margin and pad_side(cfg) == small
+    assert squash_margin(make_cfg("INPUT.MARGIN", 0)) == 0
+
+
+def test_squash_ignores_the_aspect_ratio_and_is_what_pil_does(make_cfg, picture):
+    cfg = make_cfg("INPUT.TRANSFORMS", ("vr_squash",))
+    for is_train in (True, False):  # without vr_crop there is no margin
+        expected = v1.functional.to_tensor(picture.resize((32, 32), Image.Resampling.BILINEAR))
+        torch.testing.assert_close(build_transform(cfg, is_train)(picture), expected)
+
+
+def test_squash_tests_without_margin_and_chance(make_cfg, picture, keys):
+    cfg = make_cfg("INPUT.TRANSFORMS", ("normalize", "vr_flip", "vr_crop", "vr_squash"), "INPUT.MARGIN", 9)
+    x, result = batch_of(build_transform(cfg, is_train=False), picture, keys)
+    assert x.shape == result.shape == (8, 3, 32, 32)
+    torch.testing.assert_close(result[0], v1.functional.normalize(x[0] / 255, MEAN, STD))
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_pad_centres_on_black_pixels(make_cfg, picture, is_train):
+    cfg = make_cfg("INPUT.TRANSFORMS", ("vr_pad", "normalize"), "INPUT.SIZE", (33, 40), "DATASET.NATIVE_SIZE", 68)
+    pipeline = build_transform(cfg, is_train)
+    assert pipeline.deterministic and pipeline.per_sample(picture).shape == (3, 10, 10)
+    image = pipeline(picture) * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    assert image.shape == (3, 33, 40)
+    inside = torch.zeros(33, 40, dtype=torch.bool)
+    inside[11:21, 15:25] = True
+    assert image[:, ~inside].abs().max() < 1e-6
+    small = v1.functional.to_tensor(picture.resize((10, 10), Image.Resampling.BILINEAR))
+    torch.testing.assert_close(image[:, 11:21, 15:25], small)
+
+
+def test_pad_needs_a_border(make_cfg):
+    with pytest.raises(ConfigError, match=r"NATIVE_SIZE gives an image of 224 pixels"):
+        build_transform(make_cfg("INPUT.TRANSFORMS", ("vr_pad",), "INPUT.SIZE", (224, 224), "DATASET.NATIVE_SIZE", 224))
+
+
+def test_the_familys_test_transform(make_cfg, picture):
+    cfg = make_cfg(
+        "INPUT.TRANSFORMS", ("random_resized_crop", "random_flip", "normalize"), "INPUT.INTERPOLATION", "bicubic"
+    )
+    pipeline = build_transform(cfg, is_train=False)
+    expected = v1.Compose(
+        [
+            v1.Resize(32, v1.InterpolationMode.BICUBIC),
+            v1.CenterCrop(32),
+            v1.ToTensor(),
+            v1.Normalize(MEAN, STD),
+        ]
+    )
+    assert pipeline.deterministic
+    torch.testing.assert_close(pipeline(picture), expected(picture))
+
+
+def test_the_familys_training_order(make_cfg):
+    cfg = make_cfg("INPUT.TRANSFORMS", ("gaussian_noise", "normalize", "cutout", "randaugment", "random_flip"))
+    names = [name for name, _ in (lambda p: p.image_ops + p.batch_ops)(build_transform(cfg))]
+    assert names == ["resize", "random_flip", "randaugment", "cutout", "to float", "normalize", "gaussian_noise"]
+
+
+@pytest.mark.parametrize("name", TRANSFORM_REGISTRY.registered_names())
+def test_every_transform_works_on_one_image_and_in_a_batch(make_cfg, picture, keys, name):
+    names = ("vr_squash", name) if name == "vr_crop" else (name,)
+    cfg = make_cfg("INPUT.TRANSFORMS", names)
+    for is_train in (True, False):
+        pipeline = pickle.loads(
+            pickle.dumps(build_transform(cfg, is_train))
+        )  # as workers get it where they are spawned
+        assert pipeline(picture).shape == (3, 32, 32)
+        _, result = batch_of(pipeline, picture, keys)
+        assert result.shape == (8, 3, 32, 32) and result.dtype == torch.float32 and result.isfinite().all()
+    assert pipeline.deterministic  # the last one is for testing
+
+
+@pytest.mark.parametrize("name", ["random_flip", "random_resized_crop", "randaugment2", "colorjitter"])
+def test_random_image_transforms_follow_torchs_generator(make_cfg, picture, name):
+    pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", (name,)))
+    results = []
+    for seed in (0, 0, 1, 2, 3, 4, 5):
+        torch.manual_seed(seed)
+        results.append(pipeline.per_sample(picture))
+    assert not pipeline.deterministic
+    assert torch.equal(results[0], results[1])
+    assert any(not torch.equal(results[0], other) for other in results[2:])
+
+
+@pytest.mark.parametrize("names", [("random_flip",), ("vr_squash", "vr_flip")])
+def test_data_sets_that_may_not_be_mirrored_are_not(make_cfg, picture, keys, names):
+    pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", names, "DATASET.FLIP", False))
+    still, flipped = (
+        pipeline.per_sample(picture),
+        pipeline.per_sample(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+    )
+    assert pipeline.deterministic and not torch.equal(still, flipped)
+    result = pipeline.per_batch(still.expand(8, -1, -1, -1), keys)
+    assert torch.equal(result, (still / 255).expand(8, -1, -1, -1))
+
+
+def test_cutout_equals_one_image_at_a_time(make_cfg, keys):
+    cfg = make_cfg("INPUT.TRANSFORMS", ("cutout",), "INPUT.CUTOUT_N", 2, "INPUT.CUTOUT_LEN", 10)
+    result = build_transform(cfg).per_batch(torch.full((8, 3, 32, 32), 255, dtype=torch.uint8), keys)
+    for n in range(8):
+        expected = torch.ones(3, 32, 32)
+        for hole in range(2):
+            y, x = (integers(keys, f"cutout {axis} {hole}", 32)[n] for axis in ("row", "column"))
+            expected[:, max(y - 5, 0) : y + 5, max(x - 5, 0) : x + 5] = 0
+        assert torch.equal(result[n], expected)
+
+
+def test_instance_norm(make_cfg, picture, keys):
+    _, result = batch_of(build_transform(make_cfg("INPUT.TRANSFORMS", ("instance_norm",))), picture, keys)
+    torch.testing.assert_close(result.mean((2, 3)), torch.zeros(8, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(result.std((2, 3)), torch.ones(8, 3), atol=1e-5, rtol=0)
+
+
+def test_no_transform_leaves_resize_and_normalization(make_cfg, picture):
+    cfg = make_cfg("INPUT.TRANSFORMS", ("random_resized_crop",), "INPUT.NO_TRANSFORM", True)
+    small = v1.functional.to_tensor(picture.resize((32, 32), Image.Resampling.BILINEAR))
+    torch.testing.assert_close(build_transform(cfg)(picture), v1.functional.normalize(small, MEAN, STD))
+
+
+def test_choices_take_the_place_of_the_config(make_cfg):
+    cfg = make_cfg("INPUT.TRANSFORMS", ("vr_squash", "vr_crop"))
+    assert "vr_pad" in repr(build_transform(cfg, choices=["vr_pad"]))
+    assert cfg.INPUT.TRANSFORMS == ("vr_squash", "vr_crop")
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (("vr_squish",), "unknown transform 'vr_squish'; did you mean 'vr_squash'"),
+        (("vr_crop",), "vr_crop needs vr_squash"),
+        (("vr_squash", "random_resized_crop"), "vr_squash and random_resized_crop exclude each other"),
+        (("vr_pad", "vr_squash"), "vr_squash and vr_pad exclude each other"),
+    ],
+)
+def test_impossible_choices(make_cfg, names, message):
+    with pytest.raises(ConfigError, match=message):
+        build_transform(make_cfg("INPUT.TRANSFORMS", names))
+
+
+def test_size_must_be_resolved(make_cfg):
+    with pytest.raises(ConfigError, match=r"INPUT\.SIZE is \(0, 0\)"):
+        build_transform(make_cfg("INPUT.SIZE", (0, 0)))
+
+
+def test_random_crop_of_a_small_image_is_one_line(make_cfg):
+    pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", ("random_crop",), "INPUT.SIZE", (64, 64)))
+    with pytest.raises(DataError, match="random_crop") as caught:
+        pipeline(Image.new("RGB", (20, 20)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plug_in_may_add_a_transform(make_cfg, picture):
+    @register_transform("upside_down", stage="image", random=False)
+    def _build(cfg, is_train):
+        return lambda img: img.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+
+    try:
+        plain = build_transform(make_cfg("INPUT.TRANSFORMS", ("vr_squash",)))(picture)
+        turned = build_transform(make_cfg("INPUT.TRANSFORMS", ("vr_squash", "upside_down")))(picture)
+    finally:
+        TRANSFORM_REGISTRY._objects.pop("upside_down")
+        TRANSFORM_REGISTRY._canonical.pop("upside_down")
+    assert torch.equal(turned, plain.flip(-2))
