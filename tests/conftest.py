@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the tests compare bits, on the CPU
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: more threads only get in each other's way
 
 import pytest
 
