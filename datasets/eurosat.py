@@ -33,8 +33,7 @@ class EuroSAT(ImageSplitDataset):
             Source(
                 "EuroSAT.zip",
                 urls=(
-                    "https://huggingface.co/datasets/torchgeo/eurosat/resolve/"
-                    "c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
+                    "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
                 ),
                 md5="c8fa014336c82ac7804f0398fcb19387",
             ),

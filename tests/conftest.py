@@ -11,7 +11,16 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A run of seconds with real weights on real images: 30 digits at a side of 32
-TINY = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "3"]
+TINY = [
+    "INPUT.SIZE",
+    "(32, 32)",
+    "DATASET.NUM_SHOTS",
+    "3",
+    "DATALOADER.TRAIN_X.BATCH_SIZE",
+    "8",
+    "OPTIM.MAX_EPOCH",
+    "3",
+]
 
 
 @pytest.fixture

@@ -40,9 +40,7 @@ class SMM(VisualReprogramming, TrainerX):
     def build_input(self, size):
         options = self.options
         channels, pattern = METHODS[options.METHOD]
-        return SampleSpecificMask(
-            size, options.LAYERS, options.PATCH_SIZE, channels, pattern=pattern, mask_init=options.MASK_INIT
-        )
+        return SampleSpecificMask(size, options.LAYERS, options.PATCH_SIZE, channels, pattern=pattern, mask_init=options.MASK_INIT)
 
     def build_model(self):
         VisualReprogramming.build_model(self)

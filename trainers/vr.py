@@ -27,7 +27,9 @@ class VR(VisualReprogramming, TrainerX):
         pad, padded = cfg.TRAINER.VR.METHOD == "pad", "vr_pad" in cfg.INPUT.TRANSFORMS
         if pad != padded:
             needs = "needs vr_pad in" if pad else "does not go with vr_pad in"
-            problems.append(f"TRAINER.VR.METHOD {cfg.TRAINER.VR.METHOD} {needs} INPUT.TRANSFORMS (see configs/trainers/VR/*_pad.yaml)")
+            problems.append(
+                f"TRAINER.VR.METHOD {cfg.TRAINER.VR.METHOD} {needs} INPUT.TRANSFORMS (see configs/trainers/VR/*_pad.yaml)"
+            )
         if problems:
             raise ConfigError("; ".join(problems))
 

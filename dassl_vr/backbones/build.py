@@ -42,9 +42,7 @@ class _RegisteredAdapter(Adapter):
 
     def build(self, spec, pretrained, weights, verbose):
         if weights:
-            raise ConfigError(
-                f"MODEL.BACKBONE.WEIGHTS is set, but backbone '{spec.name}' loads its weights itself; remove it"
-            )
+            raise ConfigError(f"MODEL.BACKBONE.WEIGHTS is set, but backbone '{spec.name}' loads its weights itself; remove it")
         return BACKBONE_REGISTRY.get(spec.model_name)(pretrained=pretrained)
 
     def features(self, model, x):

@@ -12,10 +12,7 @@ import torch
 
 from ..utils.errors import WeightsError
 
-REMEDY = (
-    "name a local file with MODEL.BACKBONE.WEIGHTS, or try things out on random weights with MODEL.BACKBONE.PRETRAINED "
-    "False"
-)
+REMEDY = "name a local file with MODEL.BACKBONE.WEIGHTS, or try things out on random weights with MODEL.BACKBONE.PRETRAINED False"
 _TIMEOUT = 10  # seconds
 
 
@@ -41,16 +38,12 @@ def read_weights(path):
             "run code; save the plain state_dict of the model, best as .safetensors"
         ) from error
     except Exception as error:  # safetensors and zip readers each have their own exceptions
-        raise WeightsError(
-            f"weights file '{path}' cannot be read ({first_line(error)}); expected .pth or .safetensors"
-        ) from error
+        raise WeightsError(f"weights file '{path}' cannot be read ({first_line(error)}); expected .pth or .safetensors") from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError(
-            f"weights file '{path}' holds no state_dict; expected tensors by name, or an entry 'state_dict' of them"
-        )
+        raise WeightsError(f"weights file '{path}' holds no state_dict; expected tensors by name, or an entry 'state_dict' of them")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
@@ -71,9 +64,7 @@ def load_state(model, state, model_name, source):
         extra = next((name for name in state if name not in own), None)
         problem = f"tensor '{extra}' has no place in it" if extra else None
     if problem:
-        raise WeightsError(
-            f"{source} does not fit '{model_name}': {problem}; take this model's file or change MODEL.BACKBONE.NAME"
-        )
+        raise WeightsError(f"{source} does not fit '{model_name}': {problem}; take this model's file or change MODEL.BACKBONE.NAME")
     model.load_state_dict(state)
 
 

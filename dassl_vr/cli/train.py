@@ -65,10 +65,21 @@ def build_parser():
     parser.add_argument("--trainer", help="name of the trainer")
     parser.add_argument("--backbone", help="name of the backbone")
     parser.add_argument("--head", help="name of the head")
-    parser.add_argument("--plugin", action="append", default=[], metavar="PATH", help="Python file (or folder) with more trainers or data sets; may be repeated")
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="Python file (or folder) with more trainers or data sets; may be repeated",
+    )
     parser.add_argument("--eval-only", action="store_true", help="test a checkpoint, train nothing")
     parser.add_argument("--model-dir", default="", metavar="DIR", help="output directory of the run to test")
-    parser.add_argument("--load-epoch", type=int, metavar="N", help="test the checkpoint of this epoch (default: best by validation, else newest)")
+    parser.add_argument(
+        "--load-epoch",
+        type=int,
+        metavar="N",
+        help="test the checkpoint of this epoch (default: best by validation, else newest)",
+    )
     parser.add_argument("--no-train", action="store_true", help="build everything, train nothing")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="keys of the configuration")
     return parser

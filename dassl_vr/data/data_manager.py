@@ -108,9 +108,7 @@ class DatasetWrapper(TorchDataset):
         for number, (name, tfm) in enumerate(self._views.items()):
             if isinstance(tfm, Pipeline):
                 images = batch[name] if isinstance(batch[name], list) else [batch[name]]
-                images = [
-                    apply(tfm.per_batch, x, self._keys(index, number * self.k_tfm + k)) for k, x in enumerate(images)
-                ]
+                images = [apply(tfm.per_batch, x, self._keys(index, number * self.k_tfm + k)) for k, x in enumerate(images)]
                 batch[name] = images if len(images) > 1 else images[0]
         if self.return_img0:
             batch["img0"] = apply(self.to_tensor.per_batch, batch["img0"], self._keys(index, 0))
@@ -362,9 +360,7 @@ class DataManager:
 
     def _loader(self, data_source, name, transform, is_train, settings, batch_size, stream, **options):
         if not data_source:
-            raise DataError(
-                f"data set {type(self.dataset).__name__} has no {name} images; check its directory and split"
-            )
+            raise DataError(f"data set {type(self.dataset).__name__} has no {name} images; check its directory and split")
         cfg = self.cfg
         sampler = build_sampler(
             settings.SAMPLER,
@@ -386,9 +382,7 @@ class DataManager:
             **options,
         )
         if len(loader) == 0:
-            raise DataError(
-                f"the sampler {settings.SAMPLER} gives no batch of {batch_size} {name} images; lower BATCH_SIZE"
-            )
+            raise DataError(f"the sampler {settings.SAMPLER} gives no batch of {batch_size} {name} images; lower BATCH_SIZE")
         return loader
 
     def show_dataset_summary(self, cfg):

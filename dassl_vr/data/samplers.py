@@ -74,13 +74,9 @@ class _DomainSampler(EpochSampler):
         self.batch_size = batch_size
         self.n_img_per_domain = batch_size // self.n_domain
         if self.n_domain > len(self.domains):
-            raise ConfigError(
-                f"DATALOADER N_DOMAIN is {self.n_domain}, but the data holds {len(self.domains)} domain(s); lower it"
-            )
+            raise ConfigError(f"DATALOADER N_DOMAIN is {self.n_domain}, but the data holds {len(self.domains)} domain(s); lower it")
         if batch_size % self.n_domain:
-            raise ConfigError(
-                f"batch size {batch_size} is no multiple of {self.n_domain} domains; change BATCH_SIZE or N_DOMAIN"
-            )
+            raise ConfigError(f"batch size {batch_size} is no multiple of {self.n_domain} domains; change BATCH_SIZE or N_DOMAIN")
         smallest = min(self.domains, key=lambda d: len(self.indices[d]))
         if len(self.indices[smallest]) < self.n_img_per_domain:
             raise ConfigError(

@@ -385,9 +385,7 @@ def _check_names(names):
     if len(sizing) > 1 and sizing[0].startswith("vr_"):
         raise ConfigError(f"INPUT.TRANSFORMS: {' and '.join(sizing)} exclude each other; keep one")
     if "vr_crop" in chosen and "vr_squash" not in chosen:
-        raise ConfigError(
-            "INPUT.TRANSFORMS: vr_crop needs vr_squash, which makes images larger than INPUT.SIZE; add it"
-        )
+        raise ConfigError("INPUT.TRANSFORMS: vr_crop needs vr_squash, which makes images larger than INPUT.SIZE; add it")
     return chosen
 
 

@@ -20,8 +20,8 @@ def build_trainer(cfg):
 def resolve_cfg(cfg):
     """Check every name in `cfg` and fill in what depends on the backbone, in place, without building anything.
 
-    Names become those registered (whatever their case); `INPUT.SIZE (0, 0)` becomes the size that the backbone was trained at; `INPUT.PIXEL_MEAN` and `PIXEL_STD` become those of
-    its weights if `MODEL.BACKBONE.NORM` is "weights".
+    Names become those registered, whatever their case. `INPUT.SIZE (0, 0)` becomes the size that the backbone was trained at;
+    `INPUT.PIXEL_MEAN` and `PIXEL_STD` become those of its weights if `MODEL.BACKBONE.NORM` is "weights".
 
     Raises:
         ConfigError: unknown names (all of them in one line), or a backbone of a kind that the trainer cannot take.

@@ -41,9 +41,7 @@ def load_resume_file(trainer, directory):
         return False
     state = load_checkpoint(path)
     if set(state["models"]) != set(trainer._models):
-        raise WeightsError(
-            f"{path} holds the models {', '.join(state['models'])}; this trainer has {', '.join(trainer._models)}"
-        )
+        raise WeightsError(f"{path} holds the models {', '.join(state['models'])}; this trainer has {', '.join(trainer._models)}")
     for name, model in trainer._models.items():
         load_trained_state(model, state["models"][name], path)
         if trainer._optims[name] is not None:

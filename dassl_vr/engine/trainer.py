@@ -1,7 +1,7 @@
 """The loop that all trainers share, under the names of the Dassl family.
 
-`TrainerBase` holds registered models and the order of events, `SimpleTrainer` data, evaluation and files, `TrainerX` and `TrainerXU`
-the pass over labelled (and unlabelled) batches. A method overrides what differs, usually `build_model` and `forward_backward`.
+`TrainerBase` holds registered models and the order of events, `SimpleTrainer` data, evaluation and files, `TrainerX` and
+`TrainerXU` the pass over labelled (and unlabelled) batches. A method overrides what differs, usually `build_model` and `forward_backward`.
 """
 
 import datetime
@@ -170,7 +170,8 @@ class TrainerBase:
         self.start_epoch = start_epoch
         self.max_epoch = max_epoch
         self.before_train()
-        for self.epoch in range(self.start_epoch, self.max_epoch):
+        for epoch in range(self.start_epoch, self.max_epoch):
+            self.epoch = epoch
             self._begin_epoch()
             self.before_epoch()
             self.run_epoch()
@@ -309,9 +310,8 @@ class SimpleTrainer(TrainerBase):
         super().train(self.start_epoch, self.max_epoch)
 
     def before_train(self):
-        if self.cfg.RESUME:
-            if not load_resume_file(self, self.cfg.RESUME):
-                self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME)
+        if self.cfg.RESUME and not load_resume_file(self, self.cfg.RESUME):
+            self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME)
         writer_dir = os.path.join(self.output_dir, "tensorboard")
         os.makedirs(writer_dir, exist_ok=True)
         self.init_writer(writer_dir, purge_step=self.start_epoch * len(self.train_loader_x) if self.start_epoch else None)
@@ -374,10 +374,8 @@ class SimpleTrainer(TrainerBase):
         self.set_model_mode("eval")
         self.evaluator.reset()
         split = split or self.cfg.TEST.SPLIT
-        if split == "train":
-            data_loader = self.dm.train_loader_plain
-        else:
-            data_loader = self.val_loader if split == "val" else self.test_loader
+        plain = {"val": self.val_loader, "test": self.test_loader}
+        data_loader = self.dm.train_loader_plain if split == "train" else plain.get(split)
         if data_loader is None:
             raise ConfigError(f"{self.cfg.DATASET.NAME} has no {split} split to evaluate on")
         print(f"Evaluate on the *{split}* set")

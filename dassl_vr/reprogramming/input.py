@@ -88,8 +88,7 @@ class MaskGenerator(nn.Module):
         if patch_size not in patch_sizes:
             hint = "; 32 needs layers=6" if patch_size == 32 else ""
             raise ValueError(
-                f"patch_size is {patch_size}, expected one of {', '.join(map(str, patch_sizes))} with "
-                f"layers={layers}{hint}"
+                f"patch_size is {patch_size}, expected one of {', '.join(map(str, patch_sizes))} with layers={layers}{hint}"
             )
         if channels not in (1, 3):
             raise ValueError(f"channels is {channels}, expected 3 (a mask a colour) or 1 (one mask for all colours)")
@@ -114,9 +113,7 @@ class MaskGenerator(nn.Module):
     def forward(self, x):
         if min(x.shape[-2:]) < self.patch_size:
             height, width = x.shape[-2:]
-            raise ValueError(
-                f"images are {height} x {width}, expected sides of at least patch_size = {self.patch_size}"
-            )
+            raise ValueError(f"images are {height} x {width}, expected sides of at least patch_size = {self.patch_size}")
         hidden = self.body(x)  # (B, 64 or 128, S // p, S // p)
         return hidden.mean(dim=1, keepdim=True) if self.last is None else self.last(hidden)
 

@@ -9,5 +9,3 @@ from .meters import AverageMeter, MetricMeter
 from .misc import check_availability, count_num_param, open_all_layers, open_specified_layers, tolist_if_not
 from .registry import Registry
 from .seeding import get_random_states, set_random_seed, set_random_states
-
-__all__ = [name for name in dir() if not name.startswith("_")]

@@ -8,7 +8,17 @@ from importlib import metadata
 
 import torch
 
-LIBRARIES = ("dassl_vr", "torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "scikit-learn", "tensorboard")
+LIBRARIES = (
+    "dassl_vr",
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip_torch",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "tensorboard",
+)
 
 
 def library_versions():
@@ -35,7 +45,10 @@ def device_name(device):
 
 def collect_env_info():
     """Platform, devices and library versions as lines of text."""
-    lines = [f"Platform: {platform.platform()}", f"CPU cores: {os.cpu_count()}, torch threads: {torch.get_num_threads()}"]
+    lines = [
+        f"Platform: {platform.platform()}",
+        f"CPU cores: {os.cpu_count()}, torch threads: {torch.get_num_threads()}",
+    ]
     if torch.cuda.is_available():
         lines += [f"GPU {i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
         lines.append(f"CUDA: {torch.version.cuda}")

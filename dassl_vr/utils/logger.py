@@ -26,7 +26,8 @@ class Logger:
     def open(self, fpath, mode="w"):
         """Write everything so far, and from now on, to `fpath`."""
         os.makedirs(os.path.dirname(os.path.abspath(fpath)), exist_ok=True)
-        self.file = open(fpath, mode, encoding="utf-8", buffering=1)  # line by line: a killed run keeps its log
+        # Line by line, so that a killed run keeps its log
+        self.file = open(fpath, mode, encoding="utf-8", buffering=1)  # noqa: SIM115
         self.file.write("".join(self._held))
         self._held.clear()
 

@@ -220,9 +220,7 @@ def test_user_errors_end_in_one_line(tmp_path, tiny_command, capsys, arguments, 
     assert not list(tmp_path.rglob("resume.pt")) and not list(tmp_path.rglob("*.pth*"))
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"), [({"broken": "bad one.png"}, ["bad one.png"]), ({"empty": "bird"}, ["bird"])]
-)
+@pytest.mark.parametrize(("kind", "words"), [({"broken": "bad one.png"}, ["bad one.png"]), ({"empty": "bird"}, ["bird"])])
 def test_bad_folders_are_named(tmp_path, tiny_command, capsys, kind, words):
     root = folder_of_images(tmp_path / "images", **kind)
     command = tiny_command(tmp_path / "run", "--root", root, "DATASET.NAME", "folder", "DATASET.NUM_SHOTS", "-1")

@@ -59,8 +59,8 @@ def test_the_papers_recipe(path):
     pad = path.stem.endswith("_pad")
     assert cfg.OPTIM.WEIGHT_DECAY == 0 and cfg.OPTIM.LR == 0.01 and cfg.OPTIM.MAX_EPOCH == 200
     assert not cfg.DATALOADER.TRAIN_X.DROP_LAST
-    assert cfg.DATALOADER.TRAIN_X.BATCH_SIZE == (128 if pad else 256)
+    assert (128 if pad else 256) == cfg.DATALOADER.TRAIN_X.BATCH_SIZE
     assert cfg.INPUT.TRANSFORMS[0] == ("vr_pad" if pad else "vr_squash")
     if not pad:
         assert cfg.INPUT.MARGIN == 32
-    assert cfg.INPUT.SIZE == ((384, 384) if path.stem.startswith("vit") else (224, 224))
+    assert ((384, 384) if path.stem.startswith("vit") else (224, 224)) == cfg.INPUT.SIZE

@@ -38,9 +38,7 @@ def image_items(tmp_path):
 @pytest.fixture
 def array_items():
     rng = np.random.default_rng(1)
-    return [
-        ArrayDatum(rng.integers(0, 256, (8, 8), dtype=np.uint8), f"toy/{n}", n % 2, 0, "ab"[n % 2]) for n in range(11)
-    ]
+    return [ArrayDatum(rng.integers(0, 256, (8, 8), dtype=np.uint8), f"toy/{n}", n % 2, 0, "ab"[n % 2]) for n in range(11)]
 
 
 @pytest.fixture

@@ -352,9 +352,7 @@ def test_prepare_fetches_what_is_absent_and_only_that(server, tmp_path, monkeypa
     images = Part("images", Source("a.zip", (server.url("archive"),), md5=hashlib.md5(archive).hexdigest()))
     split = Part("split.json", Source("split.json", (server.url("gone"),)), required=False)
     root = tmp_path / "root"
-    with pytest.raises(
-        DataError, match=r"toy: .*images is missing; it comes from http.*a\.zip.*DATASET\.DOWNLOAD True"
-    ):
+    with pytest.raises(DataError, match=r"toy: .*images is missing; it comes from http.*a\.zip.*DATASET\.DOWNLOAD True"):
         prepare("toy", (images, split), root, download=False)
     assert not root.exists() and server.log == []
     prepare("toy", (images, split), root, download=True)

@@ -100,9 +100,7 @@ def test_pad_needs_a_border(make_cfg):
 
 
 def test_the_familys_test_transform(make_cfg, picture):
-    cfg = make_cfg(
-        "INPUT.TRANSFORMS", ("random_resized_crop", "random_flip", "normalize"), "INPUT.INTERPOLATION", "bicubic"
-    )
+    cfg = make_cfg("INPUT.TRANSFORMS", ("random_resized_crop", "random_flip", "normalize"), "INPUT.INTERPOLATION", "bicubic")
     pipeline = build_transform(cfg, is_train=False)
     expected = v1.Compose(
         [
@@ -127,9 +125,7 @@ def test_every_transform_works_on_one_image_and_in_a_batch(make_cfg, picture, ke
     names = ("vr_squash", name) if name == "vr_crop" else (name,)
     cfg = make_cfg("INPUT.TRANSFORMS", names)
     for is_train in (True, False):
-        pipeline = pickle.loads(
-            pickle.dumps(build_transform(cfg, is_train))
-        )  # as workers get it where they are spawned
+        pipeline = pickle.loads(pickle.dumps(build_transform(cfg, is_train)))  # as workers get it where they are spawned
         assert pipeline(picture).shape == (3, 32, 32)
         _, result = batch_of(pipeline, picture, keys)
         assert result.shape == (8, 3, 32, 32) and result.dtype == torch.float32 and result.isfinite().all()

@@ -11,7 +11,9 @@ from dassl_vr.plugins import load_plugins
 from dassl_vr.utils import set_random_seed
 
 load_plugins()
-OURS = [name for name in TRAINER_REGISTRY.registered_names() if TRAINER_REGISTRY.get(name).__module__.startswith("dassl_vr.trainers")]
+OURS = [
+    name for name in TRAINER_REGISTRY.registered_names() if TRAINER_REGISTRY.get(name).__module__.startswith("dassl_vr.trainers")
+]
 
 
 def trainer_of(arguments):

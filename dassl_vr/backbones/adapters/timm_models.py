@@ -109,8 +109,7 @@ class TimmAdapter(Adapter):
         patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
         if spec.kind == "vit" and patch and spec.input_size % patch[0]:
             raise ConfigError(
-                f"INPUT.SIZE is {spec.input_size}, expected a multiple of {patch[0]}, the patch of backbone "
-                f"'{spec.name}'"
+                f"INPUT.SIZE is {spec.input_size}, expected a multiple of {patch[0]}, the patch of backbone '{spec.name}'"
             )
 
     def _from_hub(self, spec, facts, arguments):

@@ -68,15 +68,12 @@ class TorchvisionAdapter(Adapter):
             patch_size = int(architecture.rpartition("_")[2])
             if spec.input_size % patch_size:
                 raise ConfigError(
-                    f"INPUT.SIZE is {spec.input_size}, expected a multiple of {patch_size}, the patch of backbone "
-                    f"'{spec.name}'"
+                    f"INPUT.SIZE is {spec.input_size}, expected a multiple of {patch_size}, the patch of backbone '{spec.name}'"
                 )
             arguments["image_size"] = spec.input_size
         elif architecture == "maxvit_t":
             if spec.input_size % 224:
-                raise ConfigError(
-                    f"INPUT.SIZE is {spec.input_size}, expected a multiple of 224 for backbone '{spec.name}'"
-                )
+                raise ConfigError(f"INPUT.SIZE is {spec.input_size}, expected a multiple of 224 for backbone '{spec.name}'")
             arguments["input_size"] = (spec.input_size, spec.input_size)
         elif architecture in _WITH_AUXILIARIES:
             arguments |= {"transform_input": True, "init_weights": not (weights or pretrained)}

@@ -72,9 +72,7 @@ class ArrayDatum(Datum):
     def __init__(self, image, impath="", label=0, domain=0, classname=""):
         super().__init__(impath, label, domain, classname)
         if image.dtype != "uint8" or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-            raise ValueError(
-                f"{impath}: an image is a uint8 array (H, W, 3) or (H, W), got {image.dtype} {image.shape}"
-            )
+            raise ValueError(f"{impath}: an image is a uint8 array (H, W, 3) or (H, W), got {image.dtype} {image.shape}")
         self._image = image
 
     def read(self):
@@ -103,9 +101,7 @@ class DatasetBase:
         self._val = val
         self._test = test
         if not train_x:
-            raise DataError(
-                f"data set {type(self).__name__}: there are no training images; check its directory and split"
-            )
+            raise DataError(f"data set {type(self).__name__}: there are no training images; check its directory and split")
         self._num_classes = self.get_num_classes(train_x)
         self._lab2cname, self._classnames = self.get_lab2cname(train_x)
 

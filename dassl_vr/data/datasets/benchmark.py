@@ -132,9 +132,7 @@ def read_class_folders(directory, classnames=None):
         name = (classnames or {}).get(folder.name, folder.name)
         paths = image_files(folder)
         if not paths:
-            raise DataError(
-                f"class folder {folder} holds no image ({' '.join(IMAGE_SUFFIXES)}); add some or remove the folder"
-            )
+            raise DataError(f"class folder {folder} holds no image ({' '.join(IMAGE_SUFFIXES)}); add some or remove the folder")
         items += [Datum(path, label, 0, name) for path in paths]
     return items
 
@@ -145,8 +143,6 @@ def image_files(folder):
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
-            os.path.join(parent, name)
-            for name in files
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+            os.path.join(parent, name) for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
         ]
     return sorted(found)

@@ -148,13 +148,9 @@ def subsample_classes(splits, subsample):
     half = math.ceil(len(labels) / 2)
     selected = labels[:half] if subsample == "base" else labels[half:]
     if not selected:
-        raise ConfigError(
-            f"DATASET.SUBSAMPLE_CLASSES is '{subsample}', which leaves none of {len(labels)} class(es); use all"
-        )
+        raise ConfigError(f"DATASET.SUBSAMPLE_CLASSES is '{subsample}', which leaves none of {len(labels)} class(es); use all")
     new_label = {label: position for position, label in enumerate(selected)}
-    return Splits(
-        *([item.relabelled(new_label[item.label]) for item in items if item.label in new_label] for items in splits)
-    )
+    return Splits(*([item.relabelled(new_label[item.label]) for item in items if item.label in new_label] for items in splits))
 
 
 def check_classes(splits, name):
@@ -171,9 +167,7 @@ def check_classes(splits, name):
             several = ", ".join(sorted(names[label]))
             raise DataError(f"data set {name}: label {label} has several class names ({several}); give it one")
         if label not in trained:
-            raise DataError(
-                f"data set {name}: class '{min(names[label])}' has no training image; add some or remove it"
-            )
+            raise DataError(f"data set {name}: class '{min(names[label])}' has no training image; add some or remove it")
     if min(names, default=0) < 0:
         raise DataError(f"data set {name}: label {min(names)} is negative; labels must count from 0")
 
