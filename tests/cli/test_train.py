@@ -201,7 +201,7 @@ def folder_of_images(root, broken=None, empty=None):
         (["TRAINER.SMM.MAPPING", "ilmm"], ["ilmm", "ilm"]),
         (["DATASET.NAME", "eurosat"], ["--root"]),
         (["DATASET.NAME", "eurosat", "DATASET.ROOT", "nowhere"], ["nowhere"]),
-        (["OPTIM.LR", "3e38"], ["NaN", "epoch 1"]),
+        (["MODEL.BACKBONE.NORM", "config", "INPUT.PIXEL_MEAN", "[1e39, 1e39, 1e39]"], ["NaN", "epoch 1"]),
         (["MODEL.BACKBONE.WEIGHTS", "nowhere.pth"], ["nowhere.pth"]),
         (["--config-file", "nowhere.yaml"], ["nowhere.yaml"]),
         (["--config-file", "recipe.py"], ["recipe.py", ".yaml"]),

@@ -41,15 +41,22 @@ def test_one_step_moves_only_what_is_declared(tmp_path, tiny_command, name):
     assert all(id(p) in registered for p in trainer.model.parameters() if p.requires_grad)
 
 
-def test_loss_falls_and_rates_decay(tmp_path, tiny_command):
+@pytest.mark.parametrize("name", ["SMM", "VR"])
+def test_loss_falls(tmp_path, tiny_command, name):
+    settings = ["OPTIM.MAX_EPOCH", "6", "DATASET.NUM_SHOTS", "10", f"TRAINER.{name}.MAPPING", "flm", "OPTIM.LR_SCHEDULER", "cosine"]
+    assert main(tiny_command(tmp_path / "run", *settings, trainer=name)) == 0
+    history = json.loads((tmp_path / "run" / "results.json").read_text())["history"]
+    assert history[-1]["loss"] < 0.9 * history[0]["loss"]
+
+
+def test_pattern_and_generator_have_rates_of_their_own(tmp_path, tiny_command):
     out = tmp_path / "run"
-    assert main(tiny_command(out, "OPTIM.MAX_EPOCH", "6", "DATASET.NUM_SHOTS", "6", "TRAINER.SMM.MASK_GAMMA", "1")) == 0
-    history = json.loads((out / "results.json").read_text())["history"]
-    assert history[-1]["loss"] < history[0]["loss"]
-    prompt = torch.load(out / "prompt" / "model.pth.tar-6", weights_only=True)
-    mask = torch.load(out / "mask_generator" / "model.pth.tar-6", weights_only=True)
-    assert prompt["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.01 * 0.1**2)
-    assert mask["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.01)
+    rates = ["OPTIM.LR_SCHEDULER", "multi_step", "OPTIM.STEPSIZE", "(0.5, 0.72)", "OPTIM.GAMMA", "0.1"]
+    assert main(tiny_command(out, *rates, "OPTIM.LR", "0.02", "TRAINER.SMM.MASK_LR", "0.005", "TRAINER.SMM.MASK_GAMMA", "1")) == 0
+    prompt = torch.load(out / "prompt" / "model.pth.tar-3", weights_only=True)
+    mask = torch.load(out / "mask_generator" / "model.pth.tar-3", weights_only=True)
+    assert prompt["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.02 * 0.1**2)
+    assert mask["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.005)
 
 
 def test_best_by_validation_is_kept_and_deployed(tmp_path, tiny_command, capsys):
