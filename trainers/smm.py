@@ -1,10 +1,8 @@
 """SMM: sample-specific multi-channel masks (Cai et al., ICML 2024)."""
 
-from dassl_vr.config.validate import choice_problems
 from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
 from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
 from dassl_vr.reprogramming import SampleSpecificMask
-from dassl_vr.utils.errors import ConfigError
 
 # METHOD: (channels of the mask, whether there is a pattern); the last two are the paper's ablations (section 5)
 METHODS = {"smm": (3, True), "single_channel": (1, True), "only_mask": (3, False)}
@@ -30,12 +28,7 @@ def extend_cfg(cfg):
 class SMM(VisualReprogramming, TrainerX):
     """x + up(f_mask(x)) * delta in front of a frozen classifier, delta and the mask generator trained with rates of their own."""
 
-    def check_cfg(self, cfg):
-        VisualReprogramming.check_cfg(self, cfg)
-        choices = {"TRAINER.SMM.METHOD": tuple(METHODS), "TRAINER.SMM.MASK_INIT": ("random", "ones")}
-        problems = choice_problems(cfg, choices)
-        if problems:
-            raise ConfigError("; ".join(problems))
+    choices = {"METHOD": tuple(METHODS), "MASK_INIT": ("random", "ones")}
 
     def build_input(self, size):
         options = self.options

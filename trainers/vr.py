@@ -1,11 +1,9 @@
 """VR: visual reprogramming with one mask for all images: Pad (Chen et al., CVPR 2023) and the watermarks of the SMM paper."""
 
-from dassl_vr.config.validate import choice_problems
 from dassl_vr.data.transforms import pad_side
 from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
 from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
 from dassl_vr.reprogramming import FRAMES, Pad, Watermark, frame_width
-from dassl_vr.utils.errors import ConfigError
 
 METHODS = ("pad", *FRAMES)
 
@@ -21,20 +19,14 @@ def extend_cfg(cfg):
 class VR(VisualReprogramming, TrainerX):
     """A pattern under a shared mask in front of a frozen classifier."""
 
-    def check_cfg(self, cfg):
-        VisualReprogramming.check_cfg(self, cfg)
-        problems = choice_problems(cfg, {"TRAINER.VR.METHOD": METHODS})
-        pad, padded = cfg.TRAINER.VR.METHOD == "pad", "vr_pad" in cfg.INPUT.TRANSFORMS
-        if pad != padded:
-            needs = "needs vr_pad in" if pad else "does not go with vr_pad in"
-            problems.append(
-                f"TRAINER.VR.METHOD {cfg.TRAINER.VR.METHOD} {needs} INPUT.TRANSFORMS (see configs/trainers/VR/*_pad.yaml)"
-            )
-        if problems:
-            raise ConfigError("; ".join(problems))
+    choices = {"METHOD": METHODS}
 
     def build_input(self, size):
-        cfg = self.cfg
-        if self.options.METHOD == "pad":
+        cfg, method = self.cfg, self.options.METHOD
+        pad = method == "pad"
+        if pad != ("vr_pad" in cfg.INPUT.TRANSFORMS):
+            needs = "needs vr_pad in" if pad else "does not go with vr_pad in"
+            raise ValueError(f"METHOD {method} {needs} INPUT.TRANSFORMS (see configs/trainers/VR/*_pad.yaml)")
+        if pad:
             return Pad(size, pad_side(cfg), cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
-        return Watermark(size, frame_width(size, self.options.METHOD))
+        return Watermark(size, frame_width(size, method))

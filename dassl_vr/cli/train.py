@@ -141,8 +141,9 @@ def train(args, cfg):
     settle(cfg)
     state = claim_run_directory(cfg)
     if state == FINISHED:
-        results = read_results(cfg.OUTPUT_DIR)
-        print(f"{cfg.OUTPUT_DIR}: finished already, with {results['accuracy']:.1f}% accuracy; nothing to do")
+        accuracy = read_results(cfg.OUTPUT_DIR)["accuracy"]
+        outcome = "untested" if accuracy is None else f"with {accuracy:.1f}% accuracy"
+        print(f"{cfg.OUTPUT_DIR}: finished already, {outcome}; nothing to do")
         return
     with Logger() as log:
         trainer = build(args, cfg)

@@ -1,7 +1,7 @@
 """The trainer registry, and what has to be settled in a configuration before a trainer is built from it."""
 
 from ..backbones import backbone_spec
-from ..data import DATASET_REGISTRY
+from ..data import DATASET_REGISTRY, build_transform
 from ..evaluation import EVALUATOR_REGISTRY
 from ..utils.errors import ConfigError
 from ..utils.registry import Registry
@@ -49,6 +49,8 @@ def resolve_cfg(cfg):
         cfg.INPUT.SIZE = (spec.input_size, spec.input_size) if spec else (224, 224)
     if spec is not None and cfg.MODEL.BACKBONE.NORM == "weights":
         cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD = list(spec.mean), list(spec.std)
+    for is_train in (True, False):
+        build_transform(cfg, is_train)  # for its complaints; the data manager builds its own
 
 
 def _find(registry, name, where, problems):

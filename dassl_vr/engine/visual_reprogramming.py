@@ -39,10 +39,15 @@ class PatternAndMapping(nn.Module):
 class VisualReprogramming:
     """The own part of a visual-reprogramming trainer, to be put in front of a `TrainerX`.
 
-    A method gives `build_input(size)`, a module (B, 3, S, S) -> (B, 3, S, S) on normalized images, and may register further models.
+    A method gives `build_input(size)`, a module (B, 3, S, S) -> (B, 3, S, S) on normalized images, and may register further
+    models. `build_input` raises `ValueError` for settings that cannot be.
+
+    Attributes:
+        choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys.
     """
 
     backbone_kinds = ("cnn", "vit")
+    choices = {}
 
     @property
     def options(self):
@@ -50,30 +55,35 @@ class VisualReprogramming:
         return self.cfg.TRAINER[type(self).__name__.upper()]
 
     def check_cfg(self, cfg):
+        self.cfg = cfg  # `build_input` reads it
         name = type(self).__name__.upper()
-        choices = {"MAPPING": tuple(MAPPINGS), "MAPPING_ON": ("prompted", "plain")}
+        choices = {"MAPPING": tuple(MAPPINGS), "MAPPING_ON": ("prompted", "plain"), **self.choices}
         problems = choice_problems(cfg, {f"TRAINER.{name}.{key}": allowed for key, allowed in choices.items()})
         height, width = cfg.INPUT.SIZE
         if height != width:
             problems.append(f"INPUT.SIZE is {cfg.INPUT.SIZE}; visual reprogramming takes square images")
         if problems:
             raise ConfigError("; ".join(problems))
+        with torch.device("meta"):  # no memory, no random numbers: to hear complaints before data and weights are read
+            self._input_module()
+
+    def _input_module(self):
+        try:
+            return self.build_input(self.cfg.INPUT.SIZE[0])
+        except ValueError as error:
+            raise ConfigError(f"TRAINER.{type(self).__name__.upper()}: {error}") from error
 
     def build_input(self, size):
         raise NotImplementedError
 
     def build_model(self):
         cfg = self.cfg
-        size = cfg.INPUT.SIZE[0]
-        try:
-            f_in = self.build_input(size)
-        except ValueError as error:
-            raise ConfigError(f"TRAINER.{type(self).__name__.upper()}: {error}") from error
+        f_in = self._input_module()
         backbone = build_backbone(
             cfg.MODEL.BACKBONE.NAME,
             pretrained=cfg.MODEL.BACKBONE.PRETRAINED,
             weights=cfg.MODEL.BACKBONE.WEIGHTS,
-            size=size,
+            size=cfg.INPUT.SIZE[0],
             precision=self.precision,
             verbose=cfg.VERBOSE,
         )

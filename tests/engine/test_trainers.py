@@ -88,3 +88,20 @@ def test_anomaly_on_an_accelerator_waits_for_the_next_look(tmp_path, tiny_comman
     with pytest.raises(FloatingPointError, match="NaN or infinite"):
         trainer.raise_if_anomaly()
     trainer.raise_if_anomaly()  # told once
+
+
+@pytest.mark.parametrize("setting", [["TRAINER.SMM.PATCH_SIZE", "3"], ["INPUT.TRANSFORMS", "['vr_squishh']"]])
+def test_settings_are_checked_before_data_and_weights_are_read(tmp_path, tiny_command, monkeypatch, setting):
+    from dassl_vr.utils.errors import ConfigError
+
+    monkeypatch.setattr("dassl_vr.engine.trainer.DataManager", lambda *args, **kwargs: pytest.fail("data was read"))
+    with pytest.raises(ConfigError):
+        trainer_of(tiny_command(tmp_path / "run", *setting))
+
+
+def test_a_run_without_a_test_finishes_and_is_left_alone(tmp_path, tiny_command, capsys):
+    command = tiny_command(tmp_path / "run", "TEST.NO_TEST", "True", "OPTIM.MAX_EPOCH", "1")
+    assert main(command) == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["accuracy"] is None
+    assert main(command) == 0
+    assert "finished already, untested" in capsys.readouterr().out

@@ -1,0 +1,53 @@
+"""The shell scripts: what they call, where the runs go, how they end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+TINY = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "1", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False"]
+
+
+@pytest.fixture
+def bash(repository, tmp_path):
+    def run(script, *arguments, **environment):
+        environment = {**os.environ, "PYTHON": sys.executable, "OUTPUT": str(tmp_path / "out"), **environment}
+        command = ["bash", str(repository / "scripts" / script), *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def test_smm_over_seeds_and_again(bash, tmp_path):
+    done = bash("smm.sh", "digits", "lite0", 0, 1, "--", *TINY, TAG="tiny")
+    assert done.returncode == 0, done.stderr
+    for seed in (0, 1):
+        results = json.loads((tmp_path / f"out/digits/SMM/lite0/tiny/seed{seed}/results.json").read_text())
+        assert results["seed"] == seed and results["epochs"] == 1
+        assert results["command"].split()[1].endswith("train.py")
+    again = bash("smm.sh", "digits", "lite0", 0, "--", *TINY, TAG="tiny")
+    assert again.returncode == 0 and "finished already" in again.stdout
+
+
+def test_pad_takes_its_own_recipe(bash, tmp_path):
+    done = bash("vr.sh", "pad", "digits", "lite0", "--", *TINY)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "out/digits/VR-pad/lite0/default/seed0/results.json").read_text())
+    assert (results["trainer"], results["method"]) == ("VR", "pad")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["digits"], "DATASET BACKBONE"),
+        (["digits", "rn51"], "rn50"),
+        (["digits", "lite0", "one"], "seed 'one'"),
+        (["digitz", "lite0"], "digits"),
+    ],
+)
+def test_wrong_arguments(bash, arguments, words):
+    done = bash("smm.sh", *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr and "Traceback" not in done.stderr
