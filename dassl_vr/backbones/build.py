@@ -7,6 +7,7 @@ from ..utils.errors import ConfigError
 from ..utils.registry import Registry
 from .adapters import Adapter, adapters
 from .base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, FrozenBackbone
+from .fold import fold_batch_norm
 
 # Builders of a plug-in's own backbones: `build(pretrained=..., **kwargs)` returning a module with `out_features` whose
 # forward gives features, as in the family. A `spec` attribute (a BackboneSpec) on the builder states its size and
@@ -103,7 +104,7 @@ def backbone_spec(name, size=None):
     return replace(spec, input_size=size) if size else spec
 
 
-def build_backbone(name, pretrained=True, weights="", size=None, frozen=True, precision="fp32", verbose=True):
+def build_backbone(name, pretrained=True, weights="", size=None, frozen=True, precision="fp32", fold=True, verbose=True):
     """A backbone ready for use.
 
     Args:
@@ -113,6 +114,7 @@ def build_backbone(name, pretrained=True, weights="", size=None, frozen=True, pr
         weights: a `.pth` or `.safetensors` file to take the weights from instead of the library's hub.
         frozen: False = a trainable model in train mode, for full fine-tuning.
         precision: arithmetic of the forward pass, "fp32", "bf16" or "fp16".
+        fold: fold batch norms into convolutions where that leaves the logits the same (frozen CNNs only).
         verbose: print the name, show the progress of a download.
 
     Raises:
@@ -124,4 +126,6 @@ def build_backbone(name, pretrained=True, weights="", size=None, frozen=True, pr
     if verbose:
         print(f"Backbone: {spec.name}")
     model = adapter.build(spec, pretrained, weights, verbose)
+    if fold and frozen and spec.kind == "cnn":
+        model = fold_batch_norm(model.eval(), spec.input_size)
     return FrozenBackbone(model, spec, adapter, adapter.source_classes(spec), frozen=frozen, precision=precision)

@@ -122,6 +122,8 @@ _C.MODEL.BACKBONE.NAME = ""
 _C.MODEL.BACKBONE.PRETRAINED = True
 # A local .pth or .safetensors file with the backbone's weights ("" = from the library's hub)
 _C.MODEL.BACKBONE.WEIGHTS = ""
+# Fold batch norms of a frozen CNN into its convolutions: faster, logits equal to 1e-4 of the largest
+_C.MODEL.BACKBONE.FOLD = True
 # Where mean and std come from. Options: weights, config (= INPUT.PIXEL_MEAN, INPUT.PIXEL_STD)
 _C.MODEL.BACKBONE.NORM = "weights"
 

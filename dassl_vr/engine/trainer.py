@@ -1,7 +1,8 @@
 """The loop that all trainers share, under the names of the Dassl family.
 
 `TrainerBase` holds registered models and the order of events, `SimpleTrainer` data, evaluation and files, `TrainerX` and
-`TrainerXU` the pass over labelled (and unlabelled) batches. A method overrides what differs, mostly `build_model` and `forward_backward`.
+`TrainerXU` the pass over labelled (and unlabelled) batches. A method overrides what differs, mostly `build_model` and
+`forward_backward`.
 """
 
 import datetime

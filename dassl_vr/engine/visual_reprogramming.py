@@ -85,6 +85,7 @@ class VisualReprogramming:
             weights=cfg.MODEL.BACKBONE.WEIGHTS,
             size=cfg.INPUT.SIZE[0],
             precision=self.precision,
+            fold=cfg.MODEL.BACKBONE.FOLD,
             verbose=cfg.VERBOSE,
         )
         self.model = ReprogrammedClassifier(f_in, backbone, self._build_mapping(len(backbone.source_classes)))

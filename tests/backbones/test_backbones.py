@@ -27,7 +27,7 @@ from dassl_vr.utils.errors import ConfigError, WeightsError
 
 
 def build(name="test_efficientnet", **kwargs):
-    return build_backbone(name, **{"pretrained": False, "verbose": False, **kwargs})
+    return build_backbone(name, **{"pretrained": False, "fold": False, "verbose": False, **kwargs})
 
 
 def images(size, batch=2):
