@@ -64,6 +64,9 @@ class FrozenBackbone(Backbone):
         adapter: knows how to get logits and features out of `model`, see `adapters.Adapter`.
         source_classes: names of the source classes in the order of the logits.
         precision: "fp32", "bf16" or "fp16" arithmetic of the forward pass (autocast); results are float32 always.
+
+    Attributes:
+        num_parameters: of the model as published, before any folding.
     """
 
     def __init__(self, model, spec, adapter, source_classes, frozen=True, precision="fp32"):
@@ -77,6 +80,7 @@ class FrozenBackbone(Backbone):
         self.precision = precision
         self._adapter = adapter
         self._out_features = adapter.num_features(model)
+        self.num_parameters = sum(p.numel() for p in model.parameters())
         model.requires_grad_(not frozen)
         # Convolutions are faster on pixels whose channels lie together, on CPUs and on tensor cores
         self._memory_format = torch.channels_last if spec.kind == "cnn" else torch.contiguous_format

@@ -126,6 +126,9 @@ def build_backbone(name, pretrained=True, weights="", size=None, frozen=True, pr
     if verbose:
         print(f"Backbone: {spec.name}")
     model = adapter.build(spec, pretrained, weights, verbose)
+    num_parameters = sum(p.numel() for p in model.parameters())
     if fold and frozen and spec.kind == "cnn":
         model = fold_batch_norm(model.eval(), spec.input_size)
-    return FrozenBackbone(model, spec, adapter, adapter.source_classes(spec), frozen=frozen, precision=precision)
+    backbone = FrozenBackbone(model, spec, adapter, adapter.source_classes(spec), frozen=frozen, precision=precision)
+    backbone.num_parameters = num_parameters
+    return backbone

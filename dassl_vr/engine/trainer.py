@@ -14,6 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from ..backbones import FrozenBackbone
 from ..data import DataManager
 from ..evaluation import build_evaluator
 from ..utils import checkpoint as ckpt
@@ -395,11 +396,17 @@ class SimpleTrainer(TrainerBase):
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
     def count_parameters(self):
-        """(trained, frozen) numbers of parameters of the registered models and `self.model`."""
-        modules = [*self._models.values(), getattr(self, "model", None)]
-        params = {id(p): p for module in modules if module is not None for p in module.parameters()}
+        """(trained, frozen) numbers of parameters of the registered models and `self.model`.
+
+        A frozen backbone counts with all parameters of the published model, those folded away included.
+        """
+        roots = [module for module in (*self._models.values(), getattr(self, "model", None)) if module is not None]
+        backbones = {m for root in roots for m in root.modules() if isinstance(m, FrozenBackbone) and m.frozen}
+        inside = {id(p) for backbone in backbones for p in backbone.parameters()}
+        params = {id(p): p for root in roots for p in root.parameters() if id(p) not in inside}
         trained = sum(p.numel() for p in params.values() if p.requires_grad)
-        return trained, sum(p.numel() for p in params.values()) - trained
+        frozen = sum(p.numel() for p in params.values() if not p.requires_grad)
+        return trained, frozen + sum(backbone.num_parameters for backbone in backbones)
 
     def _run_batches(self, batches, num_batches):
         """One pass: `batches` yields tuples of arguments for `forward_backward`."""
