@@ -43,7 +43,18 @@ def test_one_step_moves_only_what_is_declared(tmp_path, tiny_command, name):
 
 @pytest.mark.parametrize("name", ["SMM", "VR"])
 def test_loss_falls(tmp_path, tiny_command, name):
-    settings = ["OPTIM.MAX_EPOCH", "6", "DATASET.NUM_SHOTS", "10", f"TRAINER.{name}.MAPPING", "flm", "OPTIM.LR_SCHEDULER", "cosine"]
+    settings = [
+        "OPTIM.MAX_EPOCH",
+        "6",
+        "DATASET.NUM_SHOTS",
+        "10",
+        "OPTIM.LR",
+        "0.03",
+        f"TRAINER.{name}.MAPPING",
+        "flm",
+        "OPTIM.LR_SCHEDULER",
+        "cosine",
+    ]
     assert main(tiny_command(tmp_path / "run", *settings, trainer=name)) == 0
     history = json.loads((tmp_path / "run" / "results.json").read_text())["history"]
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
