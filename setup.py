@@ -35,6 +35,7 @@ setup(
         "pyyaml>=6",
         "safetensors>=0.4",
         "scikit-learn>=1.4",
+        "scipy>=1.11",
         "tabulate>=0.9",
         "tensorboard>=2.21",
         "timm>=1.0.9",

@@ -1,8 +1,7 @@
 """EuroSAT: land use in satellite pictures, 10 classes (Helber et al. 2019), with the split of CoOp."""
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, ImageSplitDataset
-from dassl_vr.data.datasets.benchmark import read_class_folders
-from dassl_vr.data.download import Part, Source
+from dassl_vr.data.download import Part, Source, family_mirror
 
 # CoOp's names for prompts, by folder
 CLASSNAMES = {
@@ -25,6 +24,7 @@ class EuroSAT(ImageSplitDataset):
 
     dataset_dir = "eurosat"
     image_dir = "2750"
+    folder_names = CLASSNAMES
     split_file = "split_zhou_EuroSAT.json"
     official_counts = (13500, 5400, 8100)
     parts = (
@@ -37,6 +37,10 @@ class EuroSAT(ImageSplitDataset):
                 ),
                 md5="c8fa014336c82ac7804f0398fcb19387",
             ),
+            fallbacks=(
+                Source("EuroSAT_RGB.zip", urls=("https://zenodo.org/records/7711810/files/EuroSAT_RGB.zip",), inside="EuroSAT_RGB"),
+                family_mirror("eurosat.zip"),
+            ),
         ),
         Part(
             "split_zhou_EuroSAT.json",
@@ -44,6 +48,3 @@ class EuroSAT(ImageSplitDataset):
             required=False,
         ),
     )
-
-    def read_unsplit(self, image_dir):
-        return read_class_folders(image_dir, CLASSNAMES)

@@ -24,6 +24,8 @@ class Folder(BenchmarkDataset):
     class by class and by a fixed seed. Labels follow the sorted names of the training folders.
     """
 
+    keeps_shots = False  # in the user's directory a folder would be a class
+
     def load(self, cfg):
         root = Path(self.dataset_dir)
         if not root.is_dir():

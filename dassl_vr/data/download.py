@@ -42,6 +42,8 @@ class Source:
         md5, sha256: its checksum, if known.
         size: its length in bytes, if known.
         drive_id: its id on Google Drive (or a Drive address), tried after the urls.
+        page: where a person gets it who has to register or accept conditions first.
+        inside: what the part is called in this archive, where it has another name there.
     """
 
     filename: str
@@ -50,6 +52,8 @@ class Source:
     sha256: str = ""
     size: int = 0
     drive_id: str = ""
+    page: str = ""
+    inside: str = ""
 
     @property
     def addresses(self):
@@ -63,13 +67,25 @@ class Part:
 
     Args:
         provides: its path below the data set's directory.
-        source: the file that it is, or the archive that it lies in.
+        source: the file that it is, or the archive that it lies in, at any depth.
         required: False if the data set can be used without.
+        fallbacks: other files or archives to take it from when `source` fails.
     """
 
     provides: str
     source: Source
     required: bool = True
+    fallbacks: tuple = ()
+
+    @property
+    def sources(self):
+        return (self.source, *self.fallbacks)
+
+
+def family_mirror(filename):
+    """An archive of one data set of CoOp's, images and split, from the copies that a group of the family keeps."""
+    url = f"https://huggingface.co/zhengli97/prompt_learning_dataset/resolve/main/{filename}"
+    return Source(f"mirror-{filename}", urls=(url,))
 
 
 def prepare(name, parts, directory, download):
@@ -88,21 +104,43 @@ def prepare(name, parts, directory, download):
             continue
         if download:
             try:
-                path = fetch(part.source, directory)
-                if is_archive(path):
-                    extract(path, directory)
-                if not target.exists():
-                    raise DataError(f"{path} was unpacked, but {target} is not in it; fetch {name} by hand")
+                _obtain(part, Path(directory))
             except DataError as error:
                 if part.required:
                     raise
                 print(f"{name}: WARNING: going on without {target} ({error})")
         elif part.required:
-            unpack = f", unpack {part.source.filename}" if is_archive(part.source.filename) else ""
-            raise DataError(
-                f"{name}: {target} is missing; it comes from {' or '.join(part.source.addresses)}{unpack} so that it "
-                "lies there (or choose another --root), or set DATASET.DOWNLOAD True to have it fetched"
-            )
+            raise DataError(missing_message(name, part, directory))
+
+
+def missing_message(name, part, directory):
+    """One line: which part is absent, where it comes from and where it goes."""
+    target = Path(directory, part.provides)
+    known = " or ".join(address for source in part.sources for address in source.addresses)
+    unpack = f", unpack {part.source.filename}" if is_archive(part.source.filename) else ""
+    if not known:
+        page = part.source.page
+        return f"{name}: {target} is missing; get it by hand from {page} and put it there (or choose another --root)"
+    return (
+        f"{name}: {target} is missing; it comes from {known}{unpack} so that it lies there (or choose another --root), "
+        "or set DATASET.DOWNLOAD True to have it fetched"
+    )
+
+
+def _obtain(part, directory):
+    """Have `part` in `directory` from the first of its sources that works."""
+    failures = []
+    for source in part.sources:
+        try:
+            path = fetch(source, directory)
+            if not is_archive(path):
+                return
+            extract(path, directory, provides=part.provides, inside=source.inside)
+            print(f"{directory / part.provides} is in place; the archive {path} is not needed any more")
+            return
+        except DataError as error:
+            failures.append(str(error))
+    raise DataError("; ".join(failures))
 
 
 def fetch(source, directory):
@@ -162,7 +200,7 @@ def _fetch(source, target):
         failures.append(f"{address}: {defect}")
         if not (source.md5 or source.sha256):
             part.unlink(missing_ok=True)
-    by_hand = source.addresses[0] if source.addresses else "its publisher"
+    by_hand = source.addresses[0] if source.addresses else source.page
     raise DataError(
         f"{source.filename} could not be fetched ({'; '.join(failures) or 'no address is known'}); fetch it by hand "
         f"from {by_hand} and put it at {target}"
@@ -200,12 +238,15 @@ def _checksum(path, algorithm):
 
 
 def _check_space(source, part):
-    needed = source.size - (part.stat().st_size if part.exists() else 0)
+    _require_space(source.size - (part.stat().st_size if part.exists() else 0), part)
+
+
+def _require_space(needed, part):
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise DataError(
-            f"{source.filename} needs {needed / 1e9:.1f} GB, {part.parent} has {free / 1e9:.1f} GB left; free some "
-            "space or choose another --root"
+            f"{part.stem} needs {needed / 1e9:.1f} GB, {part.parent} has {free / 1e9:.1f} GB left; free some space or choose "
+            "another --root"
         )
 
 
@@ -273,6 +314,8 @@ def _receive(response, part, start):
         raise _Interrupted("the server sent another range than the one asked for")
     length = response.headers.get("Content-Length")
     total = start + int(length) if length and length.isdigit() else None
+    if total is not None:
+        _require_space(total - start, part)  # now that the server has told the size
     done = start
     with open(part, "ab" if start else "wb") as file, _progress(part.stem, total, start) as bar:
         while True:
@@ -318,13 +361,16 @@ def is_archive(path):
     return str(path).lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
 
 
-def extract(archive, destination, max_bytes=None):
+def extract(archive, destination, max_bytes=None, provides="", inside=""):
     """Unpack a zip or tar archive into `destination`, all of it or nothing.
 
     It is unpacked beside the destination first, and its entries are moved into place only when it is complete.
 
     Args:
         max_bytes: the most that it may unpack to; 20 times the archive's size (at least 256 MiB) unless given.
+        provides: a path that `destination` shall have afterwards. The folder of the archive that holds it is moved there;
+            archives in the archive are unpacked too if it is not found without.
+        inside: the name of `provides` in the archive, if it is another.
 
     Raises:
         DataError: the archive is damaged or hostile (an absolute path, `..`, a link that leads out, a device, too much
@@ -336,10 +382,18 @@ def extract(archive, destination, max_bytes=None):
         max_bytes = max(MAX_GROWTH * archive.stat().st_size, MIN_LIMIT)
     workplace = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
     try:
-        unpack = _extract_zip if archive.name.lower().endswith(".zip") else _extract_tar
-        unpack(archive, workplace, max_bytes)
+        _unpack(archive, workplace, max_bytes)
         os.chmod(workplace, 0o777 & ~_umask())  # mkdtemp makes it private
-        _merge(workplace, destination)
+        top = _locate(workplace, inside or provides)
+        if top is None:
+            _unpack_inner(workplace, max_bytes)
+            top = _locate(workplace, inside or provides)
+        if top is None:
+            raise DataError(f"{archive} was unpacked, but {inside or provides} is not in it; fetch it from elsewhere")
+        if inside:
+            (top / provides).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(top / inside, top / provides)
+        _merge(top, destination)
     except _Hostile as error:
         raise DataError(f"{archive} was not unpacked: {error}; fetch it from a source that you trust") from error
     except OSError as error:
@@ -352,6 +406,37 @@ def extract(archive, destination, max_bytes=None):
         raise DataError(f"{archive} is damaged or of another kind ({reason}); remove it and fetch it again") from error
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _unpack(archive, directory, max_bytes):
+    unpack = _extract_zip if archive.name.lower().endswith(".zip") else _extract_tar
+    unpack(archive, directory, max_bytes)
+
+
+def _locate(directory, wanted):
+    """The directory at or below `directory` that holds `wanted`, the uppermost if several do; None if none does."""
+    if not wanted:
+        return directory
+    return next((folder for folder in _folders(directory) if (folder / wanted).exists()), None)
+
+
+def _unpack_inner(directory, max_bytes):
+    """Unpack the archives that came out of an archive, each where it lies."""
+    for folder in _folders(directory):
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and not path.is_symlink() and is_archive(path):
+                _unpack(path, folder, max_bytes)
+                path.unlink()
+
+
+def _folders(directory, depth=3):
+    """`directory` and the folders in it down to `depth`, upper ones first; what macOS adds to archives is left out."""
+    level, found = [directory], [directory]
+    for _ in range(depth):
+        level = [path for folder in level for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()]
+        level = [path for path in level if path.name != "__MACOSX"]
+        found += level
+    return found
 
 
 class _Hostile(Exception):

@@ -48,3 +48,27 @@ def load_arrays(path):
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds a {type(content).__name__}, not a dictionary of arrays; fetch the data again")
     return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}
+
+
+def load_cifar(paths, label_key, num_classes):
+    """((N, 32, 32, 3) uint8, (N,) int64) from the files of CIFAR-10 or CIFAR-100, one after the other.
+
+    Args:
+        label_key: what the labels are called in the files.
+    """
+    images, labels = [], []
+    for path in paths:
+        content = load_arrays(path)
+        data, numbers = content.get("data"), content.get(label_key)
+        if (
+            not isinstance(data, np.ndarray)
+            or not isinstance(numbers, list)
+            or data.dtype != np.uint8
+            or data.shape != (len(numbers), 3 * 32 * 32)
+            or not all(label in range(num_classes) for label in numbers)
+        ):
+            raise DataError(f"{path}: not a batch of CIFAR; remove its directory and fetch the data set again")
+        # channel planes on disk, interleaved pixels in a picture
+        images.append(np.ascontiguousarray(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)))
+        labels += numbers
+    return np.concatenate(images), np.array(labels, dtype=np.int64)

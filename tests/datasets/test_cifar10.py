@@ -42,7 +42,7 @@ def test_validation_images_on_request(tmp_path, draw, load, capsys):
 def test_another_kind_of_batch_is_one_line(tmp_path, draw, load, batch):
     cifar10(tmp_path, draw)
     (tmp_path / "cifar10/cifar-10-batches-py/data_batch_3").write_bytes(pickle.dumps(batch, 2))
-    with pytest.raises(DataError, match="data_batch_3: not a batch of CIFAR-10"):
+    with pytest.raises(DataError, match="data_batch_3: not a batch of CIFAR"):
         load("CIFAR10", tmp_path)
 
 

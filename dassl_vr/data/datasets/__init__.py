@@ -1,7 +1,7 @@
 """Data sets: the registry, the family's base classes, and a base that makes one data set one short file."""
 
 from .base_dataset import ArrayDatum, DatasetBase, Datum
-from .benchmark import BenchmarkDataset, ImageSplitDataset
+from .benchmark import BenchmarkDataset, ImageSplitDataset, TrainTestDataset
 from .build import DATASET_REGISTRY, build_dataset
 from .split import split_sha256
 
@@ -12,6 +12,7 @@ __all__ = [
     "DatasetBase",
     "Datum",
     "ImageSplitDataset",
+    "TrainTestDataset",
     "build_dataset",
     "split_sha256",
 ]

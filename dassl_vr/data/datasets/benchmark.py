@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...utils.errors import DataError
 from ..download import prepare
-from .base_dataset import DatasetBase, Datum
+from .base_dataset import ArrayDatum, DatasetBase, Datum
 from .split import Splits, check_classes, read_split, select_shots, stratified_split, subsample_classes
 
 # Of splits made by ourselves: fixed, so that every run of every SEED sees the same images in the same split.
@@ -21,6 +21,7 @@ class BenchmarkDataset(DatasetBase):
         parts: what the directory is made of, a tuple of `Part`; absent ones are fetched if `DATASET.DOWNLOAD` is on.
         official_counts: images in (train, val, test) of the split that everybody uses, if there is one.
         needs_root: False for a data set that comes with a library.
+        keeps_shots: whether few-shot draws may be written to the directory.
 
     Raises:
         DataError: the root or a part of the data is missing, with the remedy.
@@ -29,6 +30,7 @@ class BenchmarkDataset(DatasetBase):
     parts = ()
     official_counts = None
     needs_root = True
+    keeps_shots = True
 
     def __init__(self, cfg):
         self.dataset_dir = str(self._root(cfg) / self.dataset_dir) if self.needs_root else ""
@@ -36,7 +38,7 @@ class BenchmarkDataset(DatasetBase):
         splits = self.load(cfg)
         check_classes(splits, self.name)
         # Few shots before the choice of classes, as in CoOp: `base` and `new` then hold the images of the same draw.
-        splits = select_shots(splits, cfg.DATASET.NUM_SHOTS, cfg.SEED)
+        splits = select_shots(splits, cfg.DATASET.NUM_SHOTS, cfg.SEED, self.dataset_dir if self.keeps_shots else "")
         splits = subsample_classes(splits, cfg.DATASET.SUBSAMPLE_CLASSES)
         super().__init__(train_x=splits.train, val=splits.val, test=splits.test)
 
@@ -83,12 +85,16 @@ class ImageSplitDataset(BenchmarkDataset):
 
     Attributes:
         image_dir: directory below `dataset_dir` that the split's paths are relative to.
-        split_file: name of the JSON file in `dataset_dir`. Where it is absent, a split is made of `read_unsplit()`.
+        split_file: name of the JSON file in `dataset_dir`. Where it is absent, a split is made by `make_split`.
+        folder_names: {folder name: class name}, for a split that is made; other folders keep their names.
+        ignored: folders that are no classes.
         fractions: shares of validation and test in a split that is made.
     """
 
     image_dir = ""
     split_file = ""
+    folder_names = {}
+    ignored = ()
     fractions = (0.2, 0.3)
 
     def load(self, cfg):
@@ -98,33 +104,80 @@ class ImageSplitDataset(BenchmarkDataset):
             splits = read_split(split_path, image_dir)
             self.check_counts(splits)
             return splits
-        splits = Splits(*self.hold_out(self.read_unsplit(image_dir), self.fractions))
+        splits = self.make_split(image_dir)
         self.say(
             f"WARNING: {split_path} is missing; made a split of our own ({_slashed(splits.counts)} images) that is NOT "
             "the official one; results do not compare with published ones"
         )
         return splits
 
+    def make_split(self, image_dir):
+        """`Splits` by the fixed seed, where there is no split file."""
+        return Splits(*self.hold_out(self.read_unsplit(image_dir), self.fractions))
+
+    def make_split_of(self, train, test):
+        """As CoOp does for data with a published test list: a fifth of the other images is for validation."""
+        return Splits(*self.hold_out(train, (0.2,)), test)
+
     def read_unsplit(self, image_dir):
-        """All images as a list of `Datum`, for making a split."""
+        """All images as a list of `Datum`, for making a split: one folder a class unless overridden."""
+        return read_class_folders(image_dir, self.folder_names, self.ignored)
+
+
+class TrainTestDataset(BenchmarkDataset):
+    """Data that are published as training and test images; all training images are trained on, as published.
+
+    `DATASET.VAL_PERCENT` above 0 sets some of them aside for validation. Subclasses define `read(split)`.
+    """
+
+    facts = {"VAL_PERCENT": 0.0}
+
+    def load(self, cfg):
+        splits = Splits(self.read("train"), [], self.read("test"))
+        self.check_counts(splits)
+        if cfg.DATASET.VAL_PERCENT > 0:
+            train, val = self.hold_out(splits.train, (cfg.DATASET.VAL_PERCENT,))
+            self.say(f"set {len(val)} of {len(splits.train)} training images aside for validation")
+            splits = Splits(train, val, splits.test)
+        return splits
+
+    def read(self, split):
+        """The list of `Datum` of `train` or `test`."""
         raise NotImplementedError
+
+    def array_items(self, images, labels, split, classnames):
+        """`Datum`s of images in memory.
+
+        Args:
+            images: (N, H, W, 3) or (N, H, W) uint8.
+            labels: N whole numbers; those outside of `classnames` end in a `DataError`.
+        """
+        if len(images) != len(labels) or not all(0 <= label < len(classnames) for label in labels):
+            raise DataError(f"{self.dataset_dir}: labels of {split} do not fit its images; remove it and fetch the data set again")
+        name = type(self).__name__.lower()
+        return [
+            ArrayDatum(image, f"{name}/{split}/{number:05d}", int(label), 0, classnames[label])
+            for number, (image, label) in enumerate(zip(images, labels, strict=True))
+        ]
 
 
 def _slashed(counts):
     return "/".join(map(str, counts))
 
 
-def read_class_folders(directory, classnames=None):
+def read_class_folders(directory, classnames=None, ignored=()):
     """The images of a directory with one folder a class; labels follow the folders' sorted names.
 
     Args:
         classnames: {folder name: class name}; a folder that is not in it gives its own name.
+        ignored: names of folders that are left out.
 
     Raises:
         DataError: there is no folder, or one without any image.
     """
     directory = Path(directory)
     folders = sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = [path for path in folders if path.name not in ignored]
     if not folders:
         raise DataError(f"{directory} holds no folders; expected one folder of images a class")
     items = []

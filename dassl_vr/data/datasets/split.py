@@ -1,16 +1,17 @@
 """Splits: reading, making, identifying them, and taking a part of them (few shots, half of the classes)."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import random
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from ...utils.errors import ConfigError, DataError
-from ...utils.files import read_json
+from ...utils.files import read_json, write_json
 from .base_dataset import Datum, draw_shots, group_by
 
 SPLIT_NAMES = ("train", "val", "test")
@@ -120,18 +121,54 @@ def stratified_split(items, fractions, seed):
     return parts
 
 
-def select_shots(splits, num_shots, seed):
+def select_shots(splits, num_shots, seed, directory=""):
     """The few-shot training and validation images that CoOp's code draws for the same seed; tests stay whole.
 
     CoOp seeds python's generator, then draws `num_shots` images a class for training and after that min(num_shots, 4)
     for validation. Here the draws come from a generator of their own in the same state, so the global one is not moved.
+
+    Args:
+        directory: the data set's; the draw is kept in `split_fewshot/` there as JSON with relative paths, under a name
+            that holds the hash of what was drawn from, and read again by the next run. "" = not kept.
     """
     if num_shots < 1:
         return splits
+    sources = {"train": {_relative(item, directory): item for item in splits.train}}
+    sources["val"] = {_relative(item, directory): item for item in splits.val}
+    cache = None
+    if directory and all(len(paths) == len(items) for paths, items in zip(sources.values(), splits)):
+        digest = hashlib.sha256()
+        for name, items in sources.items():
+            for path, item in items.items():
+                digest.update(json.dumps([name, path, item.label]).encode())
+        cache = Path(directory, "split_fewshot", f"shot_{num_shots}-seed_{seed}-{digest.hexdigest()[:16]}.json")
+        cached = _cached_shots(cache, sources)
+        if cached:
+            return Splits(*cached, splits.test)
     rng = random.Random(seed)
     train = draw_shots(splits.train, num_shots, rng)
     val = draw_shots(splits.val, min(num_shots, 4), rng)
+    if cache:
+        names = {"train": train, "val": val}
+        with contextlib.suppress(OSError):  # a directory that may only be read, a full disk: then drawn again next time
+            write_json({name: [_relative(item, directory) for item in items] for name, items in names.items()}, cache)
     return Splits(train, val, splits.test)
+
+
+def _cached_shots(cache, sources):
+    """(training, validation) images as written in `cache`; None if it is absent, damaged or of other images."""
+    try:
+        content = read_json(cache)
+        return [[sources[name][path] for path in content[name]] for name in sources]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _relative(item, directory):
+    """What identifies an image wherever the data set lies."""
+    if getattr(item, "in_memory", False):
+        return item.impath
+    return PurePath(os.path.relpath(item.impath, directory or os.sep)).as_posix()
 
 
 def subsample_classes(splits, subsample):
@@ -182,11 +219,8 @@ def split_sha256(dataset):
     base = _base_directory(dataset, [item for items in splits.values() for item in items or ()])
     for name, items in splits.items():
         for item in items or ():
-            path = item.impath
-            if not getattr(item, "in_memory", False):
-                path = Path(os.path.relpath(path, base)).as_posix()
             # JSON, so that no two different entries read the same
-            digest.update(json.dumps([name, path, item.label, item.classname]).encode())
+            digest.update(json.dumps([name, _relative(item, base), item.label, item.classname]).encode())
     return digest.hexdigest()
 
 
