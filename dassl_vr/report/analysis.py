@@ -109,7 +109,7 @@ class Samples:
     labels: torch.Tensor
 
 
-def test_samples(trainer, number):
+def sample_batches(trainer, number):
     """Batches (`Samples`) of `number` test images, or of all if there are fewer; always the same ones, of all classes alike."""
     total = len(trainer.dm.dataset.test)
     chosen = torch.zeros(total, dtype=torch.bool)
@@ -128,7 +128,7 @@ def test_samples(trainer, number):
 def features_before_and_after(trainer, number):
     """(N, D) features of the backbone on `number` unprompted test images, on the prompted ones, and the labels (N,)."""
     before, after, labels = [], [], []
-    for part in test_samples(trainer, number):
+    for part in sample_batches(trainer, number):
         before.append(trainer.model.backbone.features(part.plain).cpu())
         after.append(trainer.model.backbone.features(trainer.model.f_in(part.images)).cpu())
         labels.append(part.labels.cpu())

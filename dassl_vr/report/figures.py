@@ -9,7 +9,7 @@ import torch
 
 from ..reprogramming.pictures import pattern_to_rgb, unnormalize
 from ..utils.errors import ConfigError, UserError
-from .analysis import BaselineCache, features_before_and_after, load_run, loss_change, test_samples, tsne
+from .analysis import BaselineCache, features_before_and_after, load_run, loss_change, sample_batches, tsne
 from .runs import distinct_names
 
 TSNE_SAMPLES = 5000
@@ -179,7 +179,7 @@ def loss_change_figure(changes, names, task):
 @torch.no_grad()
 def gallery_figure(trainer, title):
     """A row a test image: input, mask (by channel, where the channels differ), pattern, what is added, result."""
-    parts = list(test_samples(trainer, GALLERY_IMAGES))
+    parts = list(sample_batches(trainer, GALLERY_IMAGES))
     images, labels = (torch.cat([getattr(part, key) for part in parts]) for key in ("images", "labels"))
     f_in = trainer.model.f_in
     mean, std = trainer.cfg.INPUT.PIXEL_MEAN, trainer.cfg.INPUT.PIXEL_STD
