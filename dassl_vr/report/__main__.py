@@ -1,20 +1,50 @@
-"""`python -m dassl_vr.report OUTPUT_DIR ...`: one table of all finished runs."""
+"""`python -m dassl_vr.report OUTPUT_DIR ...`: a table of all finished runs, and figures."""
 
 import argparse
 import sys
 
 from ..cli.errors import one_line_errors
-from .runs import group_runs
-from .tables import FORMATS, render, results_table
+from ..plugins import load_plugins
+from .paper import paper_notes
+from .runs import group_runs, warnings_about
+from .tables import FORMATS, loss_change_table, render, results_table
 
 
 @one_line_errors
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m dassl_vr.report", description=__doc__)
     parser.add_argument("directories", nargs="+", metavar="OUTPUT_DIR", help="directories with runs in them, at any depth")
-    parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
+    parser.add_argument("--format", choices=FORMATS, default="plain", help="of the tables (default: plain)")
+    parser.add_argument(
+        "--figures",
+        metavar="DIR",
+        help="write figures (PNG) there, and print for how many training samples the prompt raises the loss; loads every model",
+    )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="for --figures: Python file (or folder) with the trainers or data sets of runs that need them; may be repeated",
+    )
     args = parser.parse_args(argv)
-    print(render(*results_table(group_runs(args.directories)), args.format))
+    groups = group_runs(args.directories)
+    print(render(*results_table(groups), args.format))
+    # On standard error, so that a table can be piped
+    for line in warnings_about(groups):
+        print(f"warning: {line}", file=sys.stderr)
+    for line in paper_notes(groups):
+        print(f"note: {line}", file=sys.stderr)
+    if args.figures:
+        from .figures import draw_all  # here: a table needs no torch
+
+        load_plugins(args.plugin)
+        paths, changes = draw_all(groups, args.figures)
+        headers, rows = loss_change_table(groups, changes)
+        if rows:
+            print("\n" + render(headers, rows, args.format))
+        for path in paths:
+            print(f"wrote {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

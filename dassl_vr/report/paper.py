@@ -8,6 +8,11 @@ from importlib import resources
 BACKBONES = {"rn18": "resnet18", "rn50": "resnet50"}
 DATASETS = {"oxfordflowers": "flowers102", "describabletextures": "dtd"}
 
+# "Only delta" of the paper's ablation, x + delta, is the full watermark; its numbers are the same
+METHODS = {"only_delta": "full"}
+# Trainer -> its methods that are columns of the paper's tables
+COLUMNS = {"VR": ("pad", "narrow", "medium", "full", "only_delta"), "SMM": ("smm", "only_mask", "single_channel", "only_delta")}
+
 
 @functools.cache
 def _table():
@@ -22,5 +27,35 @@ def _table():
 
 def paper_accuracy(backbone, dataset, method):
     """(mean, standard deviation or None) of the test accuracy in percent, or None where the paper has no such cell."""
-    dataset = DATASETS.get(dataset.lower(), dataset.lower())
-    return _table().get((BACKBONES.get(backbone, backbone), dataset, method))
+    dataset = dataset.lower().replace("_", "")
+    dataset = DATASETS.get(dataset, dataset)
+    return _table().get((BACKBONES.get(backbone, backbone), dataset, METHODS.get(method, method)))
+
+
+def paper_result(group):
+    """`paper_accuracy` for a `Group` whose runs are what the paper measured: all images, Ilm, its patch size and start."""
+    if group.method not in COLUMNS.get(group.trainer, ()) or group.mapping != "ilm":
+        return None
+    run = next(iter(group.runs.values()))
+    if run["shots"] >= 1 or run.get("subsample_classes", "all") != "all":
+        return None
+    options = group.options
+    generator = (options.get("LAYERS", 5), options.get("PATCH_SIZE", 8), options.get("MASK_INIT", "random"))
+    if group.trainer == "SMM" and options and generator not in ((5, 8, "random"), (6, 16, "random")):
+        return None
+    return paper_accuracy(group.backbone, group.dataset, group.method)
+
+
+def paper_notes(groups):
+    """What a reader has to know of the paper's column: one line each."""
+    weights = {
+        group.config.get("MODEL", {}).get("BACKBONE", {}).get("WEIGHTS") or "timm's vit_base_patch32_384.augreg_in21k_ft_in1k"
+        for group in groups
+        if group.backbone == "vit_b32" and paper_result(group)
+    }
+    if not weights:
+        return []
+    return [
+        "the paper's ViT-B/32 is the original checkpoint (pytorch_pretrained_vit, B_32_imagenet1k); the runs here took "
+        + ", ".join(sorted(weights))
+    ]

@@ -1,12 +1,17 @@
 """Finding finished runs and grouping them by what was compared."""
 
+import functools
 import json
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..config import read_yaml
 from ..engine.run_directory import CONFIG_FILE, RESULTS_FILE
 from ..utils.errors import DataError
+
+# What has to agree for runs to be averaged over seeds, and how a reader knows it
+COMPARABLE = {"shots": "shots", "epochs": "epochs", "precision": "precision", "versions": "library versions"}
 
 
 @dataclass
@@ -20,8 +25,24 @@ class Group:
     mapping: str
     tag: str
     runs: dict = field(default_factory=dict)  # seed -> results
-    folders: set = field(default_factory=set)  # that the runs' directories lie in
+    directories: dict = field(default_factory=dict)  # seed -> the run's directory
     unfinished: list = field(default_factory=list)  # names of directories beside the runs'
+
+    @property
+    def name(self):
+        """`SMM`, `SMM single_channel`, `VR full`."""
+        return self.trainer if self.method == self.trainer.lower() else f"{self.trainer} {self.method}"
+
+    @functools.cached_property
+    def config(self):
+        """The resolved configuration of one of the runs; empty where it was not kept."""
+        path = next(iter(self.directories.values())) / CONFIG_FILE
+        return read_yaml(path) if path.is_file() else {}
+
+    @property
+    def options(self):
+        """The keys `TRAINER.<NAME>` of that configuration."""
+        return self.config.get("TRAINER", {}).get(self.trainer.upper(), {})
 
     def values(self, key):
         """The values of `key` over the seeds, without missing ones."""
@@ -83,9 +104,42 @@ def group_runs(directories):
         key = (run["trainer"], run["method"], run["dataset"], run["backbone"], run["mapping"], tag_of(directory))
         group = groups.setdefault(key, Group(*key))
         group.runs[run["seed"]] = run
-        group.folders.add(directory.parent)
+        group.directories[run["seed"]] = directory
     for directory in find_unfinished(directories):
         for group in groups.values():
-            if directory.parent in group.folders:
+            if directory.parent in {finished.parent for finished in group.directories.values()}:
                 group.unfinished.append(directory.name)
     return list(groups.values())
+
+
+def distinct_names(groups):
+    """A short name for each of `groups`, with the tag and the mapping only where the method does not tell them apart."""
+    for parts in (("name",), ("name", "tag"), ("name", "tag", "mapping", "dataset", "backbone")):
+        names = [", ".join(str(getattr(group, part)) for part in parts) for group in groups]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def warnings_about(groups):
+    """One line for each thing that makes a comparison between runs of `groups` doubtful."""
+    lines = []
+    for group in groups:
+        for key, what in COMPARABLE.items():
+            if len({json.dumps(run.get(key), sort_keys=True) for run in group.runs.values()}) > 1:
+                lines.append(f"{_where(group)}: the runs of different seeds differ in their {what}")
+    # With few shots the seed draws the images: then only runs of the same seed share a split
+    splits = {}
+    for group in groups:
+        for seed, run in group.runs.items():
+            key = (group.dataset, run.get("shots"), run.get("subsample_classes"), seed if run.get("shots", -1) >= 1 else None)
+            splits.setdefault(key, {}).setdefault(run.get("split_sha256"), []).append(f"{_where(group)} seed {seed}")
+    for found in splits.values():
+        if len(found) > 1:
+            shown = " / ".join(runs[0] for runs in found.values())
+            lines.append(f"the runs were not made on the same images and labels (split_sha256 differs): {shown}")
+    return lines
+
+
+def _where(group):
+    return f"{group.dataset} {group.backbone} {group.name} {group.tag}"

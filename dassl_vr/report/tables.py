@@ -2,10 +2,11 @@
 
 import csv
 import io
+import statistics
 
 from tabulate import tabulate
 
-from .paper import paper_accuracy
+from .paper import paper_result
 
 FORMATS = ("plain", "github", "latex", "csv", "html")
 
@@ -13,11 +14,12 @@ FORMATS = ("plain", "github", "latex", "csv", "html")
 def results_table(groups):
     """(headers, rows) of text: one row a group, with the paper's number beside it where there is one.
 
-    Columns that say the same in every row, or nothing in any, are left out, but for the method and the accuracy.
+    Columns that say the same in every row, or nothing in any, are left out, but for the method, the accuracy, and the
+    epochs beside a number of the paper.
     """
     rows = [_row(group, groups) for group in groups]
     headers = list(rows[0])
-    always = {"method", "accuracy %"}
+    always = {"method", "accuracy %"} | ({"epochs"} if any(row["paper"] for row in rows) else set())
 
     def tells(header):
         values = {row[header] for row in rows}
@@ -32,7 +34,7 @@ _SETTINGS = ("data", "backbone", "mapping", "shots", "epochs", "recipe")
 
 def _row(group, groups):
     run = next(iter(group.runs.values()))
-    paper = paper_accuracy(group.backbone, group.dataset, group.method)
+    paper = paper_result(group)
     accuracy, seconds, gap = group.mean("accuracy"), group.mean("seconds_train"), group.gap
     memory = max(group.values("peak_memory_bytes"), default=0)
     all_seeds = {seed for g in groups if (g.dataset, g.backbone) == (group.dataset, group.backbone) for seed in g.runs}
@@ -41,7 +43,7 @@ def _row(group, groups):
     return {
         "data": group.dataset,
         "backbone": group.backbone,
-        "method": group.trainer if group.method == group.trainer.lower() else f"{group.trainer} {group.method}",
+        "method": group.name,
         "mapping": group.mapping or "",
         "recipe": group.tag,
         "shots": "all" if run["shots"] < 1 else str(run["shots"]),
@@ -58,6 +60,27 @@ def _row(group, groups):
         "train s": "" if seconds is None else f"{seconds:.0f}",
         "memory MiB": f"{memory / 2**20:.0f}",
     }
+
+
+def loss_change_table(groups, changes):
+    """(headers, rows): for how many training samples the loss is above that of the unprompted model.
+
+    Args:
+        changes: one list a group, of the `LossChange` of its runs.
+    """
+    headers = ["data", "backbone", "method", "recipe", "seeds", "training samples", "loss rises for", "% of samples", "mean change"]
+    rows = []
+    for group, runs in zip(groups, changes):
+        if not runs:
+            continue
+        shares = [100 * run.rises / len(run.change) for run in runs]
+        rows.append([
+            *(group.dataset, group.backbone, group.name, group.tag, str(len(runs)), f"{len(runs[0].change):,}"),
+            ", ".join(f"{run.rises:,}" for run in runs),
+            mean_std(statistics.fmean(shares), statistics.stdev(shares) if len(shares) > 1 else None),
+            f"{statistics.fmean(float(run.change.mean()) for run in runs):+.3f}",
+        ])  # fmt: skip
+    return headers, rows
 
 
 def mean_std(mean, std):

@@ -1,0 +1,253 @@
+"""Figures of a set of runs, as PNG files."""
+
+import re
+import statistics
+import sys
+from pathlib import Path
+
+import torch
+
+from ..reprogramming.pictures import pattern_to_rgb, unnormalize
+from ..utils.errors import ConfigError, UserError
+from .analysis import BaselineCache, features_before_and_after, load_run, loss_change, sample_batches, tsne
+from .runs import distinct_names
+
+TSNE_SAMPLES = 5000
+GALLERY_IMAGES = 5
+LEGEND_CLASSES = 20  # above that, a legend of classes is no help
+
+
+def new_figure(width, height):
+    """An empty figure of that many inches whose parts make room for each other. Raises `ConfigError` without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("--figures needs matplotlib; install it with: pip install 'dassl_vr[report]'") from error
+    return Figure(figsize=(width, height), layout="constrained", dpi=120)
+
+
+def draw_all(groups, directory):
+    """Draw every figure that `groups` have the data for.
+
+    A run whose model cannot be rebuilt is left out of the figures that need it, with a line on standard error.
+
+    Returns:
+        (paths of the PNG files, one list of `LossChange` a group)
+    """
+    directory = Path(directory)
+    new_figure(1, 1)  # a missing matplotlib is said before the work begins
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--figures {directory}: cannot be made ({error.strerror}); give a directory") from error
+    paths, changes = [], {}
+    baselines = BaselineCache()
+    for members in _by_task(groups):
+        names = distinct_names(members)
+        task = f"{members[0].dataset}, {members[0].backbone}"
+        stem = f"{members[0].dataset}-{members[0].backbone}"
+
+        def save(figure, kind, stem=stem):
+            path = directory / f"{_file_name(stem)}-{kind}.png"
+            figure.savefig(path)
+            paths.append(path)
+
+        if figure := patch_size_figure(members, task):
+            save(figure, "patch_size")
+        if figure := curves_figure(members, names, task):
+            save(figure, "curves")
+        for group, name in zip(members, names):
+            changes[id(group)] = []
+            for number, seed in enumerate(sorted(group.directories)):
+                try:
+                    trainer = load_run(group.directories[seed])
+                    changes[id(group)].append(loss_change(trainer, baselines.get(trainer)))
+                    if number == 0:
+                        save(gallery_figure(trainer, f"{name} on {task}, seed {seed}"), f"{_file_name(name)}-gallery")
+                        save(features_figure(trainer, f"{name} on {task}, seed {seed}"), f"{_file_name(name)}-features")
+                except UserError as error:
+                    print(f"warning: no model of {group.directories[seed]} in the figures: {error}", file=sys.stderr)
+        if figure := loss_change_figure([changes[id(group)] for group in members], names, task):
+            save(figure, "loss_change")
+    return paths, [changes[id(group)] for group in groups]
+
+
+def _by_task(groups):
+    tasks = {}
+    for group in groups:
+        tasks.setdefault((group.dataset, group.backbone), []).append(group)
+    return tasks.values()
+
+
+def _file_name(text):
+    return re.sub(r"[^\w+.-]+", "_", text)
+
+
+def _colours(number):
+    import matplotlib
+
+    palette = matplotlib.colormaps["tab10" if number <= 10 else "tab20"]
+    return [palette(index % palette.N) for index in range(number)]
+
+
+# ------------------------------------------------------------------------------------------------- from results.json
+def patch_size_figure(groups, task):
+    """Accuracy of SMM against the side of its patches, with shared masks as lines; None below two patch sizes."""
+    groups = [group for group in groups if group.mapping == "ilm" and group.mean("accuracy") is not None]
+    by_patch = {
+        group.options["PATCH_SIZE"]: group for group in groups if group.trainer == group.method.upper() == "SMM" and group.options
+    }
+    if len(by_patch) < 2:
+        return None
+    figure = new_figure(7, 4.5)
+    axes = figure.add_subplot()
+    sides = sorted(by_patch)
+    means = [by_patch[side].mean("accuracy") for side in sides]
+    errors = [by_patch[side].std("accuracy") or 0.0 for side in sides]
+    axes.errorbar(sides, means, errors, marker="o", capsize=4, linewidth=2, label="SMM")
+    masks = [group for group in groups if group.trainer == "VR"]
+    for group, colour in zip(masks, _colours(len(masks) + 1)[1:]):
+        axes.axhline(group.mean("accuracy"), color=colour, linestyle="--", label=group.name)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sides, [str(side) for side in sides])
+    axes.set_xlabel("side of a patch in pixels")
+    axes.set_ylabel("test accuracy in %")
+    axes.set_title(f"Patch size: {task} (mean ± std over seeds)")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def curves_figure(groups, names, task):
+    """Training loss and accuracy by epoch: the mean over seeds, and the range between them; None without a history."""
+    figure = new_figure(11, 4.5)
+    panels = figure.subplots(1, 2)
+    drawn = False
+    for group, name, colour in zip(groups, names, _colours(len(groups))):
+        for axes, key in zip(panels, ("loss", "acc")):
+            curves = [[epoch.get(key) for epoch in run.get("history") or []] for run in group.runs.values()]
+            curves = [curve for curve in curves if curve and None not in curve]
+            by_epoch = list(zip(*curves))  # as long as the shortest
+            if not by_epoch:
+                continue
+            drawn = True
+            epochs = range(1, len(by_epoch) + 1)
+            label = name if key == "loss" else None  # one legend for both panels
+            axes.plot(
+                epochs, [statistics.fmean(v) for v in by_epoch], color=colour, marker="." if len(by_epoch) < 20 else "", label=label
+            )
+            axes.fill_between(epochs, [min(v) for v in by_epoch], [max(v) for v in by_epoch], color=colour, alpha=0.1, linewidth=0)
+    if not drawn:
+        return None
+    for axes, what in zip(panels, ("training loss", "training accuracy in %")):
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(what)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    figure.suptitle(f"Training: {task} (mean and range over seeds)")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+# -------------------------------------------------------------------------------------------------- from the models
+def loss_change_figure(changes, names, task):
+    """The change of each training sample's loss against the unprompted model, sorted; None without any.
+
+    Args:
+        changes: one list a method, of the `LossChange` of its runs; their samples are pooled.
+    """
+    if not any(changes):
+        return None
+    figure = new_figure(9, 4.8)
+    axes = figure.add_subplot()
+    for runs, name, colour in zip(changes, names, _colours(len(names))):
+        if runs:
+            change = torch.cat([run.change for run in runs]).sort().values
+            share = 100 * sum(run.rises for run in runs) / len(change)
+            position = [100 * (index + 0.5) / len(change) for index in range(len(change))]
+            axes.plot(position, change.tolist(), color=colour, label=f"{name}: rises for {share:.1f} %")
+    axes.axhline(0, color="black", linewidth=1)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("training samples in %, sorted by their change")
+    axes.set_ylabel("loss with the prompt minus loss without")
+    axes.set_title(f"Change of each sample's training loss: {task}")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+@torch.no_grad()
+def gallery_figure(trainer, title):
+    """A row a test image: input, mask (by channel, where the channels differ), pattern, what is added, result."""
+    parts = list(sample_batches(trainer, GALLERY_IMAGES))
+    images, labels = (torch.cat([getattr(part, key) for part in parts]) for key in ("images", "labels"))
+    f_in = trainer.model.f_in
+    mean, std = trainer.cfg.INPUT.PIXEL_MEAN, trainer.cfg.INPUT.PIXEL_STD
+    predicted = trainer.model(images).argmax(dim=1).tolist()
+    columns = [("input", unnormalize(images, mean, std))]
+    masks = f_in.mask(images) if hasattr(f_in, "generator") else f_in.mask.float().expand(len(images), 3, -1, -1)
+    limit = float(masks.abs().max())
+    if torch.equal(masks[:, 0], masks[:, 1]) and torch.equal(masks[:, 0], masks[:, 2]):
+        columns.append(("mask", masks[:, 0]))
+    else:
+        columns += [(f"mask, {colour}", masks[:, channel]) for channel, colour in enumerate(("red", "green", "blue"))]
+    if f_in.delta is not None:
+        columns.append(("pattern", pattern_to_rgb(f_in.delta).expand_as(images)))
+    columns.append(("added", pattern_to_rgb(f_in.masked_pattern(images))))
+    columns.append(("result", unnormalize(f_in(images), mean, std)))
+
+    rows = len(images)
+    figure = new_figure(1.55 * len(columns) + 1.4, 1.75 * rows + 0.9)
+    grid = figure.subplots(rows, len(columns), squeeze=False)
+    for column, (heading, pictures) in enumerate(columns):
+        for row, picture in enumerate(pictures.cpu()):
+            axes = grid[row][column]
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if picture.dim() == 2:  # a mask: real numbers, white at zero
+                shown = axes.imshow(picture.numpy(), cmap="bwr", vmin=-limit, vmax=limit)
+            else:
+                axes.imshow(picture.permute(1, 2, 0).numpy())
+            if row == 0:
+                axes.set_title(heading, fontsize=10)
+    for row, (label, prediction) in enumerate(zip(labels.tolist(), predicted)):
+        truth, said = (_short(trainer.lab2cname[index]) for index in (label, prediction))
+        grid[row][0].set_ylabel(f"true: {truth}", fontsize=9)
+        grid[row][-1].set_xlabel(f"predicted: {said}", fontsize=9, color="green" if label == prediction else "red")
+    figure.colorbar(shown, ax=grid, location="right", fraction=0.03, label="mask")
+    figure.suptitle(title)
+    return figure
+
+
+def features_figure(trainer, title):
+    """t-SNE of the backbone's features of up to `TSNE_SAMPLES` test images, before and after prompting."""
+    before, after, labels = features_before_and_after(trainer, TSNE_SAMPLES)
+    few = trainer.num_classes <= LEGEND_CLASSES
+    figure = new_figure(12.5 if few else 11, 5.2)
+    panels = figure.subplots(1, 2)
+    colours = _colours(trainer.num_classes) if few else _hues(trainer.num_classes)
+    size = 18 if len(labels) < 1000 else 5
+    for axes, heading, features in zip(panels, ("without the prompt", "with the prompt"), (before, after)):
+        points = tsne(features)
+        for label, colour in enumerate(colours):
+            mine = points[(labels == label).numpy()]
+            name = _short(trainer.lab2cname[label]) if few and axes is panels[0] else None
+            axes.scatter(mine[:, 0], mine[:, 1], s=size, color=[colour], linewidths=0, label=name)
+        axes.set_title(heading, fontsize=11)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    what = f"{len(labels)} test images" + ("" if few else f", a colour for each of {trainer.num_classes} classes")
+    figure.suptitle(f"Features (t-SNE): {title}\n{what}")
+    if few:
+        figure.legend(loc="outside right upper", markerscale=2 if size < 10 else 1)
+    return figure
+
+
+def _hues(number):
+    import matplotlib
+
+    return [matplotlib.colormaps["hsv"](index / number) for index in range(number)]
+
+
+def _short(name, length=18):
+    return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,0 +1,70 @@
+"""Runs that were never made, and two that were."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dassl_vr.cli.train import main as train
+from dassl_vr.config import get_cfg_default, to_yaml
+from dassl_vr.plugins import load_plugins
+
+VERSIONS = {"python": "3.11", "torch": "2.9"}
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """make_run("SMM", seed=0, accuracy=70.0, tag="patch4", patch_size=4, ...) writes what a finished run leaves, below
+    tmp_path/output."""
+
+    def make(trainer, *, seed, method=None, tag="default", patch_size=None, **changes):
+        method = method or trainer.lower()
+        name = trainer if method == trainer.lower() else f"{trainer}-{method}"
+        results = {
+            "trainer": trainer,
+            "method": method,
+            "dataset": "EuroSAT",
+            "backbone": "rn18",
+            "mapping": "ilm",
+            "seed": seed,
+            "shots": -1,
+            "epochs": 200,
+            "accuracy": 90.0,
+            "macro_f1": 88.0,
+            "accuracy_train": 91.5,
+            "params_trainable": 150528,
+            "params_backbone": 11689512,
+            "seconds_train": 61.0,
+            "peak_memory_bytes": 2**30,
+            "precision": "fp32",
+            "subsample_classes": "all",
+            "split_sha256": "a" * 64,
+            "versions": VERSIONS,
+            "history": [{"epoch": n, "loss": 2.0 / n, "acc": 30.0 * n, "seconds": 1.0} for n in (1, 2, 3)],
+            **changes,
+        }
+        directory = tmp_path / "output" / results["dataset"].lower() / name / results["backbone"] / tag / f"seed{seed}"
+        directory.mkdir(parents=True)
+        (directory / "results.json").write_text(json.dumps(results))
+        if patch_size:
+            load_plugins()
+            cfg = get_cfg_default()
+            cfg.TRAINER.NAME, cfg.TRAINER.SMM.PATCH_SIZE = trainer, patch_size
+            (directory / "config.yaml").write_text(to_yaml(cfg))
+        return directory
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_runs(tmp_path_factory):
+    """{trainer: directory} of two tiny runs on 30 digits, one of them with images that only the prompt sees small."""
+    root, out = Path(__file__).resolve().parents[2], tmp_path_factory.mktemp("real")
+    opts = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "2"]
+    runs = {}
+    for trainer, recipe in (("SMM", "lite0"), ("VR", "lite0_pad")):
+        runs[trainer] = out / trainer / "seed1"
+        command = ["--trainer", trainer, "--config-file", str(root / f"configs/trainers/{trainer}/{recipe}.yaml")]
+        command += ["--dataset-config-file", str(root / "configs/datasets/digits.yaml"), "--seed", "1"]
+        assert train([*command, "--output-dir", str(runs[trainer]), *opts]) == 0
+    return runs
