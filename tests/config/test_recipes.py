@@ -8,7 +8,7 @@ import yaml
 
 from dassl_vr.config import get_cfg_default, merge_mapping, read_yaml, validate_cfg
 from dassl_vr.data import DATASET_REGISTRY
-from dassl_vr.engine import TRAINER_REGISTRY, resolve_cfg
+from dassl_vr.engine import TRAINER_REGISTRY, build_trainer, resolve_cfg
 from dassl_vr.plugins import load_plugins
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -64,3 +64,47 @@ def test_the_papers_recipe(path):
     if not pad:
         assert cfg.INPUT.MARGIN == 32
     assert ((384, 384) if path.stem.startswith("vit") else (224, 224)) == cfg.INPUT.SIZE
+
+
+def command_line_cfg(*arguments):
+    from dassl_vr.cli.train import build_parser, setup_cfg
+
+    return setup_cfg(build_parser().parse_args([str(argument) for argument in arguments]))
+
+
+@pytest.mark.parametrize("path", TRAINER_FILES, ids=relative)
+def test_trainer_is_built_on_small_data(path, tmp_path):
+    """At the recipe's own image size, with random weights."""
+    cfg = command_line_cfg("--trainer", path.parent.name, "--config-file", path, "--seed", 0, "--output-dir", tmp_path / "run")
+    merge_mapping(
+        cfg,
+        {"DATASET": {"NAME": "digits", "NUM_SHOTS": 1}, "MODEL": {"BACKBONE": {"PRETRAINED": False}}, "VERBOSE": False},
+        "test",
+    )
+    validate_cfg(cfg)
+    resolve_cfg(cfg)
+    trainer = build_trainer(cfg)
+    trained, frozen = trainer.count_parameters()
+    assert 0 < trained < frozen
+    assert next(iter(trainer.train_loader_x))["img"].shape[1:] == (3, *cfg.INPUT.SIZE)
+
+
+@pytest.mark.parametrize("name", ["dtd", "oxfordpets"])
+@pytest.mark.parametrize("path", [p for p in TRAINER_FILES if p.name.startswith("rn18")], ids=relative)
+def test_batch_64_where_the_paper_has_it_whatever_the_recipe_says(path, name, tmp_path):
+    cfg = command_line_cfg("--config-file", path, "DATASET.NAME", name)
+    assert cfg.DATALOADER.TRAIN_X.BATCH_SIZE > 64 and cfg.DATASET.BATCH_LIMIT == 64
+    other = command_line_cfg("--config-file", path, "DATASET.NAME", "eurosat")
+    assert other.DATASET.BATCH_LIMIT == 0
+
+
+@pytest.mark.parametrize(("limit", "batch"), [(0, 32), (8, 8), (64, 32)])
+def test_the_data_sets_limit_bounds_the_batch(limit, batch, tmp_path):
+    from dassl_vr.data import DataManager
+
+    more = ["SEED", 0, "VERBOSE", False, "DATASET.NUM_SHOTS", 4]
+    recipe = CONFIGS / "trainers/SMM/lite0.yaml"
+    cfg = command_line_cfg("--trainer", "SMM", "--config-file", recipe, "DATASET.NAME", "digits", *more)
+    cfg.DATASET.BATCH_LIMIT = limit
+    resolve_cfg(cfg)
+    assert len(next(iter(DataManager(cfg).train_loader_x))["label"]) == batch
