@@ -13,6 +13,9 @@ import pytest
 
 from dassl_vr.cli import reproduce
 from dassl_vr.cli.reproduce import Cell, main
+from dassl_vr.data import DATASET_REGISTRY
+from dassl_vr.plugins import load_plugins
+from dassl_vr.report.paper import paper_accuracy
 
 TINY = ["--", "INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "VERBOSE", "False"]
 # Cheap enough, and long enough to be interrupted
@@ -60,6 +63,14 @@ def test_the_runs_of_a_table(capsys, tmp_path, table, directories):
     assert code == 0 and set(states.values()) == {"train"}
     assert list(states) == [f"{directory}/seed{seed}" for directory in directories for seed in (0, 2)]
     assert not (tmp_path / "out").exists(), "a dry run leaves nothing"
+
+
+def test_by_default_the_whole_table_of_the_paper(capsys):
+    assert main(["methods", "--dry-run"]) == 0
+    assert capsys.readouterr().out.endswith(f"{11 * 5 * 3} train\n")
+    load_plugins()
+    names = [DATASET_REGISTRY.canonical_name(name) for name in reproduce.DATASETS]
+    assert len(set(names)) == 11 and all(paper_accuracy("rn18", name, "smm") for name in names)
 
 
 def test_the_recipes_own_patch_is_no_variant(capsys):
