@@ -52,8 +52,10 @@ def draw_all(groups, directory):
             figure.savefig(path)
             paths.append(path)
 
-        if figure := patch_size_figure(members, task):
-            save(figure, "patch_size")
+        for tag in dict.fromkeys(map(_tag_without_patch, members)):
+            alike = [group for group in members if _tag_without_patch(group) == tag]
+            if figure := patch_size_figure(alike, ", ".join([task, tag] if tag else [task])):
+                save(figure, "-".join([_file_name(tag), "patch_size"] if tag else ["patch_size"]))
         if figure := curves_figure(members, names, task):
             save(figure, "curves")
         for group, name in zip(members, names):
@@ -77,6 +79,11 @@ def _by_task(groups):
     for group in groups:
         tasks.setdefault((group.dataset, group.backbone), []).append(group)
     return tasks.values()
+
+
+def _tag_without_patch(group):
+    """What the tags of all patch sizes of one recipe have in common: "" for `default` and `patch4`, `a` for `a` and `a-patch4`."""
+    return re.sub(r"(^|-)patch\d+$|^default$", "", group.tag)
 
 
 def _file_name(text):

@@ -115,7 +115,8 @@ def group_runs(directories):
 def distinct_names(groups):
     """A short name for each of `groups`, with the tag and the mapping only where the method does not tell them apart."""
     for parts in (("name",), ("name", "tag"), ("name", "tag", "mapping", "dataset", "backbone")):
-        names = [", ".join(str(getattr(group, part)) for part in parts) for group in groups]
+        values = [[str(getattr(group, part)) for part in parts] for group in groups]
+        names = [", ".join(value for value in row if value != "default") for row in values]
         if len(set(names)) == len(names):
             break
     return names

@@ -87,8 +87,10 @@ def test_patch_size_figure(make_run, tmp_path, monkeypatch, capsys):
         for seed in (0, 1):
             make_run("SMM", seed=seed, tag=f"patch{patch_size}", patch_size=patch_size, accuracy=accuracy + seed)
     make_run("VR", method="full", seed=0, accuracy=84.0)
+    make_run("SMM", seed=0, tag="demo", patch_size=8, accuracy=1.0)
     make_run("SMM", seed=0, tag="mapping-blm", mapping="blm", patch_size=8, accuracy=50.0)
-    figure = patch_size_figure(group_runs([tmp_path / "output"]), "EuroSAT")
+    groups = [group for group in group_runs([tmp_path / "output"]) if group.tag != "demo"]
+    figure = patch_size_figure(groups, "EuroSAT")
     (axes,) = figure.axes
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["VR full", "SMM"]
     points = axes.containers[0].lines[0].get_xydata()

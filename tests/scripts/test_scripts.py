@@ -51,3 +51,10 @@ def test_wrong_arguments(bash, arguments, words):
     done = bash("smm.sh", *arguments)
     assert done.returncode == 2
     assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_reproduce_says_what_it_would_do(bash, tmp_path):
+    done = bash("reproduce.sh", "ablation", "--backbone", "lite0", "--datasets", "digits", "--seeds", 0, "--dry-run", "--", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert f"train     {tmp_path}/out/digits/SMM-only_mask/lite0/default/seed0" in done.stdout
+    assert "4 train" in done.stdout and not (tmp_path / "out").exists()

@@ -1,0 +1,188 @@
+"""`scripts/reproduce.sh`: which runs a table needs, what becomes of them, and what an interruption costs."""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from dassl_vr.cli import reproduce
+from dassl_vr.cli.reproduce import Cell, main
+from dassl_vr.data import DATASET_REGISTRY
+from dassl_vr.plugins import load_plugins
+from dassl_vr.report.paper import paper_accuracy
+
+TINY = ["--", "INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "VERBOSE", "False"]
+# Cheap enough, and long enough to be interrupted
+RUN = [*TINY, "OPTIM.MAX_EPOCH", "6"]
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(monkeypatch, repository, tmp_path):
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "out"))
+    monkeypatch.setenv("DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def one_cell(monkeypatch):
+    """A table with SMM alone."""
+    monkeypatch.setattr(reproduce, "cells_of", lambda table, dataset, backbone: [Cell("SMM", "", dataset, backbone)])
+
+
+def dry_run(capsys, *arguments):
+    """(exit code, {directory below the data set's: state})."""
+    code = main([*arguments, "--dry-run"])
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[:-1]]
+    return code, {directory.split("/digits/")[1]: state for state, directory in lines}
+
+
+@pytest.mark.parametrize(
+    ("table", "directories"),
+    [
+        ("methods", [f"{name}/lite0/default" for name in ("VR-pad", "VR-narrow", "VR-medium", "VR-full", "SMM")]),
+        ("ablation", [f"{name}/lite0/default" for name in ("VR-full", "SMM-only_mask", "SMM-single_channel", "SMM")]),
+        ("patch_size", [f"SMM/lite0/{tag}" for tag in ("patch1", "patch2", "patch4", "default", "patch16", "patch32")]),
+        (
+            "mapping",
+            [
+                f"{name}/lite0/{tag}"
+                for name in ("VR-full", "SMM")
+                for tag in ("mapping-rlm", "mapping-flm", "default", "mapping-blm", "mapping-blm+", "mapping-linear")
+            ],
+        ),
+    ],
+)
+def test_the_runs_of_a_table(capsys, tmp_path, table, directories):
+    code, states = dry_run(capsys, table, "--backbone", "lite0", "--datasets", "digits", "--seeds", "0", "2")
+    assert code == 0 and set(states.values()) == {"train"}
+    assert list(states) == [f"{directory}/seed{seed}" for directory in directories for seed in (0, 2)]
+    assert not (tmp_path / "out").exists(), "a dry run leaves nothing"
+
+
+def test_by_default_the_whole_table_of_the_paper(capsys):
+    assert main(["methods", "--dry-run"]) == 0
+    assert capsys.readouterr().out.endswith(f"{11 * 5 * 3} train\n")
+    load_plugins()
+    names = [DATASET_REGISTRY.canonical_name(name) for name in reproduce.DATASETS]
+    assert len(set(names)) == 11 and all(paper_accuracy("rn18", name, "smm") for name in names)
+
+
+def test_the_recipes_own_patch_is_no_variant(capsys):
+    _, states = dry_run(capsys, "patch_size", "--backbone", "vit_b32", "--datasets", "digits", "--seeds", "0", "--tag", "mine")
+    tags = ["mine-patch1", "mine-patch2", "mine-patch4", "mine-patch8", "mine", "mine-patch32"]
+    assert list(states) == [f"SMM/vit_b32/{tag}/seed0" for tag in tags]
+    assert reproduce.cells_of("patch_size", "digits", "rn18")[-1].settings[2:] == ("TRAINER.SMM.LAYERS", "6"), "32 needs six layers"
+    assert reproduce.cells_of("patch_size", "digits", "vit_b32")[-1].settings == ("TRAINER.SMM.PATCH_SIZE", "32")
+
+
+def test_a_run_is_the_one_of_the_scripts(tmp_path):
+    """The same arguments as scripts/_run.sh gives, so that either goes on with what the other began."""
+    cell = Cell("VR", "pad", "digits", "lite0")
+    directory = cell.directory("output", "default") / "seed0"
+    assert str(directory) == "output/digits/VR-pad/lite0/default/seed0"
+    assert " ".join(cell.arguments(directory, 0, "data", ["OPTIM.LR", "1"])) == (
+        "--trainer VR --config-file configs/trainers/VR/lite0_pad.yaml --dataset-config-file configs/datasets/digits.yaml"
+        f" --root data --seed 0 --output-dir {directory} --resume {directory} DATASET.DOWNLOAD True"
+        " TRAINER.VR.METHOD pad OPTIM.LR 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--backbone", "rn51"], "there are: lite0"),
+        (["--datasets", "digitz"], "did you mean 'digits'"),
+        (["--datasets", "digits", "--", "OPTIM.MAX", "3"], "OPTIM.MAX_EPOCH"),
+        (["--datasets", "digits", "--", "SEED", "3"], "sets SEED itself"),
+        (["--datasets", "digits", "--", "TRAINER.VR.METHOD", "full"], "sets TRAINER.VR.METHOD itself"),
+        (["--datasets", "digits", "--seeds", "-1"], "--seeds -1"),
+    ],
+)
+def test_mistakes_end_before_the_first_run(capsys, tmp_path, arguments, words):
+    assert main(["methods", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_outside_of_the_checkout(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["methods"]) == 2 and "train.py" in capsys.readouterr().err
+
+
+def rows_of(text):
+    """The table at the end of what was printed as CSV, without what a clock or the machine decides."""
+    table = text[text.rindex("\n\nmethod,") + 2 :]
+    return [{k: v for k, v in row.items() if k not in ("train s", "memory MiB")} for row in csv.DictReader(io.StringIO(table))]
+
+
+def test_failure_interruption_and_the_same_table(one_cell, monkeypatch, tmp_path, capfd):
+    # A run that fails is named, and the one after it done; `folder` has no images here
+    command = ["methods", "--backbone", "lite0", "--datasets", "folder", "digits", "--seeds", "1", "--format", "csv", *RUN]
+    assert main(command) == 1
+    out, err = capfd.readouterr()
+    failed, good = tmp_path / "out/folder/SMM/lite0/default/seed1", tmp_path / "out/digits/SMM/lite0/default/seed1"
+    assert f"1 of 2 runs failed:\n  {failed}: " in err and "console.txt)" in err
+    assert "failed: " in out and "error:" in (failed / "console.txt").read_text()
+    assert (good / "results.json").is_file() and "epoch [6/6]" in (good / "console.txt").read_text()
+    expected = rows_of(out)
+    assert len(expected) == 1 and expected[0]["method"] == "SMM" and expected[0]["seeds"] == "1"
+
+    # The same in another place, stopped once there is something to resume from
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "again"))
+    command[command.index("folder") : command.index("digits") + 1] = ["digits"]
+    directory = tmp_path / "again/digits/SMM/lite0/default/seed1"
+
+    def stop():
+        while not (directory / "resume.pt").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    assert main(command) == 130
+    with open(directory / "console.txt") as console:
+        fcntl.flock(console, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while a child lives
+    assert not (directory / "results.json").exists()
+    capfd.readouterr()
+    assert main([*command[: -len(RUN)], "--dry-run", *RUN]) == 0 and "resume " in capfd.readouterr().out
+
+    assert main(command) == 0
+    out, _ = capfd.readouterr()
+    assert f"resume    {directory}" in out and rows_of(out) == expected
+    assert (directory / "console.txt").read_text().count("Resumed from") == 1
+    first, second = (json.loads((path / "results.json").read_text()) for path in (good, directory))
+    losses = [[epoch["loss"] for epoch in run["history"]] for run in (first, second)]
+    assert losses[0] == losses[1] and len(losses[0]) == 6, "as if nothing had happened"
+
+    # Finished runs are left alone; settings that are not theirs do not go into their directory
+    before = (directory / "results.json").stat().st_mtime_ns
+    assert main(command) == 0 and f"finished  {directory}" in capfd.readouterr().out
+    assert (directory / "results.json").stat().st_mtime_ns == before
+    assert main([*command, "OPTIM.LR", "0.5"]) == 1
+    assert "OPTIM.LR 0.01 -> 0.5); choose another --tag" in capfd.readouterr().err
+
+
+def test_a_run_that_another_process_works_on_is_waited_for(one_cell, tmp_path, capfd):
+    """As after `kill -9` of the command, when its child lives on: here the other one finishes the run meanwhile."""
+    directory = tmp_path / "out/digits/SMM/lite0/default/seed1"
+    directory.mkdir(parents=True)
+    other = open(directory / "console.txt", "w")  # noqa: SIM115
+    fcntl.flock(other, fcntl.LOCK_EX)
+
+    def finish():
+        time.sleep(1.0)
+        results = {"trainer": "SMM", "method": "smm", "dataset": "digits", "backbone": "lite0", "mapping": "ilm", "seed": 1}
+        results |= {"shots": 2, "epochs": 6, "accuracy": 50.0, "params_trainable": 1, "params_backbone": 1}
+        (directory / "results.json").write_text(json.dumps(results))
+        other.close()
+
+    threading.Thread(target=finish, daemon=True).start()
+    assert main(["methods", "--backbone", "lite0", "--datasets", "digits", "--seeds", "1", *RUN]) == 0
+    out, _ = capfd.readouterr()
+    assert "waiting for another process" in out and "50.0" in out
+    assert (directory / "console.txt").read_text() == "", "nothing was trained"
