@@ -1,8 +1,9 @@
 # Sourced by the scripts that train: run_trainer TRAINER METHOD DATASET BACKBONE [SEED...] [-- KEY VALUE...]
 #   METHOD   value of TRAINER.<TRAINER>.METHOD, or "" for the default
 #   SEED     0 by default; several are trained one after the other
-# Environment: DATA (directory of the data sets, ./data), OUTPUT (./output), TAG (default), PYTHON (python).
+# Environment: DATA (directory of the data sets, ./data), OUTPUT (./output), TAG (default), PYTHON (see _python.sh).
 # A run that was interrupted is resumed, one that is finished is left alone.
+source scripts/_python.sh
 run_trainer() {
     local trainer=$1 method=$2 dataset=$3 backbone=$4
     shift 4
@@ -40,7 +41,7 @@ run_trainer() {
     local seed out
     for seed in "${seeds[@]}"; do
         out="${OUTPUT:-output}/$dataset/$name/$backbone/${TAG:-default}/seed$seed"
-        "${PYTHON:-python}" train.py --trainer "$trainer" --config-file "$config" "${flags[@]}" --root "${DATA:-data}" \
+        "$PYTHON" train.py --trainer "$trainer" --config-file "$config" "${flags[@]}" --root "${DATA:-data}" \
             --seed "$seed" --output-dir "$out" --resume "$out" \
             DATASET.DOWNLOAD True "${data[@]}" "${options[@]}" "$@" || return
     done

@@ -5,4 +5,5 @@
 # Environment: DATA, OUTPUT and PYTHON as for scripts/smm.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec "${PYTHON:-python}" -m dassl_vr.cli.reproduce "$@"
+source scripts/_python.sh
+exec "$PYTHON" -m dassl_vr.cli.reproduce "$@"
