@@ -36,7 +36,7 @@ def main(argv=None):
     for line in paper_notes(groups):
         print(f"note: {line}", file=sys.stderr)
     if args.figures:
-        from .figures import draw_all  # here: a table needs no torch
+        from .figures import draw_all  # here: the figures bring much along that a table does not need
 
         load_plugins(args.plugin)
         paths, changes = draw_all(groups, args.figures)
