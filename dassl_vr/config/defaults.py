@@ -74,6 +74,8 @@ _C.DATASET.STL10_FOLD = -1
 _C.DATASET.CIFAR_C_TYPE = ""
 _C.DATASET.CIFAR_C_LEVEL = 1
 _C.DATASET.ALL_AS_UNLABELED = False
+# An image that cannot be read. Options: error, skip (left out and counted in results.json)
+_C.DATASET.ON_BAD_IMAGE = "error"
 # Facts of a data set. Each data-set class states its own (`facts`), which these keys override.
 # May an image be mirrored without changing its class? (no for digits)
 _C.DATASET.FLIP = True
@@ -86,6 +88,13 @@ _C.DATASET.BATCH_LIMIT = 0
 _C.DATALOADER = CN()
 # -1 = none for images that lie in memory, else one a core, 4 at most
 _C.DATALOADER.NUM_WORKERS = -1
+# Images decoded and resized once, where the first transforms are not random. Options: auto (in memory while they fit in
+# STORE_MEMORY, else in a file where there is room for it), memory, disk, off
+_C.DATALOADER.STORE = "auto"
+# Directory for such files ("" = beside the data, or in ~/.cache where that cannot be written)
+_C.DATALOADER.STORE_DIR = ""
+# GB of memory for all stores of a run under "auto"
+_C.DATALOADER.STORE_MEMORY = 2.0
 # Apply the transforms K times to an image
 _C.DATALOADER.K_TRANSFORMS = 1
 # Also return the image without augmentation, as img0

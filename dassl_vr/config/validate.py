@@ -6,6 +6,8 @@ from ..utils.registry import nearest
 CHOICES = {
     "INPUT.INTERPOLATION": ("nearest", "bilinear", "bicubic"),
     "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),
+    "DATASET.ON_BAD_IMAGE": ("error", "skip"),
+    "DATALOADER.STORE": ("auto", "memory", "disk", "off"),
     "MODEL.BACKBONE.NORM": ("weights", "config"),
     "OPTIM.NAME": ("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"),
     "OPTIM.LR_SCHEDULER": ("single_step", "multi_step", "cosine"),
@@ -25,7 +27,14 @@ POSITIVE = (
     "TRAIN.PRINT_FREQ",
     "TRAIN.RESUME_FREQ",
 )
-NOT_NEGATIVE = ("DATASET.BATCH_LIMIT", "OPTIM.LR", "OPTIM.WEIGHT_DECAY", "TRAIN.CHECKPOINT_FREQ", "TRAIN.PICTURE_FREQ")
+NOT_NEGATIVE = (
+    "DATASET.BATCH_LIMIT",
+    "DATALOADER.STORE_MEMORY",
+    "OPTIM.LR",
+    "OPTIM.WEIGHT_DECAY",
+    "TRAIN.CHECKPOINT_FREQ",
+    "TRAIN.PICTURE_FREQ",
+)
 
 
 def lookup(cfg, dotted):

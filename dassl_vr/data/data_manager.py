@@ -1,7 +1,6 @@
 """From a configuration to loaders whose batches are finished and on the device."""
 
 import functools
-import os
 import weakref
 
 import numpy as np
@@ -12,10 +11,10 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler as TorchSampler
 
 from ..utils.errors import DataError, UserError
-from ..utils.files import read_image
 from .augment_rng import SampleKeys, derive_seed, seeded_generators
 from .datasets import build_dataset, split_sha256
 from .samplers import build_sampler
+from .store import ImageStores, cpu_cores, read_item_image
 from .transforms import Pipeline, build_transform, plain_pipeline
 
 # So that labelled and unlabelled images of the same index are shuffled and augmented independently
@@ -65,6 +64,31 @@ class DatasetWrapper(TorchDataset):
         """Whether `read_item` and `finish` may stand in for `__getitem__`."""
         cls = type(self)
         return cls.__getitem__ is DatasetWrapper.__getitem__ and cls._transform_image is DatasetWrapper._transform_image
+
+    def stored_views(self):
+        """{name: pipeline} of all pictures in an item, if an image store can stand in for `read_item`; else None."""
+        views = {**self._views, **({"img0": self.to_tensor} if self.return_img0 else {})}
+        storable = all(isinstance(tfm, Pipeline) and tfm.deterministic for tfm in views.values())
+        return views if self.works_in_two_steps and storable else None
+
+    def stored_items(self, index, stores, pin=False):
+        """The collated `read_item`s of these indices.
+
+        Args:
+            index: (B,) whole numbers.
+            stores: {name: `ImageStore`} for `stored_views`.
+        """
+        data = [self.data_source[idx] for idx in index]
+        batch = {
+            "label": torch.tensor([datum.label for datum in data]),
+            "domain": torch.tensor([datum.domain for datum in data]),
+            "impath": [datum.impath for datum in data],
+            "index": torch.as_tensor(index),
+        }
+        for name, store in stores.items():
+            images = store.gather(index, pin)
+            batch[name] = [images] * self.k_tfm if self.k_tfm > 1 and name != "img0" else images
+        return batch
 
     def __getitem__(self, idx):
         if self.works_in_two_steps:
@@ -118,7 +142,7 @@ class DatasetWrapper(TorchDataset):
         """(item without images, PIL image)."""
         datum = self.data_source[idx]
         item = {"label": datum.label, "domain": datum.domain, "impath": datum.impath, "index": idx}
-        return item, datum.read() if hasattr(datum, "read") else read_image(datum.impath)
+        return item, read_item_image(datum)
 
     def _keys(self, index, repetition):
         return SampleKeys(self.cfg.SEED, self.epoch, index, repetition, self.stream)
@@ -138,6 +162,9 @@ class BatchLoader:
         sampler: gives the indices of an epoch.
         persistent: keep the workers from one epoch to the next.
         stream: see `SampleKeys`.
+        stores: `ImageStores` to take the images from where that is possible.
+        skip_bad: leave out images that cannot be read, instead of raising `DataError`.
+        skipped: {path: why} that images left out are added to.
     """
 
     def __init__(
@@ -151,6 +178,9 @@ class BatchLoader:
         persistent=False,
         seed=0,
         stream=0,
+        stores=None,
+        skip_bad=False,
+        skipped=None,
     ):
         self.dataset = dataset
         self.sampler = sampler
@@ -158,6 +188,9 @@ class BatchLoader:
         self.drop_last = drop_last
         self.num_workers = num_workers
         self.device = torch.device(device)
+        self.skip_bad = skip_bad
+        self.skipped = {} if skipped is None else skipped
+        self._stores = stores
         self._two_steps = getattr(dataset, "works_in_two_steps", False)
         if self._two_steps:
             dataset.stream = stream
@@ -192,11 +225,44 @@ class BatchLoader:
         return len(self._loader)
 
     def __iter__(self):
-        for batch in self._loader:
-            if isinstance(batch, _Failure):
-                raise batch.error
+        stores = self._open_stores()
+        for batch in self._batches_of(stores) if stores else self._loaded_batches():
             batch = _to_device(batch, self.device)
             yield self.dataset.finish(batch) if self._two_steps else batch
+
+    def _open_stores(self):
+        """{name: store} of all pictures in a batch, or None if they have to be decoded."""
+        views = self.dataset.stored_views() if self._stores and self._two_steps else None
+        if not views:
+            return None
+        stores = {name: self._stores.get(self.dataset.data_source, pipeline) for name, pipeline in views.items()}
+        return stores if all(stores.values()) else None
+
+    def _batches_of(self, stores):
+        """Batches gathered in this process: copying takes less time than talking to workers would."""
+        bad = {index: why for store in stores.values() for index, why in store.bad.items()}
+        order = np.fromiter(self.sampler, dtype=np.int64)
+        stop = len(order) // self.batch_size * self.batch_size if self.drop_last else len(order)
+        for start in range(0, stop, self.batch_size):
+            index = order[start : min(start + self.batch_size, stop)]
+            if bad:
+                self._note_skipped({self.dataset.data_source[idx].impath: bad[idx] for idx in index.tolist() if idx in bad})
+                index = np.array([idx for idx in index if idx not in bad], dtype=np.int64)
+            if len(index):
+                yield self.dataset.stored_items(index, stores, pin=self.device.type == "cuda")
+
+    def _loaded_batches(self):
+        for batch, failures in self._loader:
+            if failures and not self.skip_bad:
+                raise failures[0].error
+            self._note_skipped({failure.impath: str(failure.error) for failure in failures})
+            if batch is not None:
+                yield batch
+
+    def _note_skipped(self, reasons):
+        for path in reasons.keys() - self.skipped.keys():
+            print(f"WARNING: left out: {reasons[path]}")
+            self.skipped[path] = reasons[path]
 
 
 def _let_go(loader):
@@ -206,8 +272,8 @@ def _let_go(loader):
 class _Failure:
     """An error on its way from a worker: torch would wrap it in a traceback of many lines."""
 
-    def __init__(self, error):
-        self.error = error
+    def __init__(self, error, impath):
+        self.error, self.impath = error, impath
 
 
 class _Items(TorchDataset):
@@ -229,7 +295,7 @@ class _Items(TorchDataset):
             with seeded_generators(derive_seed("item", self.seed, epoch, index, self.stream)):
                 return self.dataset[index]
         except UserError as error:
-            return _Failure(error)
+            return _Failure(error, self.dataset.data_source[index].impath)
 
 
 class _EpochAndIndex(TorchSampler):
@@ -246,8 +312,10 @@ class _EpochAndIndex(TorchSampler):
 
 
 def _collate(items):
+    """(batch of those that could be read, None if there are none; list of `_Failure`)."""
     failures = [item for item in items if isinstance(item, _Failure)]
-    return failures[0] if failures else default_collate(items)
+    items = [item for item in items if not isinstance(item, _Failure)]
+    return (default_collate(items) if items else None), failures
 
 
 def _to_device(value, device):
@@ -266,8 +334,7 @@ def resolve_num_workers(num_workers, data_source):
         return num_workers
     if getattr(data_source[0], "in_memory", False):
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(4, cores)
+    return min(4, cpu_cores())
 
 
 class DataManager:
@@ -281,7 +348,7 @@ class DataManager:
     Attributes:
         dataset, train_loader_x, train_loader_u, val_loader, test_loader (the second and third may be None),
         num_classes, num_source_domains, lab2cname, split_sha256; made when asked for: train_loader_all,
-        train_loader_plain.
+        train_loader_plain. skipped_images: {path: why} of images left out so far.
 
     Raises:
         DataError: the data set is missing, or has no images for training or testing.
@@ -295,6 +362,8 @@ class DataManager:
         self.tfm_test = build_transform(cfg, is_train=False) if custom_tfm_test is None else custom_tfm_test
         self._wrapper = dataset_wrapper or DatasetWrapper
         self._epoch = 0
+        self.skipped_images = {}
+        self._stores = ImageStores(cfg, str(self.dataset.dataset_dir or ""), type(self.dataset).__name__)
 
         train_x, train_u = cfg.DATALOADER.TRAIN_X, cfg.DATALOADER.TRAIN_U
         self.train_loader_x = self._train_loader(self.dataset.train_x, "training", train_x, STREAM_X)
@@ -379,6 +448,9 @@ class DataManager:
             num_workers=resolve_num_workers(cfg.DATALOADER.NUM_WORKERS, data_source),
             seed=cfg.SEED,
             stream=stream,
+            stores=self._stores,
+            skip_bad=cfg.DATASET.ON_BAD_IMAGE == "skip",
+            skipped=self.skipped_images,
             **options,
         )
         if len(loader) == 0:

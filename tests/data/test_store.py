@@ -1,0 +1,312 @@
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dassl_vr.data import DataManager, Datum, build_transform, store
+from dassl_vr.data.store import FOLDER, ImageStores, StoreFile, check_stores
+from dassl_vr.utils.errors import DataError
+
+from .conftest import FAMILY, VR
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """No test writes to the user's own cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def manager(make_cfg, register, image_items):
+    def make(how, *pairs, items=None, transforms=VR, **options):
+        name = register(items or image_items, val=(items or image_items)[:5])
+        keys = ["DATASET.NAME", name, "INPUT.TRANSFORMS", transforms, "DATALOADER.STORE", how, "DATALOADER.TRAIN_X.BATCH_SIZE", 4]
+        return DataManager(make_cfg(*keys, *pairs), **options)
+
+    return make
+
+
+def stores_in(directory):
+    return sorted(directory.rglob("*.bin"))
+
+
+def assert_same_batches(first, second):
+    first, second = list(first), list(second)
+    assert len(first) == len(second)
+    for one, other in zip(first, second):
+        assert one.keys() == other.keys() and one["impath"] == other["impath"]
+        for name in one.keys() - {"impath"}:
+            images = zip(one[name], other[name]) if isinstance(one[name], list) else [(one[name], other[name])]
+            assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in images), name
+
+
+@pytest.mark.parametrize("keys", [(), ("DATALOADER.K_TRANSFORMS", 2, "DATALOADER.RETURN_IMG0", True)])
+@pytest.mark.parametrize("how", ["auto", "memory", "disk"])
+def test_a_store_gives_the_batches_of_the_ordinary_loader_bit_for_bit(manager, how, keys, cache):
+    stored, decoded = manager(how, *keys), manager("off", *keys)
+    for epoch in (0, 3):
+        for m in (stored, decoded):
+            m.set_epoch(epoch)
+        for name in ("train_loader_x", "train_loader_all", "train_loader_plain", "val_loader", "test_loader"):
+            assert_same_batches(getattr(stored, name), getattr(decoded, name))
+    assert bool(stores_in(cache)) == (how == "disk")
+
+
+@pytest.mark.parametrize("transforms", [VR, ("vr_pad", "normalize"), ("vr_squash", "normalize"), ("normalize",), ("cutout",)])
+def test_its_pixels_are_those_of_the_pil_pipeline(make_cfg, image_items, transforms):
+    cfg = make_cfg("INPUT.TRANSFORMS", transforms, "INPUT.SIZE", (40, 40), "DATASET.NATIVE_SIZE", 64, "DATALOADER.STORE", "disk")
+    stores = ImageStores(cfg)
+    for is_train in (True, False):
+        pipeline = build_transform(cfg, is_train)
+        opened = stores.get(image_items, pipeline)
+        for n, item in enumerate(image_items):
+            assert np.array_equal(opened.pixels[n], pipeline.per_sample(item.read()).numpy())
+
+
+def test_images_are_decoded_once(manager, monkeypatch):
+    read = []
+    monkeypatch.setattr(store, "read_item_image", lambda item: read.append(item.impath) or item.read())
+    m = manager("memory")
+    for _ in range(3):
+        list(m.train_loader_x), list(m.train_loader_all), list(m.train_loader_plain), list(m.test_loader)
+    assert len(read) == 2 * (22 + 1)  # two sizes, with and without a margin, and the first of each once more
+
+
+def test_arrays_take_the_same_path(manager, array_items):
+    assert_same_batches(manager("disk", items=array_items).train_loader_x, manager("off", items=array_items).train_loader_x)
+
+
+def test_random_first_steps_go_through_the_ordinary_loader(manager, monkeypatch):
+    monkeypatch.setattr(ImageStores, "_make", lambda *_: pytest.fail("nothing to store"))
+    list(manager("disk", transforms=FAMILY).train_loader_x)
+    list(manager("memory", custom_tfm_train=lambda img: torch.zeros(1)).train_loader_x)
+
+
+def test_auto_takes_memory_then_disk_then_neither(manager, cache, monkeypatch, capsys):
+    list(manager("auto", "DATALOADER.STORE_MEMORY", 1.0).test_loader)
+    assert not stores_in(cache)
+    list(manager("auto", "DATALOADER.STORE_MEMORY", 0.0).test_loader)
+    assert len(stores_in(cache)) == 1 and "Image store: 22 images" in capsys.readouterr().out
+    m = manager("auto", "DATALOADER.STORE_MEMORY", 22 * 3 * 32 * 32 / 1e9)  # one of the two
+    list(m.test_loader), list(m.train_loader_x)
+    assert len(stores_in(cache)) == 2
+    monkeypatch.setattr(store, "SPARE", 1 << 60)
+    few = manager("auto", "DATALOADER.STORE_MEMORY", 0.0, "INPUT.SIZE", (24, 24))
+    assert_same_batches(few.test_loader, manager("off", "INPUT.SIZE", (24, 24)).test_loader)
+    assert "decoded in every epoch" in capsys.readouterr().out and len(stores_in(cache)) == 2
+    with pytest.raises(DataError, match="GB free.*STORE_DIR") as caught:
+        list(manager("disk", "INPUT.SIZE", (24, 24)).test_loader)
+    assert "\n" not in str(caught.value)
+
+
+def test_it_lies_beside_the_data_or_where_it_can_or_where_told(make_cfg, image_items, tmp_path, cache):
+    pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", VR), False)
+    data = tmp_path / "data set"
+    data.mkdir()
+    cfg = make_cfg("DATALOADER.STORE", "disk")
+    assert ImageStores(cfg, str(data), "Toy").get(image_items, pipeline).place.startswith(str(data / FOLDER))
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / FOLDER).touch()  # also root cannot make a directory here
+    assert ImageStores(cfg, str(blocked), "Toy").get(image_items, pipeline).place.startswith(str(cache / "dassl_vr"))
+    cfg = make_cfg("DATALOADER.STORE", "disk", "DATALOADER.STORE_DIR", str(tmp_path / "there"))
+    assert ImageStores(cfg, str(data), "Toy").get(image_items, pipeline).place.startswith(str(tmp_path / "there" / "Toy"))
+
+
+@pytest.fixture
+def on_disk(make_cfg, image_items, tmp_path):
+    """`on_disk()`: the store of the items' test images in `tmp_path/.image_store`, newly looked for."""
+    cfg = make_cfg("INPUT.TRANSFORMS", VR, "DATALOADER.STORE", "disk")
+
+    def open_(*pairs):
+        c = make_cfg("INPUT.TRANSFORMS", VR, "DATALOADER.STORE", "disk", *pairs) if pairs else cfg
+        return ImageStores(c, str(tmp_path), "Toy").get(image_items, build_transform(c, False))
+
+    return open_
+
+
+def test_a_store_is_used_again(on_disk, monkeypatch):
+    first = on_disk()
+    monkeypatch.setattr(StoreFile, "write", lambda *_: pytest.fail("built again"))
+    assert np.array_equal(on_disk().pixels, first.pixels)
+
+
+def test_size_interpolation_and_images_have_stores_of_their_own(on_disk, image_items, tmp_path):
+    assert len({on_disk(*keys).place for keys in ((), ("INPUT.SIZE", (24, 24)), ("INPUT.INTERPOLATION", "bicubic"))}) == 3
+    image_items.pop()
+    assert on_disk().pixels.shape[0] == 21 and len(stores_in(tmp_path)) == 4
+    assert check_stores([tmp_path / FOLDER]) == []
+
+
+def truncate(path):
+    with open(path, "r+b") as file:
+        file.truncate(1000)
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "truncated": (".bin", truncate, "damaged"),
+    "no pixels": (".bin", os.unlink, "damaged"),
+    "no header": (".json", os.unlink, "incomplete"),
+    "half a header": (".json", truncate, "incomplete"),
+    "empty header": (".json", lambda path: path.write_text(""), "incomplete"),
+    "of another kind": (".json", lambda path: path.write_text("[]"), "incomplete"),
+}
+
+
+@pytest.mark.parametrize("suffix, damage, word", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_store_is_noticed_and_made_again(on_disk, tmp_path, suffix, damage, word):
+    reference = np.array(on_disk().pixels)
+    (bin_path,) = stores_in(tmp_path)
+    if damage is truncate and suffix == ".json":
+        bin_path.with_suffix(".json").write_text(bin_path.with_suffix(".json").read_text()[:300])
+    else:
+        damage(bin_path.with_suffix(suffix))
+    (problem,) = check_stores([tmp_path / FOLDER])
+    assert word in problem and bin_path.name in problem
+    assert np.array_equal(on_disk().pixels, reference) and check_stores([tmp_path / FOLDER]) == []
+
+
+def test_a_changed_image_makes_it_stale(on_disk, image_items, tmp_path):
+    before = np.array(on_disk().pixels)
+    Image.new("RGB", (40, 40), "red").save(image_items[3].impath)
+    assert "stale" in check_stores([tmp_path / FOLDER])[0]
+    after = on_disk().pixels
+    assert after[3, 0].min() == 255 and not after[3, 1:].any()
+    assert np.array_equal(np.delete(after, 3, 0), np.delete(before, 3, 0))
+
+
+def test_the_check_reads_all_pixels(on_disk, tmp_path):
+    on_disk()
+    flip_a_bit(stores_in(tmp_path)[0])
+    assert "wrong checksum" in check_stores([tmp_path / FOLDER])[0]
+
+
+def test_a_full_disk_in_the_middle_leaves_nothing(on_disk, tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, content):
+            super().write(content[:100])
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "open", Full, raising=False)
+    with pytest.raises(DataError, match="No space left on device"):
+        on_disk()
+    assert not [path for path in tmp_path.rglob("*.*") if path.suffix in (".bin", ".json", ".tmp")]
+
+
+# Builds the store of the images in argv[1] in its directory; argv[2] seconds a chunk, for somebody to come in between
+BUILD = """
+import sys, time, pathlib
+from dassl_vr.config import get_cfg_default, merge_list
+from dassl_vr.data import Datum, build_transform, store
+cfg = get_cfg_default()
+merge_list(cfg, ["INPUT.SIZE", (32, 32), "INPUT.TRANSFORMS", ("vr_squash",), "DATALOADER.STORE", "disk",
+                 "DATALOADER.NUM_WORKERS", 0])
+store.CHUNK = 2
+decode = store._Source.decode
+def slow(*args):
+    for chunk in decode(*args):
+        yield chunk
+        print("chunk", flush=True)
+        time.sleep(float(sys.argv[2]))
+store._Source.decode = slow
+paths = sorted(pathlib.Path(sys.argv[1]).glob("*.png"))
+items = [Datum(path, 0, 0, "a") for path in paths]
+print("place", store.ImageStores(cfg, sys.argv[1], "Toy").get(items, build_transform(cfg, False)).place, flush=True)
+"""
+
+
+def start(directory, pause, repository):
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    command = [sys.executable, "-c", BUILD, str(directory), str(pause)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_two_processes_build_one_store_and_a_killed_one_leaves_none(image_items, tmp_path, repository, make_cfg):
+    killed = start(tmp_path, 60, repository)
+    while killed.stdout.readline().strip() != "chunk":
+        pass
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(), killed.stdout.close()
+    folder = tmp_path / FOLDER
+    assert not stores_in(tmp_path) and len(list(folder.glob("*.tmp"))) == 1
+    assert "half of an image store" in check_stores([folder])[0]
+
+    both = [start(tmp_path, 0.05, repository) for _ in range(2)]
+    outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("chunk" in output for output in outputs) in (1, 2)
+    assert sum(output.count("chunk") for output in outputs) == 11  # 22 images, decoded by one of them
+    assert len({output.splitlines()[-1] for output in outputs}) == 1
+    assert check_stores([folder]) == [] and not list(folder.glob("*.tmp"))
+    cfg = make_cfg("INPUT.TRANSFORMS", ("vr_squash",), "DATALOADER.STORE", "disk")
+    pipeline = build_transform(cfg, False)
+    opened = ImageStores(cfg, str(tmp_path), "Toy").get(image_items, pipeline)
+    assert all(np.array_equal(opened.pixels[n], pipeline.per_sample(item.read())) for n, item in enumerate(image_items))
+
+
+def test_workers_decode_the_same(make_cfg, image_items, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FEW", 1)
+    monkeypatch.setattr(store, "CHUNK", 5)
+    pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", VR), False)
+    pixels = []
+    for workers in (0, -1):
+        state = torch.get_rng_state()
+        cfg = make_cfg("DATALOADER.STORE", "memory", "DATALOADER.NUM_WORKERS", workers)
+        pixels.append(ImageStores(cfg).get(image_items, pipeline).pixels)
+        assert torch.equal(state, torch.get_rng_state())
+    assert np.array_equal(*pixels)
+
+
+# --------------------------------------------------------------------------------------------------------- bad images
+@pytest.fixture
+def with_bad(image_items, tmp_path):
+    """The items with two among them that cannot be read; a batch of its own at the end, where batches hold one."""
+    for number, content in ((3, b""), (9, b"no image")):
+        (tmp_path / f"bad {number} ä.png").write_bytes(content)
+        image_items.insert(number, Datum(tmp_path / f"bad {number} ä.png", 0, 0, "a"))
+    return image_items
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("how", ["memory", "disk", "off"])
+def test_bad_images_end_a_run_or_are_skipped_and_counted(manager, with_bad, how, workers, capsys, tmp_path):
+    keys = ("DATALOADER.NUM_WORKERS", workers)
+    skipping = manager(how, *keys, "DATASET.ON_BAD_IMAGE", "skip", items=with_bad)
+    shown = [n for batch in skipping.test_loader for n in batch["index"].tolist()]
+    assert shown == [n for n in range(24) if n not in (3, 9)]
+    assert {os.path.basename(path) for path in skipping.skipped_images} == {"bad 3 ä.png", "bad 9 ä.png"}
+    assert "an empty file" in " ".join(skipping.skipped_images.values())
+    list(skipping.test_loader)
+    assert capsys.readouterr().out.count("WARNING: left out: image") == 2  # once each
+    reference = manager("off", "DATASET.ON_BAD_IMAGE", "skip", items=with_bad)
+    skipping.set_epoch(1), reference.set_epoch(1)
+    assert_same_batches(skipping.train_loader_x, reference.train_loader_x)
+    with pytest.raises(DataError, match=r"bad \d ä\.png.*(empty|cannot identify)") as caught:
+        list(manager(how, *keys, items=with_bad).test_loader)  # also after a store that knows them was built
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["memory", "off"])
+def test_a_batch_of_bad_images_is_left_out(manager, with_bad, how):
+    m = manager(how, "DATASET.ON_BAD_IMAGE", "skip", "DATALOADER.TEST.BATCH_SIZE", 1, items=with_bad)
+    assert len(list(m.test_loader)) == 22 and len(m.skipped_images) == 2
+
+
+def test_the_header_is_readable(on_disk, tmp_path):
+    on_disk()
+    header = json.loads(stores_in(tmp_path)[0].with_suffix(".json").read_text())
+    assert header["shape"] == [22, 3, 32, 32] and header["paths"][0] == "00.png" and "Resize" in header["transform"]
