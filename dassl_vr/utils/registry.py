@@ -60,5 +60,10 @@ class Registry:
     def __contains__(self, name):
         return str(name).lower() in self._canonical
 
+    def aliases(self, name):
+        """The other names of the object called `name`, in lower case."""
+        public = self.canonical_name(name)
+        return sorted(key for key, value in self._canonical.items() if value == public and key != public.lower())
+
     def registered_names(self):
         return list(self._objects)

@@ -1,9 +1,8 @@
 import io
 import json
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
+import time
 
 import numpy as np
 import pytest
@@ -207,52 +206,50 @@ def test_a_full_disk_in_the_middle_leaves_nothing(on_disk, tmp_path, monkeypatch
     assert not [path for path in tmp_path.rglob("*.*") if path.suffix in (".bin", ".json", ".tmp")]
 
 
-# Builds the store of the images in argv[1] in its directory; argv[2] seconds a chunk, for somebody to come in between
-BUILD = """
-import sys, time, pathlib
-from dassl_vr.config import get_cfg_default, merge_list
-from dassl_vr.data import Datum, build_transform, store
-cfg = get_cfg_default()
-merge_list(cfg, ["INPUT.SIZE", (32, 32), "INPUT.TRANSFORMS", ("vr_squash",), "DATALOADER.STORE", "disk",
-                 "DATALOADER.NUM_WORKERS", 0])
-store.CHUNK = 2
-decode = store._Source.decode
-def slow(*args):
-    for chunk in decode(*args):
-        yield chunk
-        print("chunk", flush=True)
-        time.sleep(float(sys.argv[2]))
-store._Source.decode = slow
-paths = sorted(pathlib.Path(sys.argv[1]).glob("*.png"))
-items = [Datum(path, 0, 0, "a") for path in paths]
-print("place", store.ImageStores(cfg, sys.argv[1], "Toy").get(items, build_transform(cfg, False)).place, flush=True)
-"""
+def build_slowly(cfg, items, directory, pause, messages):
+    """In a process of its own: build a store, for somebody to come in between."""
+    decode = store._Source.decode
+
+    def slow(*args):
+        for chunk in decode(*args):
+            yield chunk
+            messages.send("chunk")
+            time.sleep(pause)
+
+    store._Source.decode, store.CHUNK = slow, 2
+    messages.send(ImageStores(cfg, str(directory), "Toy").get(items, build_transform(cfg, False)).place)
+    messages.send("done")
 
 
-def start(directory, pause, repository):
-    environment = {**os.environ, "PYTHONPATH": str(repository)}
-    command = [sys.executable, "-c", BUILD, str(directory), str(pause)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+def test_two_processes_build_one_store_and_a_killed_one_leaves_none(make_cfg, image_items, tmp_path):
+    cfg = make_cfg("INPUT.TRANSFORMS", ("vr_squash",), "DATALOADER.STORE", "disk")
+    context = multiprocessing.get_context("fork")  # quicker than importing torch again
 
+    def start(pause):
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=build_slowly, args=(cfg, image_items, tmp_path, pause, sender))
+        process.start()
+        sender.close()
+        return process, receiver
 
-def test_two_processes_build_one_store_and_a_killed_one_leaves_none(image_items, tmp_path, repository, make_cfg):
-    killed = start(tmp_path, 60, repository)
-    while killed.stdout.readline().strip() != "chunk":
-        pass
-    killed.send_signal(signal.SIGKILL)
-    killed.wait(), killed.stdout.close()
+    killed, receiver = start(60)
+    assert receiver.recv() == "chunk"
+    killed.kill()
+    killed.join()
     folder = tmp_path / FOLDER
     assert not stores_in(tmp_path) and len(list(folder.glob("*.tmp"))) == 1
     assert "half of an image store" in check_stores([folder])[0]
 
-    both = [start(tmp_path, 0.05, repository) for _ in range(2)]
-    outputs = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert sum("chunk" in output for output in outputs) in (1, 2)
-    assert sum(output.count("chunk") for output in outputs) == 11  # 22 images, decoded by one of them
-    assert len({output.splitlines()[-1] for output in outputs}) == 1
+    both = [start(0.05) for _ in range(2)]
+    said = []
+    for process, receiver in both:
+        said.append([])
+        while not said[-1] or said[-1][-1] != "done":
+            said[-1].append(receiver.recv())
+        process.join()
+    assert sum(words.count("chunk") for words in said) == 11  # 22 images, decoded by one of them
+    assert said[0][-2] == said[1][-2]  # the same file
     assert check_stores([folder]) == [] and not list(folder.glob("*.tmp"))
-    cfg = make_cfg("INPUT.TRANSFORMS", ("vr_squash",), "DATALOADER.STORE", "disk")
     pipeline = build_transform(cfg, False)
     opened = ImageStores(cfg, str(tmp_path), "Toy").get(image_items, pipeline)
     assert all(np.array_equal(opened.pixels[n], pipeline.per_sample(item.read())) for n, item in enumerate(image_items))

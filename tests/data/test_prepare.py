@@ -1,0 +1,86 @@
+import pytest
+from PIL import Image
+
+from dassl_vr.data import DATASET_REGISTRY
+from dassl_vr.data.datasets import ImageSplitDataset
+from dassl_vr.data.download import Part, Source
+from dassl_vr.data.prepare import main
+
+
+@pytest.fixture
+def toy():
+    """A registered data set, `Toy` or `plaything`, of two folders of images."""
+
+    @DATASET_REGISTRY.register(name="Toy", aliases=("plaything",))
+    class Toy(ImageSplitDataset):
+        dataset_dir = "toy"
+        image_dir = "images"
+        split_file = "split_zhou_Toy.json"
+        parts = (
+            Part("images", Source("images.zip", urls=("http://127.0.0.1:9/images.zip",))),
+            Part("split_zhou_Toy.json", Source("split_zhou_Toy.json", drive_id="abc"), required=False),
+        )
+
+    yield Toy
+    DATASET_REGISTRY._objects.pop("Toy")
+    for name in ("toy", "plaything"):
+        DATASET_REGISTRY._canonical.pop(name)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / "toy" / "images" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (8, 8)).save(tmp_path / "data" / "toy" / "images" / name / f"{number}.png")
+    return tmp_path / "data"
+
+
+def test_a_complete_directory_is_well(toy, root, capsys):
+    assert main(["PLAYTHING", "--root", str(root), "--check"]) == 0
+    output = capsys.readouterr().out
+    assert "Toy: 10/4/6 images for training/validation/test, 2 classes" in output and "NOT the official one" in output
+
+
+def test_the_check_says_all_that_is_wrong(toy, root, capsys):
+    folder = root / "toy" / ".image_store"
+    folder.mkdir()
+    (folder / "8x8-abc.bin").touch(), (folder / "8x8-def.1.tmp").touch()
+    (root / "toy" / "images.zip.part").touch()
+    assert main(["toy", "--root", str(root), "--check"]) == 2
+    captured = capsys.readouterr()
+    for text in ("8x8-abc.bin: an incomplete image store", "8x8-def.1.tmp: half of", "images.zip.part: a download"):
+        assert text in captured.out
+    assert captured.err == "error: 1 of 1 data set(s) not complete: Toy; see above\n"
+
+
+def test_what_is_missing_is_told_and_nothing_made(toy, tmp_path, capsys):
+    root = tmp_path / "empty"
+    root.mkdir()
+    assert main(["toy", "digits", "--root", str(root), "--check"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.count("images is missing; it comes from http://127.0.0.1:9/images.zip") == 1
+    assert "digits: 1079/179/539" in captured.out and not list(root.iterdir())
+    assert main(["toy", "--root", str(tmp_path / "none"), "--check"]) == 2
+    assert "--root" in capsys.readouterr().out
+
+
+def test_preparing_fetches(toy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dassl_vr.data.download.BACKOFF", 0.001)
+    assert main(["toy", "--root", str(tmp_path / "new")]) == 2
+    output = capsys.readouterr().out
+    assert "could not be fetched" in output and str(tmp_path / "new" / "toy" / "images.zip") in output
+
+
+def test_user_errors(capsys):
+    assert main([]) == 2 and "--list" in capsys.readouterr().err
+    assert main(["eurosta"]) == 2 and "did you mean 'EuroSAT'" in capsys.readouterr().err
+
+
+def test_the_list(toy, root, capsys):
+    assert main(["--list", "--root", str(root)]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[2:]}
+    assert rows["Toy"].split() == ["Toy", "plaything", "toy", "fetched", "yes"]
+    assert "by hand" in rows["ImageNet"] and rows["EuroSAT"].split()[-3:] == ["13500/5400/8100", "fetched", "no"]
+    assert "dtd" in rows["DescribableTextures"] and "library" in rows["digits"]
