@@ -52,10 +52,10 @@ def _import_file(file):
     sys.modules[name] = module  # before execution: classes defined in it must find their module (pickling in workers)
     try:
         spec.loader.exec_module(module)
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         del sys.modules[name]
         raise
-    except Exception as error:
+    except BaseException as error:  # a plug-in that calls sys.exit() too
         del sys.modules[name]
         raise ConfigError(f"--plugin {file}: importing it failed with {type(error).__name__}: {error}") from error
     return module

@@ -24,6 +24,7 @@ class Folder(BenchmarkDataset):
     class by class and by a fixed seed. Labels follow the sorted names of the training folders.
     """
 
+    root_is_data = True
     keeps_shots = False  # in the user's directory a folder would be a class
 
     def load(self, cfg):

@@ -36,13 +36,13 @@ run_trainer() {
     local name=$trainer options=()
     if [ -n "$method" ]; then
         name=$trainer-$method
-        options=("TRAINER.${trainer^^}.METHOD" "$method")
+        options=("TRAINER.$(echo "$trainer" | tr '[:lower:]' '[:upper:]').METHOD" "$method")
     fi
     local seed out
     for seed in "${seeds[@]}"; do
         out="${OUTPUT:-output}/$dataset/$name/$backbone/${TAG:-default}/seed$seed"
-        "$PYTHON" train.py --trainer "$trainer" --config-file "$config" "${flags[@]}" --root "${DATA:-data}" \
+        "$PYTHON" train.py --trainer "$trainer" --config-file "$config" ${flags[@]+"${flags[@]}"} --root "${DATA:-data}" \
             --seed "$seed" --output-dir "$out" --resume "$out" \
-            DATASET.DOWNLOAD True "${data[@]}" "${options[@]}" "$@" || return
+            DATASET.DOWNLOAD True ${data[@]+"${data[@]}"} ${options[@]+"${options[@]}"} "$@" || return
     done
 }

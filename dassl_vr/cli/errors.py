@@ -1,16 +1,30 @@
 """How the commands end."""
 
+import argparse
+import errno
 import functools
 import sys
 
-from ..utils.errors import UserError
+from ..utils.errors import ConfigError, UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
+# What the system says no to for reasons that lie with the user's disk and directories
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose complaints are `ConfigError`s instead of the whole usage."""
+
+    def error(self, message):
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
 def one_line_errors(main):
-    """Make `main(argv)` print a `UserError` as one line on standard error and return 2; Ctrl-C returns 130."""
+    """Make `main(argv)` print a `UserError`, or that the disk is full or closed to us, as one line on standard error and return
+    2; Ctrl-C returns 130."""
 
     @functools.wraps(main)
     def wrapped(argv=None):
@@ -18,6 +32,11 @@ def one_line_errors(main):
             return main(argv) or 0
         except UserError as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            print(f"error: {error.strerror}: {error.filename or 'a file'}; make room or choose another directory", file=sys.stderr)
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

@@ -18,7 +18,7 @@ from ..plugins import load_plugins
 from ..report.__main__ import main as report
 from ..report.tables import FORMATS
 from ..utils.errors import ConfigError, UserError
-from .errors import one_line_errors
+from .errors import OneLineParser, one_line_errors
 from .train import build_parser, find_config, setup_cfg
 
 TABLES = {
@@ -202,7 +202,7 @@ def _stop(child):
 
 def build_reproduce_parser():
     epilog = EPILOG.format(tables="\n".join(f"  {name:<11} {what}" for name, what in TABLES.items()))
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="scripts/reproduce.sh",
         usage="%(prog)s TABLE [options] [-- KEY VALUE ...]",
         description="Run what is missing of a table of the paper, resume what was cut off, and print the table.",

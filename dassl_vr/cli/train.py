@@ -10,10 +10,12 @@ from ..config import get_cfg_default, merge_list, merge_mapping, read_yaml, to_y
 from ..data import DATASET_REGISTRY
 from ..engine import build_trainer, resolve_cfg
 from ..engine.run_directory import (
+    CONFIG_FILE,
     FINISHED,
     LOG_FILE,
     RESUMED,
     claim_run_directory,
+    hold,
     is_used,
     read_results,
     write_config,
@@ -21,10 +23,10 @@ from ..engine.run_directory import (
 )
 from ..plugins import load_plugins
 from ..utils.environment import collect_env_info
-from ..utils.errors import ConfigError
+from ..utils.errors import ConfigError, UserError
 from ..utils.logger import Logger
 from ..utils.seeding import set_random_seed
-from .errors import one_line_errors
+from .errors import OneLineParser, one_line_errors
 
 EPILOG = """examples:
   python train.py --trainer SMM --dataset-config-file configs/datasets/digits.yaml \\
@@ -51,7 +53,7 @@ FLAG_KEYS = {
 
 def build_parser():
     """The family's flags; every one left out leaves the YAML files' values alone."""
-    parser = argparse.ArgumentParser(prog="train.py", description=__doc__, epilog=EPILOG)
+    parser = OneLineParser(prog="train.py", description=__doc__, epilog=EPILOG)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--root", help="directory that holds the data sets")
     parser.add_argument("--output-dir", help="directory for the run's files")
@@ -86,16 +88,19 @@ def build_parser():
 
 
 def setup_cfg(args):
-    """The configuration of a command line: defaults < facts of the data set < data-set YAML < trainer YAML < flags < KEY VALUE."""
-    config_file = args.config_file
-    if args.eval_only and not config_file and os.path.isfile(os.path.join(args.model_dir, "config.yaml")):
-        config_file = os.path.join(args.model_dir, "config.yaml")
+    """The configuration of a command line: defaults < facts of the data set < data-set YAML < trainer YAML < flags < KEY VALUE.
+
+    To test a run (`--eval-only`), what the run was trained with lies between the facts and the files.
+    """
+    files = [args.dataset_config_file, args.config_file]
+    trained = os.path.join(args.model_dir, CONFIG_FILE)
+    if args.eval_only and os.path.isfile(trained):
+        files.insert(0, trained)
 
     def merge_all(cfg):
-        for path in (args.dataset_config_file, config_file):
-            if path:
-                path = find_config(path)
-                merge_mapping(cfg, read_yaml(path), path)
+        for path in filter(None, files):
+            path = find_config(path)
+            merge_mapping(cfg, read_yaml(path), path)
         for flag, key in FLAG_KEYS.items():
             value = getattr(args, flag)
             if value is not None:
@@ -137,7 +142,7 @@ def main(argv=None):
 
 
 def train(args, cfg):
-    """Train, test and leave a run in `cfg.OUTPUT_DIR`. Nothing is written before data and model are there."""
+    """Train, test and leave a run in `cfg.OUTPUT_DIR`. Nothing is written there before data and model are at hand."""
     settle(cfg)
     state = claim_run_directory(cfg)
     if state == FINISHED:
@@ -149,23 +154,36 @@ def train(args, cfg):
         trainer = build(args, cfg)
         if args.no_train:
             return
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "a" if state == RESUMED else "w")
-        write_config(cfg)
-        trainer.train()
-        write_results(trainer)
-        trainer.close_writer()
+        with hold(cfg.OUTPUT_DIR):
+            if claim_run_directory(cfg.clone()) != state:
+                raise ConfigError(f"output directory {cfg.OUTPUT_DIR} was used by another process meanwhile; start again")
+            log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "a" if state == RESUMED else "w")
+            try:
+                write_config(cfg)
+                trainer.train()
+                write_results(trainer)
+                trainer.close_writer()
+            except (UserError, KeyboardInterrupt) as error:
+                log.note(f"error: {error}" if str(error) else f"interrupted; go on with --resume {cfg.OUTPUT_DIR}")
+                raise
 
 
 def evaluate(args, cfg):
     """Test the checkpoint in `args.model_dir`; with `--output-dir`, leave a log and results there."""
+    if not args.model_dir:
+        raise ConfigError("--eval-only needs --model-dir, the output directory of a run")
     if not os.path.isdir(args.model_dir):
-        raise ConfigError(f"--model-dir '{args.model_dir}': no such directory; --eval-only needs the output directory of a run")
+        raise ConfigError(f"--model-dir {args.model_dir}: no such directory; expected the output directory of a run")
     if args.output_dir and is_used(cfg.OUTPUT_DIR):
         raise ConfigError(f"output directory {cfg.OUTPUT_DIR} is in use by a run already; choose another --output-dir")
     if not args.output_dir:
         cfg.OUTPUT_DIR = args.model_dir  # for a confusion matrix, if one is asked for
     settle(cfg)
+    trained = os.path.join(args.model_dir, CONFIG_FILE)
+    if os.path.isfile(trained):
+        trainer_name = read_yaml(trained).get("TRAINER", {}).get("NAME", cfg.TRAINER.NAME)
+        if trainer_name != cfg.TRAINER.NAME:
+            raise ConfigError(f"{args.model_dir} was trained with {trainer_name}, not with {cfg.TRAINER.NAME}; leave --trainer out")
     with Logger() as log:
         trainer = build(args, cfg)
         trainer.load_model(args.model_dir, epoch=args.load_epoch)

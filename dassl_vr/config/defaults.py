@@ -2,6 +2,8 @@
 
 from yacs.config import CfgNode as CN
 
+from ..utils.errors import ConfigError
+
 _C = CN()
 
 _C.VERSION = 1
@@ -220,7 +222,10 @@ def get_cfg_default():
     """A fresh configuration: the defaults of the engine and of every plug-in loaded so far."""
     cfg = _C.clone()
     for extend_cfg in _EXTENSIONS:
-        extend_cfg(cfg)
+        try:
+            extend_cfg(cfg)
+        except Exception as error:
+            raise ConfigError(f"extend_cfg of {extend_cfg.__module__} failed with {type(error).__name__}: {error}") from error
     return cfg
 
 

@@ -22,7 +22,7 @@ def read_yaml(path):
     if not path.is_file():
         raise ConfigError(f"config file {path}: no such file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path}: not valid YAML ({' '.join(str(error).split())})") from error
     if content is None:
@@ -30,6 +30,17 @@ def read_yaml(path):
     if not isinstance(content, dict):
         raise ConfigError(f"config file {path}: expected KEY: value lines, found a {type(content).__name__}")
     return content
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def merge_mapping(cfg, mapping, source):
@@ -54,6 +65,9 @@ def merge_mapping(cfg, mapping, source):
 
 def merge_list(cfg, pairs, source="command line"):
     """Merge a flat list `[KEY, value, KEY, value, ...]`, the tail of the family's command lines."""
+    flags = [str(word) for word in pairs[::2] if str(word).startswith("--")]
+    if flags:
+        raise ConfigError(f"{source}: '{flags[0]}' stands among KEY VALUE pairs; flags go before the first KEY")
     if len(pairs) % 2:
         raise ConfigError(f"{source}: expected KEY VALUE pairs, but '{pairs[-1]}' has no value")
     mapping = {}
@@ -64,7 +78,7 @@ def merge_list(cfg, pairs, source="command line"):
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise ConfigError(f"{source}: '{dotted}' and one of its parents are both given a value")
-        node[leaf] = _literal(text)
+        node[leaf] = text
     merge_mapping(cfg, mapping, source)
 
 
@@ -80,11 +94,9 @@ def _plain(value):
 
 
 def _literal(text):
-    if not isinstance(text, str):
-        return text
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return {"true": True, "false": False}.get(text.lower(), text)
 
 

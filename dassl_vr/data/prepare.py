@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ..cli.errors import one_line_errors
+from ..cli.errors import OneLineParser, one_line_errors
 from ..config import get_cfg_default, merge_mapping
 from ..plugins import load_plugins
 from ..utils.errors import ConfigError, DataError
@@ -23,7 +23,7 @@ EPILOG = """examples:
 
 @one_line_errors
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m dassl_vr.data.prepare", description=__doc__, epilog=EPILOG)
+    parser = OneLineParser(prog="python -m dassl_vr.data.prepare", description=__doc__, epilog=EPILOG)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("names", nargs="*", metavar="NAME", help="data sets, in any case and by any alias")
     parser.add_argument("--root", default="", metavar="DIR", help="directory that holds the data sets")

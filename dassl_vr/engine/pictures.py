@@ -1,5 +1,8 @@
 """What a visual-reprogramming run shows in TensorBoard besides its curves."""
 
+import shutil
+from pathlib import Path
+
 import torch
 from torchvision.utils import make_grid
 
@@ -33,7 +36,7 @@ class RunPictures:
             return
         trainer, cfg, model = self.trainer, self.trainer.cfg, self.trainer.model
         trainer.set_model_mode("eval")
-        step = epoch + 1
+        step = trainer.steps_done() if epoch >= 0 else 0
         x = self._images(NUM_IMAGES)
         result = model.f_in(x)
 
@@ -63,6 +66,7 @@ class RunPictures:
         x, labels = self._images(NUM_FEATURES), self._batch["label"][:NUM_FEATURES].tolist()
         names = [trainer.lab2cname[label] for label in labels]
         size = cfg.DATALOADER.TEST.BATCH_SIZE
+        self._remove_projector()
         for tag, prompt in (("before", lambda images: images), ("after", model.f_in)):
             features = torch.cat([model.backbone.features(prompt(part)) for part in x.split(size)])
             self.writer.add_embedding(features.float().cpu(), metadata=names, tag=tag)
@@ -74,6 +78,12 @@ class RunPictures:
         metrics = {f"hparam/{key}": value for key, value in trainer.results.get(cfg.TEST.SPLIT, {}).items()}
         if metrics:
             self.writer.add_hparams(hparams, metrics, run_name=".")
+
+    def _remove_projector(self):
+        """Remove what an end that was interrupted has written: embeddings cannot be written twice."""
+        log_dir = Path(self.writer.log_dir)
+        shutil.rmtree(log_dir / "00000", ignore_errors=True)
+        (log_dir / "projector_config.pbtxt").unlink(missing_ok=True)
 
     def _images(self, number):
         """The first `number` finished test images, on the device (kept, since they are shown again and again)."""

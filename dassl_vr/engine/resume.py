@@ -7,6 +7,18 @@ from ..utils.errors import WeightsError
 from ..utils.seeding import get_random_states, set_random_states
 
 RESUME_FILE = "resume.pt"
+KEYS = (
+    "next_epoch",
+    "models",
+    "optims",
+    "scheds",
+    "scaler",
+    "best_result",
+    "history",
+    "precision",
+    "split_sha256",
+    "random_states",
+)
 
 
 def save_resume_file(trainer, directory):
@@ -22,6 +34,8 @@ def save_resume_file(trainer, directory):
         "scaler": trainer.scaler.state_dict(),
         "best_result": trainer.best_result,
         "history": trainer.history,
+        "precision": trainer.precision,
+        "split_sha256": trainer.dm.split_sha256,
         "random_states": get_random_states(),
     }
     save_atomically(state, os.path.join(directory, RESUME_FILE))
@@ -34,12 +48,18 @@ def load_resume_file(trainer, directory):
         Whether there is such a file.
 
     Raises:
-        WeightsError: it is damaged or belongs to another trainer.
+        WeightsError: it is damaged or belongs to another trainer or other data.
     """
     path = os.path.join(directory, RESUME_FILE)
     if not os.path.isfile(path):
         return False
-    state = load_checkpoint(path)
+    state = load_checkpoint(path, needs=KEYS)
+    if state["split_sha256"] != trainer.dm.split_sha256:
+        raise WeightsError(
+            f"{path} belongs to a run on other images or labels than {trainer.cfg.DATASET.NAME} has; choose another --output-dir"
+        )
+    if state["precision"] != trainer.precision:
+        print(f"WARNING: the run began with {state['precision']} arithmetic and goes on with {trainer.precision}")
     if set(state["models"]) != set(trainer._models):
         raise WeightsError(f"{path} holds the models {', '.join(state['models'])}; this trainer has {', '.join(trainer._models)}")
     for name, model in trainer._models.items():

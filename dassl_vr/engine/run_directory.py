@@ -1,16 +1,21 @@
 """What may be done with an output directory, and the files that describe a run in it."""
 
+import contextlib
 import os
 import shlex
 import sys
 
-from ..config import read_yaml, to_yaml
+from filelock import FileLock, Timeout
+
+from ..config import clean_cfg, read_yaml, to_yaml
+from ..data import DATASET_REGISTRY
 from ..utils.environment import device_name, library_versions, peak_memory_bytes
 from ..utils.errors import ConfigError, WeightsError
 from ..utils.files import atomic_write, read_json, write_json
 from .resume import RESUME_FILE
 
 CONFIG_FILE, RESULTS_FILE, LOG_FILE = "config.yaml", "results.json", "log.txt"
+CHECKPOINT = "checkpoint"  # `evaluated_model` of an evaluation
 NEW, RESUMED, FINISHED = "new", "resumed", "finished"
 
 # Keys that change where and how a run works, but not what comes out of it
@@ -45,10 +50,12 @@ def claim_run_directory(cfg):
         WeightsError: `RESUME` names another directory that has nothing to resume from.
     """
     out, resume = cfg.OUTPUT_DIR, cfg.RESUME
+    _check_writable(out)
     elsewhere = bool(resume) and os.path.realpath(resume) != os.path.realpath(out)
     if elsewhere:
-        if not os.path.isdir(resume):
-            raise WeightsError(f"--resume {resume}: no such directory; expected the output directory of an unfinished run")
+        notes = [RESUME_FILE, *(os.path.join(entry, "checkpoint") for entry in _entries(resume))]
+        if not any(os.path.isfile(os.path.join(resume, note)) for note in notes):
+            raise WeightsError(f"--resume {resume}: nothing to go on from; expected the output directory of an unfinished run")
         if is_used(out):
             raise ConfigError(f"output directory {out} is in use by a run already; choose another --output-dir")
         _check_same_config(cfg, resume)
@@ -60,10 +67,46 @@ def claim_run_directory(cfg):
         raise ConfigError(
             f"output directory {out} holds an unfinished run; add --resume {out} to go on with it, or choose another --output-dir"
         )
+    if finished and read_results(out).get("evaluated_model") == CHECKPOINT:
+        raise ConfigError(f"output directory {out} holds the results of an evaluation; choose another --output-dir")
     _check_same_config(cfg, out)
     if finished:
         return FINISHED
     return RESUMED if os.path.isfile(os.path.join(out, RESUME_FILE)) else NEW
+
+
+def _entries(directory):
+    return os.listdir(directory) if os.path.isdir(directory) else []
+
+
+def _check_writable(out):
+    """Complain about a place where no directory can be made before hours of work are put into it."""
+    existing = os.path.abspath(out)
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise ConfigError(f"output directory {out}: {existing} is a file; choose another --output-dir")
+    if not os.access(existing, os.W_OK):
+        raise ConfigError(f"output directory {out}: {existing} is not writable; choose another --output-dir")
+
+
+@contextlib.contextmanager
+def hold(directory):
+    """Keep other processes out of a run's directory.
+
+    Raises:
+        ConfigError: another process trains there.
+    """
+    os.makedirs(directory, exist_ok=True)
+    lock = FileLock(os.path.join(directory, ".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(f"output directory {directory}: another process trains there; wait for it, or choose another") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_used(directory):
@@ -77,8 +120,13 @@ def _check_same_config(cfg, directory):
         return  # a directory of the original family, or a run that died before it began
     before, now = (_of_the_method(_flatten(c), cfg.TRAINER.NAME) for c in (read_yaml(path), cfg))
     if cfg.SEED < 0:
-        cfg.SEED = now["SEED"] = before["SEED"]
-    differing = [key for key in sorted({*before, *now} - NEUTRAL_KEYS) if before.get(key) != now.get(key)]
+        cfg.SEED = now["SEED"] = before.get("SEED", cfg.SEED)
+    neutral = NEUTRAL_KEYS
+    if getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "root_is_data", False):
+        neutral = neutral - {"DATASET.ROOT"}
+        for flat in (before, now):
+            flat["DATASET.ROOT"] = os.path.realpath(flat.get("DATASET.ROOT", ""))
+    differing = [key for key in sorted({*before, *now} - neutral) if before.get(key) != now.get(key)]
     if differing:
         shown = ", ".join(f"{key} {before.get(key)} -> {now.get(key)}" for key in differing[:3])
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
@@ -104,7 +152,12 @@ def _flatten(node, prefix=""):
 
 
 def write_config(cfg):
-    """Write the resolved configuration to `OUTPUT_DIR/config.yaml`."""
+    """Write the resolved configuration to `OUTPUT_DIR/config.yaml`, such that it can be used for another run: without where
+    this one was resumed from, and without the sections of other trainers, which come and go with the plug-ins that are loaded."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.RESUME = ""
+    clean_cfg(cfg, cfg.TRAINER.NAME)
     with atomic_write(os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)) as file:
         file.write(to_yaml(cfg))
 
@@ -133,7 +186,7 @@ def write_results(trainer, eval_only=False):
         "macro_f1": metrics.get("macro_f1"),
         "accuracy_train": trainer.results.get("train", {}).get("accuracy"),
         "evaluated_split": cfg.TEST.SPLIT,
-        "evaluated_model": "checkpoint" if eval_only else cfg.TEST.FINAL_MODEL,
+        "evaluated_model": CHECKPOINT if eval_only else cfg.TEST.FINAL_MODEL,
         "metrics": {split: dict(values) for split, values in trainer.results.items()},
         "params_trainable": trained,
         "params_backbone": frozen,

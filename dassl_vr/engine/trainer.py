@@ -6,7 +6,9 @@
 """
 
 import datetime
+import itertools
 import os
+import shutil
 import time
 from collections import OrderedDict
 
@@ -15,10 +17,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ..backbones import FrozenBackbone
+from ..config.validate import lookup
 from ..data import DataManager
 from ..evaluation import build_evaluator
 from ..utils import checkpoint as ckpt
-from ..utils.errors import ConfigError, NonFiniteLossError, WeightsError
+from ..utils.errors import ConfigError, DataError, NonFiniteLossError, WeightsError
 from ..utils.meters import AverageMeter, MetricMeter
 from ..utils.misc import check_availability, tolist_if_not
 from .resume import load_resume_file, save_resume_file
@@ -143,7 +146,7 @@ class TrainerBase:
                     f"no checkpoint {path or f'in {folder}'}; expected the directory of a run with the same trainer"
                     f" (found there: {', '.join(found) or 'none'})"
                 )
-            checkpoint = ckpt.load_checkpoint(path)
+            checkpoint = ckpt.load_checkpoint(path, needs=("state_dict", "epoch"))
             ckpt.load_trained_state(self._models[name], checkpoint["state_dict"], path)
             val_result = checkpoint.get("val_result")
             note = "" if val_result is None else f", val_result={val_result:.1f}"
@@ -246,6 +249,17 @@ class TrainerBase:
                 " or TRAIN.PRECISION fp32"
             )
 
+    def check_before_saving(self):
+        """Raise `NonFiniteLossError` if a loss since the last look, or what the last update made of the weights, is not finite."""
+        self.raise_if_anomaly()
+        for name, model in self._models.items():
+            for key, p in model.named_parameters():
+                if p.requires_grad and not bool(torch.isfinite(p).all()):
+                    raise NonFiniteLossError(
+                        f"'{key}' of {name} became NaN or infinite in epoch {self.epoch + 1}; nothing was saved after that, earlier"
+                        " checkpoints are good; try lower learning rates"
+                    )
+
     def model_backward(self, loss):
         self.detect_anomaly(loss)
         self.scaler.scale(loss).backward()
@@ -281,13 +295,25 @@ class SimpleTrainer(TrainerBase):
         self.history = []  # one dictionary of numbers an epoch, carried over a resume
         self.results = {}  # split -> the metrics of the last test on it
         self.build_data_loader()
-        if cfg.TEST.FINAL_MODEL == "best_val" and self.val_loader is None and not cfg.TEST.NO_TEST:
-            raise ConfigError(
-                f"TEST.FINAL_MODEL is best_val, but {cfg.DATASET.NAME} has no validation split and the test split selects"
-                " nothing; use last_step"
-            )
+        self._check_data()
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
+
+    def _check_data(self):
+        cfg = self.cfg
+        if self.num_classes < 2:
+            raise DataError(
+                f"{cfg.DATASET.NAME} has {self.num_classes} class; there is nothing to tell apart, expected two or more"
+            )
+        needs_val = [
+            f"{key} is {value}"
+            for key, value in (("TEST.FINAL_MODEL", "best_val"), ("TEST.SPLIT", "val"))
+            if lookup(cfg, key) == value and self.val_loader is None and not cfg.TEST.NO_TEST
+        ]
+        if needs_val:
+            raise ConfigError(
+                f"{' and '.join(needs_val)}, but {cfg.DATASET.NAME} has no validation split, and the test split selects nothing"
+            )
 
     def check_cfg(self, cfg):
         """Check what this trainer needs of the configuration, before anything is built; raise `ConfigError`."""
@@ -314,10 +340,27 @@ class SimpleTrainer(TrainerBase):
     def before_train(self):
         if self.cfg.RESUME and not load_resume_file(self, self.cfg.RESUME):
             self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME)
+        elif self.cfg.RESUME and os.path.realpath(self.cfg.RESUME) != os.path.realpath(self.output_dir):
+            self._bring_best_model(self.cfg.RESUME)
         writer_dir = os.path.join(self.output_dir, "tensorboard")
+        if self.start_epoch == 0:
+            shutil.rmtree(writer_dir, ignore_errors=True)  # of a run that died in its first epoch
         os.makedirs(writer_dir, exist_ok=True)
-        self.init_writer(writer_dir, purge_step=self.start_epoch * len(self.train_loader_x) if self.start_epoch else None)
+        # What the interrupted run wrote after its last resume file is hidden
+        self.init_writer(writer_dir, purge_step=self.start_epoch * len(self.train_loader_x) + 1 if self.start_epoch else None)
         self.time_start = time.time()
+
+    def _bring_best_model(self, directory):
+        """The best model by validation so far is part of what a run goes on from."""
+        for name in self.get_model_names():
+            path = os.path.join(directory, name, BEST_MODEL)
+            if os.path.isfile(path):
+                os.makedirs(os.path.join(self.output_dir, name), exist_ok=True)
+                shutil.copy2(path, os.path.join(self.output_dir, name, BEST_MODEL))
+
+    def steps_done(self):
+        """Training batches up to the end of the current epoch: the x axis of TensorBoard."""
+        return (self.epoch + 1) * len(self.train_loader_x)
 
     def _begin_epoch(self):
         self._epoch_start = time.time()
@@ -326,7 +369,7 @@ class SimpleTrainer(TrainerBase):
             self.dm.set_epoch(self.epoch)
 
     def _end_epoch(self):
-        self.raise_if_anomaly()
+        self.check_before_saving()
         self._epoch_record["seconds"] = time.time() - self._epoch_start
         self.history.append(self._epoch_record)
         last = self.epoch + 1 == self.max_epoch
@@ -335,7 +378,7 @@ class SimpleTrainer(TrainerBase):
         self._epoch_start = time.time()
 
     def after_epoch(self):
-        self.raise_if_anomaly()  # before any checkpoint
+        self.check_before_saving()
         if not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
             result = self.test(split="val")
             if result > self.best_result:
@@ -386,7 +429,7 @@ class SimpleTrainer(TrainerBase):
             self.evaluator.process(self.model_inference(input), label)
         results = self.results[split] = self.evaluator.evaluate()
         for name, value in results.items():
-            self.write_scalar(f"{split}/{name}", value, self.epoch)
+            self.write_scalar(f"{split}/{name}", value, self.steps_done())
         return next(iter(results.values()))
 
     def model_inference(self, input):
@@ -434,7 +477,7 @@ class SimpleTrainer(TrainerBase):
                     f" {losses} lr {self.get_current_lr():.4e} eta {eta}"
                 )
                 tqdm.write(line) if not bar.disable else print(line)
-                step = self.epoch * num_batches + self.batch_idx
+                step = self.epoch * num_batches + done
                 for name, meter in losses.meters.items():
                     self.write_scalar(f"train/{name}", meter.avg, step)
                 for name, lr in self.get_current_lrs().items():
@@ -464,13 +507,15 @@ class TrainerXU(SimpleTrainer):
         len_x, len_u = len(self.train_loader_x), len(self.train_loader_u)
         lengths = {"train_x": len_x, "train_u": len_u, "smaller_one": min(len_x, len_u)}
         num_batches = lengths[self.cfg.TRAIN.COUNT_ITER]
-        batches = zip(range(num_batches), _endless(self.train_loader_x), _endless(self.train_loader_u), strict=False)
+        loaders = [self._endless(loader) for loader in (self.train_loader_x, self.train_loader_u)]
+        batches = zip(range(num_batches), *loaders, strict=False)
         self._run_batches(((batch_x, batch_u) for _, batch_x, batch_u in batches), num_batches)
+
+    def _endless(self, loader):
+        """Pass after pass; each after the first takes the order and the augmentation of an epoch beyond the run's own."""
+        for beyond in itertools.count():
+            loader.set_epoch(self.epoch + beyond * self.max_epoch)
+            yield from loader
 
     def parse_batch_train(self, batch_x, batch_u):
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)
-
-
-def _endless(loader):
-    while True:
-        yield from loader

@@ -62,6 +62,8 @@ class VisualReprogramming:
         height, width = cfg.INPUT.SIZE
         if height != width:
             problems.append(f"INPUT.SIZE is {cfg.INPUT.SIZE}; visual reprogramming takes square images")
+        if cfg.DATALOADER.K_TRANSFORMS > 1:
+            problems.append("DATALOADER.K_TRANSFORMS is above 1; visual reprogramming looks at one version of an image")
         if problems:
             raise ConfigError("; ".join(problems))
         with torch.device("meta"):  # no memory, no random numbers: to hear complaints before data and weights are read
@@ -150,7 +152,8 @@ class VisualReprogramming:
     # ---------------------------------------------------------------------------------------------------- pictures
     def before_train(self):
         super().before_train()
-        self.pictures.after(self.start_epoch - 1)  # the start, or the state that a resumed run goes on from
+        if self.start_epoch == 0:
+            self.pictures.after(-1)
 
     def after_epoch(self):
         super().after_epoch()

@@ -38,7 +38,7 @@ def build_optimizer(model, optim_cfg, param_groups=None):
         param_groups: torch's parameter groups, used as they are in place of `model`.
 
     Raises:
-        ConfigError: unknown `OPTIM.NAME`, `STAGED_LR` without a module, or nothing to train.
+        ConfigError: unknown `OPTIM.NAME`, a value out of range, `STAGED_LR` without a module, or nothing to train.
     """
     if optim_cfg.NAME not in _OPTIMIZERS:
         raise ConfigError(f"OPTIM.NAME: {unknown_name_message('optimizer', optim_cfg.NAME, _OPTIMIZERS)}")
@@ -57,7 +57,10 @@ def build_optimizer(model, optim_cfg, param_groups=None):
         name = type(model).__name__ if isinstance(model, nn.Module) else "the parameters given"
         raise ConfigError(f"there is nothing to train: {name} has no parameter that takes a gradient; unfreeze some")
     optimizer, arguments = _OPTIMIZERS[optim_cfg.NAME]
-    return optimizer(groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **arguments(optim_cfg))
+    try:
+        return optimizer(groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **arguments(optim_cfg))
+    except ValueError as error:  # torch checks the ranges
+        raise ConfigError(f"OPTIM ({optim_cfg.NAME}): {error}") from error
 
 
 def _trainable(model):

@@ -1,9 +1,8 @@
 """`python -m dassl_vr.report OUTPUT_DIR ...`: a table of all finished runs, and figures."""
 
-import argparse
 import sys
 
-from ..cli.errors import one_line_errors
+from ..cli.errors import OneLineParser, one_line_errors
 from ..plugins import load_plugins
 from .paper import paper_notes
 from .runs import group_runs, warnings_about
@@ -12,7 +11,7 @@ from .tables import FORMATS, loss_change_table, render, results_table
 
 @one_line_errors
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m dassl_vr.report", description=__doc__)
+    parser = OneLineParser(prog="python -m dassl_vr.report", description=__doc__)
     parser.add_argument("directories", nargs="+", metavar="OUTPUT_DIR", help="directories with runs in them, at any depth")
     parser.add_argument("--format", choices=FORMATS, default="plain", help="of the tables (default: plain)")
     parser.add_argument(

@@ -47,8 +47,11 @@ def load_trained_state(module, state, source):
     module.load_state_dict(state, strict=False)
 
 
-def load_checkpoint(fpath):
+def load_checkpoint(fpath, needs=()):
     """The dictionary in a checkpoint file, on the CPU; tensors and plain values only.
+
+    Args:
+        needs: keys that it must have.
 
     Raises:
         WeightsError: no such file, a damaged one, or one that holds Python objects.
@@ -56,11 +59,17 @@ def load_checkpoint(fpath):
     if not os.path.isfile(fpath):
         raise WeightsError(f"checkpoint {fpath}: no such file")
     try:
-        return torch.load(fpath, map_location="cpu", weights_only=True)
+        content = torch.load(fpath, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise WeightsError(f"checkpoint {fpath}: holds more than tensors and plain values; it is not loaded") from error
+        if "Unsupported" in str(error):
+            raise WeightsError(f"checkpoint {fpath}: holds more than tensors and plain values; it is not loaded") from error
+        raise WeightsError(f"checkpoint {fpath}: damaged or not a checkpoint") from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise WeightsError(f"checkpoint {fpath}: damaged or not a checkpoint ({str(error).splitlines()[0]})") from error
+        raise WeightsError(f"checkpoint {fpath}: damaged or not a checkpoint ({type(error).__name__})") from error
+    missing = [key for key in needs if not isinstance(content, dict) or key not in content]
+    if missing or not isinstance(content, dict):
+        raise WeightsError(f"checkpoint {fpath}: not such a checkpoint, it lacks {', '.join(missing) or 'names'}")
+    return content
 
 
 def save_checkpoint(state, save_dir, is_best=False, remove_module_from_keys=True, model_name=""):
@@ -101,7 +110,7 @@ def resume_from_checkpoint(fdir, model, optimizer=None, scheduler=None):
     fpath = newest_checkpoint(fdir)
     if fpath is None:
         raise WeightsError(f"no checkpoint in {fdir}: expected a file 'checkpoint' that names the newest one")
-    checkpoint = load_checkpoint(fpath)
+    checkpoint = load_checkpoint(fpath, needs=("state_dict", "epoch"))
     load_trained_state(model, checkpoint["state_dict"], fpath)
     if optimizer is not None and checkpoint.get("optimizer") is not None:
         optimizer.load_state_dict(checkpoint["optimizer"])
@@ -119,7 +128,7 @@ def load_pretrained_weights(model, weight_path):
     """
     checkpoint = load_checkpoint(weight_path)
     state = checkpoint.get("state_dict", checkpoint)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = {key.removeprefix("module."): v for key, v in state.items() if isinstance(v, torch.Tensor)}
     own = model.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     if not fitting:

@@ -52,9 +52,12 @@ def check_isfile(fpath):
 
 
 def read_json(fpath):
-    """The content of a JSON file."""
+    """The content of a JSON file. Raises `DataError` naming the file if it is no JSON."""
     with open(fpath, encoding="utf-8") as file:
-        return json.load(file)
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise DataError(f"{fpath}: not valid JSON ({error}); restore or remove it") from error
 
 
 def write_json(obj, fpath):

@@ -49,6 +49,11 @@ class Logger:
         else:
             self._held.append(msg)
 
+    def note(self, msg):
+        """Write a line to the file alone."""
+        if self.file is not None:
+            self.file.write(f"{msg}\n")
+
     def flush(self):
         self.console.flush()
         if self.file is not None:

@@ -272,3 +272,193 @@ def test_the_last_good_checkpoint_survives_a_nan(tmp_path, tiny_command, capsys)
     assert torch.load(out / "resume.pt", weights_only=True)["next_epoch"] == 2
     assert (out / "prompt" / "checkpoint").read_text().strip() == "model.pth.tar-2"
     assert not (out / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["TRAINER.SMM.MASK_LR", "-1"], ["learning rate"]),
+        (["OPTIM.ADAM_BETA1", "2.0"], ["beta"]),
+        (["OPTIM.LR", "nan"], ["OPTIM.LR"]),
+        (["INPUT.PIXEL_STD", "(0, 0, 0)"], ["INPUT.PIXEL_STD"]),
+        (["INPUT.PIXEL_MEAN", "['a', 'b', 'c']"], ["INPUT.PIXEL_MEAN"]),
+        (["INPUT.TRANSFORMS", "(1, 2)"], ["INPUT.TRANSFORMS"]),
+        (["SEED", "99999999999999999999"], ["SEED"]),
+        (["DATALOADER.TRAIN_X.N_INS", "0"], ["N_INS"]),
+        (["DATALOADER.K_TRANSFORMS", "2"], ["K_TRANSFORMS"]),
+        (["DATASET.NAME", "{[]:1}"], ["{[]:1}"]),
+        (["INPUT.MARGIN", "-50"], ["INPUT.MARGIN"]),
+        (["DATASET.VAL_PERCENT", "2.0"], ["VAL_PERCENT"]),
+        (["--foo", "1"], ["--foo"]),
+        (["OPTIM.LR", "1", "--foo", "1"], ["--foo", "before the first KEY"]),
+        (["--eval-only"], ["--model-dir"]),
+    ],
+)
+def test_odd_values_end_in_one_line(tmp_path, tiny_command, capsys, arguments, words):
+    command = tiny_command(tmp_path / "run")
+    if arguments[0].startswith("--"):
+        command = [*arguments, *command]
+    else:
+        command = [*command, *arguments]
+    assert main(command) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and all(word in error[0] for word in words), error
+
+
+def test_the_name_of_a_directory_is_taken_literally(tmp_path, tiny_command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(tiny_command("2024_07_01", "OPTIM.MAX_EPOCH", "1")) == 0
+    assert (tmp_path / "2024_07_01" / "results.json").is_file()
+
+
+def test_saved_config_trains_another_run(finished_run, tmp_path, tiny_command):
+    """It says nothing of where its own run was resumed from, nor of trainers that have nothing to do with it."""
+    out = tmp_path / "first"
+    assert main(tiny_command(out, "--resume", out, "OPTIM.MAX_EPOCH", "1")) == 0
+    config = read_yaml(out / "config.yaml")
+    assert config["RESUME"] == "" and set(config["TRAINER"]) == {"NAME", "SMM"}
+    assert main(["--config-file", str(out / "config.yaml"), "--output-dir", str(tmp_path / "second")]) == 0
+    assert len(json.loads((tmp_path / "second" / "results.json").read_text())["history"]) == 1
+
+
+def test_another_folder_is_another_run(tmp_path, tiny_command, capsys):
+    first, second = folder_of_images(tmp_path / "a"), folder_of_images(tmp_path / "b")
+    command = tiny_command(tmp_path / "run", "DATASET.NAME", "folder", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "1")
+    assert main([*command, "DATASET.ROOT", str(first)]) == 0
+    assert main([*command, "DATASET.ROOT", str(first)]) == 0, "finished already"
+    assert main([*command, "DATASET.ROOT", str(second)]) == 2
+    assert "DATASET.ROOT" in capsys.readouterr().err
+
+
+def test_resuming_on_other_images_is_refused(tmp_path, tiny_command, capsys):
+    root = folder_of_images(tmp_path / "images")
+    settings = ["DATASET.NAME", "folder", "DATASET.ROOT", root, "DATASET.NUM_SHOTS", "-1", "OPTIM.MAX_EPOCH", "1"]
+    assert main(tiny_command(tmp_path / "run", *settings)) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    (root / "cat" / "0.png").rename(root / "cat" / "other.png")
+    assert main(tiny_command(tmp_path / "run", "--resume", tmp_path / "run", *settings)) == 2
+    assert "other images or labels" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, tiny_command, capsys):
+    """The loss before the last update is finite; what the update made of the weights is not."""
+    command = tiny_command(tmp_path / "run", "OPTIM.LR", "3e38", "OPTIM.NAME", "sgd", "OPTIM.MAX_EPOCH", "1")
+    assert main([*command, "DATALOADER.TRAIN_X.BATCH_SIZE", "30", "OPTIM.MOMENTUM", "0.0", "TRAINER.SMM.MASK_LR", "3e38"]) in (0, 2)
+    saved = list((tmp_path / "run").rglob("*.pth.tar-*")) + list((tmp_path / "run").glob("resume.pt"))
+    for path in saved:
+        checkpoint = torch.load(path, weights_only=True)
+        states = [checkpoint["state_dict"]] if "state_dict" in checkpoint else checkpoint["models"].values()
+        assert all(value.isfinite().all() for state in states for value in state.values())
+
+
+def test_two_processes_do_not_share_a_directory(tmp_path, tiny_command, capsys):
+    from dassl_vr.engine.run_directory import hold
+
+    with hold(str(tmp_path / "run")):
+        assert main(tiny_command(tmp_path / "run", "--resume", tmp_path / "run")) == 2
+    assert "another process trains there" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "log.txt").exists()
+
+
+def test_nothing_to_resume_elsewhere(tmp_path, tiny_command, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(tiny_command(tmp_path / "run", "--resume", tmp_path / "empty")) == 2
+    assert "nothing to go on from" in capsys.readouterr().err
+
+
+def test_eval_only_takes_another_data_set_but_no_other_trainer(finished_run, tmp_path, capsys):
+    test = ["--eval-only", "--model-dir", str(finished_run)]
+    root = folder_of_images(tmp_path / "images")
+    (tmp_path / "data.yaml").write_text("DATASET:\n  NAME: folder\n")
+    assert main([*test, "--dataset-config-file", str(tmp_path / "data.yaml"), "--root", str(root)]) == 2
+    assert "does not fit this model" in capsys.readouterr().err, "two classes where ten were trained"
+    assert main([*test, "--trainer", "VR"]) == 2
+    assert "was trained with SMM, not with VR" in capsys.readouterr().err
+
+
+def test_an_evaluation_is_no_finished_run(finished_run, tmp_path, tiny_command, capsys):
+    out = tmp_path / "evaluation"
+    assert main(["--eval-only", "--model-dir", str(finished_run), "--output-dir", str(out)]) == 0
+    assert main(tiny_command(out)) == 2
+    assert "results of an evaluation" in capsys.readouterr().err
+
+
+def test_an_output_directory_that_cannot_be(tmp_path, tiny_command, capsys):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert main(tiny_command(out)) == 2
+        assert "is a file" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(tmp_path, tiny_command, capsys, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device", "resume.pt")
+
+    monkeypatch.setattr("dassl_vr.engine.trainer.save_resume_file", full)
+    assert main(tiny_command(tmp_path / "run")) == 2
+    error = capsys.readouterr().err
+    assert "No space left on device: resume.pt" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("resume.pt", {"a": 1}, "lacks next_epoch"),
+        ("resume.pt", [1], "lacks next_epoch"),
+        ("results.json", "{", "not valid JSON"),
+    ],
+)
+def test_odd_files_in_a_run(finished_run, tmp_path, capsys, file, content, words):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "config.yaml").write_text((finished_run / "config.yaml").read_text())
+    if isinstance(content, str):
+        (out / file).write_text(content)
+    else:
+        torch.save(content, out / file)
+    assert main(["--config-file", str(out / "config.yaml"), "--output-dir", str(out), "--resume", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def extend_cfg(cfg):\n    cfg.NONE.SUCH = 1\n", "extend_cfg"),
+        ("import sys\nsys.exit(3)\n", "SystemExit"),
+        ("def f(:\n", "SyntaxError"),
+    ],
+)
+def test_bad_plugins(tmp_path, text, words):
+    """In a process of its own, since what a plug-in adds stays."""
+    import subprocess
+    import sys
+
+    (tmp_path / "bad.py").write_text(text)
+    code = "import sys; from dassl_vr.cli.train import main; sys.exit(main(sys.argv[1:]))"
+    repository = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", code, "--plugin", str(tmp_path / "bad.py")]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_split_to_test_on_must_be_there_before_training(tmp_path, tiny_command, capsys):
+    root = folder_of_images(tmp_path / "images")
+    more = ["DATASET.NAME", "folder", "DATASET.ROOT", root, "DATASET.NUM_SHOTS", "-1", "DATASET.VAL_PERCENT", "0.0"]
+    assert main(tiny_command(tmp_path / "run", *more, "TEST.SPLIT", "val")) == 2
+    assert "TEST.SPLIT is val" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_one_class_is_none(tmp_path, tiny_command, capsys):
+    import shutil
+
+    root = folder_of_images(tmp_path / "images")
+    shutil.rmtree(root / "dog")
+    assert main(tiny_command(tmp_path / "run", "DATASET.NAME", "folder", "DATASET.ROOT", root, "DATASET.NUM_SHOTS", "-1")) == 2
+    assert "1 class" in capsys.readouterr().err
+
+
+def test_the_log_says_why_a_run_ended(tmp_path, tiny_command):
+    more = ["MODEL.BACKBONE.NORM", "config", "INPUT.PIXEL_MEAN", "[1e39, 1e39, 1e39]"]
+    assert main(tiny_command(tmp_path / "run", *more)) == 2
+    assert "error: the loss became NaN" in (tmp_path / "run" / "log.txt").read_text()

@@ -106,3 +106,9 @@ def test_values_that_cannot_be(cfg, key, value, words):
     merge_list(cfg, [key, value])
     with pytest.raises(ConfigError, match=words):
         validate_cfg(cfg)
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    (tmp_path / "twice.yaml").write_text("OPTIM:\n  LR: 0.1\nOPTIM:\n  GAMMA: 0.5\n")
+    with pytest.raises(ConfigError, match="'OPTIM' is given twice"):
+        read_yaml(tmp_path / "twice.yaml")

@@ -88,3 +88,35 @@ def test_a_damaged_resume_file_is_named(tmp_path, tiny_command, capsys):
     file.write_bytes(file.read_bytes()[:1000])
     assert main(tiny_command(tmp_path / "run", "--resume", tmp_path / "run")) == 2
     assert "resume.pt: damaged" in capsys.readouterr().err
+
+
+def test_curves_do_not_double_after_an_interruption(tmp_path, tiny_command, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from dassl_vr.engine import trainer as module
+
+    out = tmp_path / "run"
+    run_epoch = module.TrainerX.run_epoch
+
+    def stop_in_the_last_epoch(trainer):
+        run_epoch(trainer)
+        if trainer.epoch == 2:
+            raise KeyboardInterrupt
+
+    for stopper in (stop_in_the_last_epoch, run_epoch):
+        monkeypatch.setattr(module.TrainerX, "run_epoch", stopper)
+        code = main(tiny_command(out, "--resume", out, "TRAIN.PRINT_FREQ", "1", "TRAIN.PICTURE_FREQ", "1"))
+    assert code == 0
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 13)), "three epochs of four batches"
+    assert [event.step for event in events.Images("prompt/3 delta")] == [0, 4, 8, 12]
+    assert [event.step for event in events.Scalars("test/accuracy")] == [12]
+
+
+def test_the_best_model_comes_along_into_another_directory(tmp_path, tiny_command):
+    best = ["TEST.FINAL_MODEL", "best_val"]
+    assert main(tiny_command(tmp_path / "first", *best)) == 0
+    (tmp_path / "first" / "results.json").unlink()
+    assert main(tiny_command(tmp_path / "second", "--resume", tmp_path / "first", *best)) == 0
+    first, second = (torch.load(tmp_path / d / "prompt" / "model-best.pth.tar", weights_only=True) for d in ("first", "second"))
+    assert torch.equal(first["state_dict"]["delta"], second["state_dict"]["delta"])
