@@ -91,7 +91,7 @@ _C.DATALOADER = CN()
 # -1 = none for images that lie in memory, else one a core, 4 at most
 _C.DATALOADER.NUM_WORKERS = -1
 # Images decoded and resized once, where the first transforms are not random. Options: auto (in memory while they fit in
-# STORE_MEMORY, else in a file where there is room for it), memory, disk, off
+# STORE_MEMORY, else in a file if that takes less than half of the free disk space), memory, disk, off
 _C.DATALOADER.STORE = "auto"
 # Directory for such files ("" = beside the data, or in ~/.cache where that cannot be written)
 _C.DATALOADER.STORE_DIR = ""

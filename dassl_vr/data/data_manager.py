@@ -295,7 +295,8 @@ class _Items(TorchDataset):
             with seeded_generators(derive_seed("item", self.seed, epoch, index, self.stream)):
                 return self.dataset[index]
         except UserError as error:
-            return _Failure(error, self.dataset.data_source[index].impath)
+            items = getattr(self.dataset, "data_source", None)  # what stands in for a wrapper may have none
+            return _Failure(error, items[index].impath if items else f"index {index}")
 
 
 class _EpochAndIndex(TorchSampler):

@@ -134,8 +134,8 @@ class ImageStores:
         with FileLock(file.path(".lock")):
             store = file.open(source)  # another process may have built it meanwhile
             if store is None:
-                print(f"Image store: {len(source.items):,} images, {_amount(source.bytes)} in {file.path('.bin')}")
-                file.write(source, self.num_workers, self.skip_bad)
+                # nobody asked for the file under `auto`: then it takes half of what is free at most
+                file.write(source, self.num_workers, self.skip_bad, room=1.0 if self.mode == "disk" else 0.5)
                 store = file.open(source)
             if store is None:  # the images change while they are read
                 raise OSError(errno.EBUSY, "its images keep changing")
@@ -177,8 +177,11 @@ class StoreFile:
             return "its pixels are missing"
         return "" if size == expected else f"{size} bytes of pixels instead of {expected}"
 
-    def write(self, source, num_workers, skip_bad):
+    def write(self, source, num_workers, skip_bad, room=1.0):
         """Decode all images into the file. Whatever happens, no half of it is taken for a store.
+
+        Args:
+            room: share of the free disk space that it may take.
 
         Raises:
             OSError: it cannot be written, or the disk is too small.
@@ -187,8 +190,9 @@ class StoreFile:
         for old in self.directory.glob(f"{self.name}.*.tmp"):
             old.unlink()  # of a process that was killed: nobody else builds while the lock is held
         free = shutil.disk_usage(self.directory).free
-        if source.bytes + SPARE > free:
+        if source.bytes + SPARE > room * free:
             raise OSError(errno.ENOSPC, f"{_amount(source.bytes)} needed, {_amount(free)} free")
+        print(f"Image store: {len(source.items):,} images, {_amount(source.bytes)} in {self.path('.bin')}")
         fingerprint = source.fingerprint  # of before: an image that changes while it is read makes the store stale
         temporary = self.path(f".{os.getpid()}.tmp")
         bad, crc = {}, 0
