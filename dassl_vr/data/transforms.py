@@ -168,6 +168,11 @@ def _crop(x, keys, size):
     height, width = size
     top = integers(keys, "crop top", x.shape[-2] - height + 1)
     left = integers(keys, "crop left", x.shape[-1] - width + 1)
+    if x.device.type == "cpu":  # copying row by row is six times as fast as indexing
+        cropped = x.new_empty((*x.shape[:2], height, width))
+        for picture, target, y, x0 in zip(x, cropped, top.tolist(), left.tolist(), strict=True):
+            target.copy_(picture[:, y : y + height, x0 : x0 + width])
+        return cropped
     # a view with every possible crop, of which one a sample is copied
     crops = x.unfold(2, height, 1).unfold(3, width, 1)
     place = (torch.from_numpy(numbers).to(x.device, non_blocking=True) for numbers in (np.arange(len(x)), top, left))
@@ -182,7 +187,14 @@ def _vr_flip(cfg, is_train):
 
 
 def _flip(x, keys):
-    mirrored = torch.from_numpy(uniform(keys, "flip") < 0.5).to(x.device, non_blocking=True)
+    mirrored = uniform(keys, "flip") < 0.5
+    if x.device.type == "cpu":
+        flipped = x.clone()
+        pixels = flipped.numpy()  # numpy walks backwards through memory, torch would index each pixel
+        for number in mirrored.nonzero()[0]:
+            pixels[number] = pixels[number, ..., ::-1].copy()
+        return flipped
+    mirrored = torch.from_numpy(mirrored).to(x.device, non_blocking=True)
     return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
 
 

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from ..config import clean_cfg, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY
 from ..utils.environment import device_name, library_versions, peak_memory_bytes
-from ..utils.errors import ConfigError, WeightsError
+from ..utils.errors import ConfigError, DataError, WeightsError
 from ..utils.files import atomic_write, read_json, write_json
 from .resume import RESUME_FILE
 
@@ -208,5 +208,9 @@ def write_results(trainer, eval_only=False):
 
 
 def read_results(directory):
-    """The content of a finished run's `results.json`."""
-    return read_json(os.path.join(directory, RESULTS_FILE))
+    """The content of a finished run's `results.json`. Raises `DataError` naming it if it is damaged."""
+    path = os.path.join(directory, RESULTS_FILE)
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}); restore or remove it") from error

@@ -52,12 +52,9 @@ def check_isfile(fpath):
 
 
 def read_json(fpath):
-    """The content of a JSON file. Raises `DataError` naming the file if it is no JSON."""
+    """The content of a JSON file."""
     with open(fpath, encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except ValueError as error:
-            raise DataError(f"{fpath}: not valid JSON ({error}); restore or remove it") from error
+        return json.load(file)
 
 
 def write_json(obj, fpath):

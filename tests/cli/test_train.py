@@ -296,11 +296,7 @@ def test_the_last_good_checkpoint_survives_a_nan(tmp_path, tiny_command, capsys)
 )
 def test_odd_values_end_in_one_line(tmp_path, tiny_command, capsys, arguments, words):
     command = tiny_command(tmp_path / "run")
-    if arguments[0].startswith("--"):
-        command = [*arguments, *command]
-    else:
-        command = [*command, *arguments]
-    assert main(command) == 2
+    assert main([*arguments, *command] if arguments[0].startswith("--") else [*command, *arguments]) == 2
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1 and all(word in error[0] for word in words), error
 
