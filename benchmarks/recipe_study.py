@@ -42,7 +42,11 @@ VARIANTS = {
     "ones-blm-steps": smm(*ONES, *STEPS, mapping="blm"),
     "smm-ilm-steps": smm(*STEPS),
     "ones-blm-mask0.003": smm(*ONES, "TRAINER.SMM.MASK_LR", "0.003", mapping="blm"),
-    "ones-blm-lr0.03": smm(*ONES, "OPTIM.LR", "0.03", mapping="blm"),
+    "ones-blm-mask0.001": smm(*ONES, "TRAINER.SMM.MASK_LR", "0.001", mapping="blm"),
+    "smm-blm-mask0.003": smm("TRAINER.SMM.MASK_LR", "0.003", mapping="blm"),
+    "ones-blm+-mask0.003": smm(*ONES, "TRAINER.SMM.MASK_LR", "0.003", mapping="blm+"),
+    "full-blm-lr0.03": full("OPTIM.LR", "0.03", mapping="blm"),
+    "ones-blm-lr0.03-mask0.003": smm(*ONES, "OPTIM.LR", "0.03", "TRAINER.SMM.MASK_LR", "0.003", mapping="blm"),
 }
 
 
