@@ -6,12 +6,15 @@ from ..utils.errors import ConfigError
 
 _C = CN()
 
+# Of the family's configuration; nothing depends on it
 _C.VERSION = 1
+# Directory for the files of the run
 _C.OUTPUT_DIR = "./output"
 # Directory of a run to go on with ("" = start a new run)
 _C.RESUME = ""
 # Negative = draw a seed, which is then printed and recorded
 _C.SEED = -1
+# Use a GPU where there is one
 _C.USE_CUDA = True
 # Print the configuration, the environment and the data summary
 _C.VERBOSE = True
@@ -59,9 +62,11 @@ _C.INPUT.GB_K = 21
 _C.DATASET = CN()
 # Directory that holds the data sets' directories
 _C.DATASET.ROOT = ""
+# Name of a registered data set, in any case
 _C.DATASET.NAME = ""
 # Fetch a data set that is absent from ROOT (the scripts turn this on)
 _C.DATASET.DOWNLOAD = False
+# Domains to train on and to test on, for data sets that have several
 _C.DATASET.SOURCE_DOMAINS = ()
 _C.DATASET.TARGET_DOMAINS = ()
 # Labelled images in all, for semi-supervised data sets
@@ -72,6 +77,7 @@ _C.DATASET.NUM_SHOTS = -1
 _C.DATASET.SUBSAMPLE_CLASSES = "all"
 # Share of the training images set aside for validation where a data set comes without
 _C.DATASET.VAL_PERCENT = 0.1
+# For the family's own STL10, CIFAR10-C/100-C and semi-supervised data sets, which a plug-in may bring
 _C.DATASET.STL10_FOLD = -1
 _C.DATASET.CIFAR_C_TYPE = ""
 _C.DATASET.CIFAR_C_LEVEL = 1
@@ -105,13 +111,16 @@ _C.DATALOADER.RETURN_IMG0 = False
 _C.DATALOADER.TRAIN_X = CN()
 # Options: RandomSampler, SequentialSampler, RandomDomainSampler, SeqDomainSampler, RandomClassSampler
 _C.DATALOADER.TRAIN_X.SAMPLER = "RandomSampler"
+# See also DATASET.BATCH_LIMIT
 _C.DATALOADER.TRAIN_X.BATCH_SIZE = 32
+# Domains a batch (RandomDomainSampler), images a class or domain in a batch (RandomClassSampler)
 _C.DATALOADER.TRAIN_X.N_DOMAIN = 0
 _C.DATALOADER.TRAIN_X.N_INS = 16
 # Leave out the last, partial batch (never done when there is no full one)
 _C.DATALOADER.TRAIN_X.DROP_LAST = True
 
 _C.DATALOADER.TRAIN_U = CN()
+# Load unlabelled images with the settings of TRAIN_X, else with those below
 _C.DATALOADER.TRAIN_U.SAME_AS_X = True
 _C.DATALOADER.TRAIN_U.SAMPLER = "RandomSampler"
 _C.DATALOADER.TRAIN_U.BATCH_SIZE = 32
@@ -119,6 +128,7 @@ _C.DATALOADER.TRAIN_U.N_DOMAIN = 0
 _C.DATALOADER.TRAIN_U.N_INS = 16
 
 _C.DATALOADER.TEST = CN()
+# For validation, test and label mapping: all images in order; larger batches are faster and change nothing
 _C.DATALOADER.TEST.SAMPLER = "SequentialSampler"
 _C.DATALOADER.TEST.BATCH_SIZE = 32
 
@@ -128,6 +138,7 @@ _C.MODEL = CN()
 _C.MODEL.INIT_WEIGHTS = ""
 
 _C.MODEL.BACKBONE = CN()
+# rn18, rn50, vit_b32, lite0, or any classification model of torchvision or timm
 _C.MODEL.BACKBONE.NAME = ""
 # False = random weights, to try things out without any download
 _C.MODEL.BACKBONE.PRETRAINED = True
@@ -139,6 +150,7 @@ _C.MODEL.BACKBONE.FOLD = True
 _C.MODEL.BACKBONE.NORM = "weights"
 
 _C.MODEL.HEAD = CN()
+# A network between backbone and classifier, for trainers that build the family's `SimpleNet`
 _C.MODEL.HEAD.NAME = ""
 _C.MODEL.HEAD.HIDDEN_LAYERS = ()
 _C.MODEL.HEAD.ACTIVATION = "relu"
@@ -149,12 +161,16 @@ _C.MODEL.HEAD.DROPOUT = 0.0
 _C.OPTIM = CN()
 # Options: adam, amsgrad, sgd, rmsprop, radam, adamw
 _C.OPTIM.NAME = "adam"
+# Learning rate and weight decay at the start
 _C.OPTIM.LR = 0.0003
 _C.OPTIM.WEIGHT_DECAY = 5e-4
+# sgd and rmsprop
 _C.OPTIM.MOMENTUM = 0.9
 _C.OPTIM.SGD_DAMPNING = 0.0
 _C.OPTIM.SGD_NESTEROV = False
+# rmsprop
 _C.OPTIM.RMSPROP_ALPHA = 0.99
+# adam, amsgrad, radam and adamw
 _C.OPTIM.ADAM_BETA1 = 0.9
 _C.OPTIM.ADAM_BETA2 = 0.999
 # Layers in NEW_LAYERS learn with LR, all others with LR * BASE_LR_MULT
@@ -165,12 +181,15 @@ _C.OPTIM.BASE_LR_MULT = 0.1
 _C.OPTIM.LR_SCHEDULER = "single_step"
 # In epochs; a number between 0 and 1 is a share of MAX_EPOCH. -1 = never
 _C.OPTIM.STEPSIZE = (-1,)
+# Factor of the learning rate at each step
 _C.OPTIM.GAMMA = 0.1
+# Epochs to train
 _C.OPTIM.MAX_EPOCH = 10
 # Below 1 = no warm-up
 _C.OPTIM.WARMUP_EPOCH = -1
 # Options: linear, constant
 _C.OPTIM.WARMUP_TYPE = "linear"
+# Learning rate of a constant warm-up, and the first of a linear one
 _C.OPTIM.WARMUP_CONS_LR = 1e-5
 _C.OPTIM.WARMUP_MIN_LR = 1e-5
 # True = the schedule proper starts from its beginning after the warm-up
@@ -193,10 +212,13 @@ _C.TRAIN.COUNT_ITER = "train_x"
 
 # ----------------------------------------------------------------------------------------------------------- TEST
 _C.TEST = CN()
+# Name of a registered evaluator
 _C.TEST.EVALUATOR = "Classification"
+# Also print the accuracy of each class
 _C.TEST.PER_CLASS_RESULT = False
 # Save the confusion matrix, rows normalized, as cmat.pt
 _C.TEST.COMPUTE_CMAT = False
+# Train only
 _C.TEST.NO_TEST = False
 # Options: test, val
 _C.TEST.SPLIT = "test"
@@ -207,6 +229,7 @@ _C.TEST.FINAL_MODEL = "last_step"
 
 # -------------------------------------------------------------------------------------------------------- TRAINER
 _C.TRAINER = CN()
+# Name of a registered trainer, in any case
 _C.TRAINER.NAME = ""
 
 _EXTENSIONS = []
