@@ -3,11 +3,14 @@
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 from pathlib import Path
 
+from . import dassl
 from .config import add_defaults
 from .utils.errors import ConfigError, UserError
+from .utils.registry import plugins_win
 
 PLUGIN_PACKAGES = ("dassl_vr.trainers", "dassl_vr.datasets")
 
@@ -16,6 +19,9 @@ def load_plugins(paths=()):
     """Import every module of the plug-in packages, then the files in `paths`.
 
     A module may define `extend_cfg(cfg)`, which adds the module's own config keys with their defaults.
+
+    Files in `paths` were asked for by name, so what they register stands in for what is registered here under the same name.
+    They may import the other modules of their repository, and `dassl`, which is then served from here (see `dassl_vr.dassl`).
 
     Args:
         paths: `.py` files, or folders whose `.py` files are taken (names starting with `_` are not).
@@ -37,27 +43,74 @@ def load_plugins(paths=()):
         else:
             raise ConfigError(f"--plugin {path}: no such Python file or folder; give a .py file or a folder of them")
         for file in files:
-            _add(_import_file(file))
+            with plugins_win() as replaced:
+                module = _import_file(file)
+            if replaced:
+                print(f"{file} stands in for these of dassl_vr in this process: {', '.join(replaced)}")
+            _add(module)
 
 
 def _import_file(file):
-    name = f"dassl_vr_plugin_{file.stem}"
+    root, name = _place(file)
     loaded = sys.modules.get(name)
     if loaded is not None:
         if Path(loaded.__file__) == file:
             return loaded
-        raise ConfigError(f"--plugin {file}: a plug-in called '{file.stem}' is loaded already ({loaded.__file__}); rename one")
+        raise ConfigError(f"--plugin {file}: a module called '{name}' is loaded already ({loaded.__file__}); rename one")
+    _check_package(file, root, name)
+    _open_door(file)
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))  # first, as where the family's train.py is started
+    try:
+        return importlib.import_module(name) if "." in name else _execute(name, file)
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a plug-in that calls sys.exit() too
+        raise ConfigError(f"--plugin {file}: importing it failed with {type(error).__name__}: {error}") from error
+
+
+def _place(file):
+    """(directory that the file's imports start from, the file's name as a module).
+
+    A file in a package is a module of that package, so that its relative imports work, and so that it is the same module as the
+    one that others of its repository import.
+    """
+    root, parts = file.parent, [file.stem]
+    while (root / "__init__.py").is_file():
+        parts.insert(0, root.name)
+        root = root.parent
+    return root, ".".join(parts) if len(parts) > 1 else f"dassl_vr_plugin_{file.stem}"
+
+
+def _check_package(file, root, name):
+    """Python knows one package of a name: `trainers` of one repository hides that of another."""
+    package = sys.modules.get(name.partition(".")[0])
+    if package is not None and str(root / package.__name__) not in package.__path__:
+        raise ConfigError(
+            f"--plugin {file}: another package '{package.__name__}' is loaded already ({', '.join(package.__path__)});"
+            " take the plug-ins of one repository at a time"
+        )
+
+
+def _open_door(file):
+    other = dassl.original()
+    if other is None:
+        dassl.open_door()
+    elif re.search(r"^\s*(from|import)\s+dassl\b", file.read_text(encoding="utf-8"), re.MULTILINE):
+        raise ConfigError(
+            f"--plugin {file}: it imports 'dassl', and this process has loaded the original ({other}); use a process of its own"
+        )
+
+
+def _execute(name, file):
     spec = importlib.util.spec_from_file_location(name, file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before execution: classes defined in it must find their module (pickling in workers)
     try:
         spec.loader.exec_module(module)
-    except (UserError, KeyboardInterrupt):
+    except BaseException:
         del sys.modules[name]
         raise
-    except BaseException as error:  # a plug-in that calls sys.exit() too
-        del sys.modules[name]
-        raise ConfigError(f"--plugin {file}: importing it failed with {type(error).__name__}: {error}") from error
     return module
 
 

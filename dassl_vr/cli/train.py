@@ -21,9 +21,11 @@ from ..engine.run_directory import (
     write_config,
     write_results,
 )
+from ..engine.trainer import BEST_MODEL
 from ..plugins import load_plugins
+from ..utils.checkpoint import newest_checkpoint
 from ..utils.environment import collect_env_info
-from ..utils.errors import ConfigError, UserError
+from ..utils.errors import ConfigError, UserError, WeightsError
 from ..utils.logger import Logger
 from ..utils.seeding import set_random_seed
 from .errors import OneLineParser, one_line_errors
@@ -170,29 +172,44 @@ def train(args, cfg):
 
 def evaluate(args, cfg):
     """Test the checkpoint in `args.model_dir`; with `--output-dir`, leave a log and results there."""
-    if not args.model_dir:
-        raise ConfigError("--eval-only needs --model-dir, the output directory of a run")
-    if not os.path.isdir(args.model_dir):
+    if args.model_dir and not os.path.isdir(args.model_dir):
         raise ConfigError(f"--model-dir {args.model_dir}: no such directory; expected the output directory of a run")
     if args.output_dir and is_used(cfg.OUTPUT_DIR):
         raise ConfigError(f"output directory {cfg.OUTPUT_DIR} is in use by a run already; choose another --output-dir")
-    if not args.output_dir:
+    if args.model_dir and not args.output_dir:
         cfg.OUTPUT_DIR = args.model_dir  # for a confusion matrix, if one is asked for
     settle(cfg)
     trained = os.path.join(args.model_dir, CONFIG_FILE)
-    if os.path.isfile(trained):
+    if args.model_dir and os.path.isfile(trained):
         trainer_name = read_yaml(trained).get("TRAINER", {}).get("NAME", cfg.TRAINER.NAME)
         if trainer_name != cfg.TRAINER.NAME:
             raise ConfigError(f"{args.model_dir} was trained with {trainer_name}, not with {cfg.TRAINER.NAME}; leave --trainer out")
     with Logger() as log:
         trainer = build(args, cfg)
-        trainer.load_model(args.model_dir, epoch=args.load_epoch)
+        load(trainer, args.model_dir, args.load_epoch)
         trainer.test()
         if args.output_dir:
             os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
             log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "w")
             write_config(cfg)
             write_results(trainer, eval_only=True)
+
+
+def load(trainer, directory, epoch):
+    """`trainer.load_model`, which the family's trainers override, so that it finds what a run of ours left."""
+    names = trainer.get_model_names()
+    if not names:
+        return  # a zero-shot method
+    if not directory:
+        raise ConfigError("--eval-only needs --model-dir, the output directory of a run")
+    folder = os.path.join(directory, names[0])
+    newest = newest_checkpoint(folder)
+    if epoch is None and newest and not os.path.isfile(os.path.join(folder, BEST_MODEL)):
+        epoch = int(newest.rpartition("-")[2])  # without an epoch, the family's own look for the best model only
+    try:
+        trainer.load_model(directory, epoch=epoch)
+    except FileNotFoundError as error:
+        raise WeightsError(f"--model-dir {directory}: {error}; choose another one with --load-epoch") from error
 
 
 def settle(cfg):

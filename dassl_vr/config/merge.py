@@ -105,7 +105,9 @@ def _collect(node, mapping, prefix, problems, updates):
         dotted = f"{prefix}{key}"
         if key not in node:
             hint = _nearest_key(node, prefix, str(key))
-            problems.append(f"unknown key '{dotted}'" + (f" (did you mean '{hint}'?)" if hint else ""))
+            section = prefix == "TRAINER." and isinstance(value, dict)
+            remedy = "; a --plugin file can declare it in `extend_cfg(cfg)`" if section else ""
+            problems.append(f"unknown key '{dotted}'" + (f" (did you mean '{hint}'?)" if hint else "") + remedy)
         elif isinstance(node[key], CN):
             if isinstance(value, dict):
                 _collect(node[key], value, f"{dotted}.", problems, updates)

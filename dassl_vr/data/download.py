@@ -171,6 +171,12 @@ def fetch(source, directory):
     return target
 
 
+def download_url(url, dst):
+    """Fetch `url` to the file `dst`, under the family's name."""
+    dst = Path(dst)
+    fetch(Source(dst.name, urls=(url,)), dst.parent)
+
+
 def _is_intact(path, source):
     return path.is_file() and not _defect(path, source)
 

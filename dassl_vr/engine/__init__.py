@@ -1,11 +1,13 @@
 """Trainers' base classes, checkpoints and the files of a run."""
 
+from ..modeling import SimpleNet
 from .build import TRAINER_REGISTRY, build_trainer, resolve_cfg
 from .trainer import SimpleTrainer, TrainerBase, TrainerX, TrainerXU
 from .visual_reprogramming import VisualReprogramming
 
 __all__ = [
     "TRAINER_REGISTRY",
+    "SimpleNet",
     "SimpleTrainer",
     "TrainerBase",
     "TrainerX",

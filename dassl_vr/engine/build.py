@@ -1,5 +1,9 @@
 """The trainer registry, and what has to be settled in a configuration before a trainer is built from it."""
 
+import traceback
+
+import yacs.config
+
 from ..backbones import backbone_spec
 from ..data import DATASET_REGISTRY, build_transform
 from ..evaluation import EVALUATOR_REGISTRY
@@ -14,14 +18,21 @@ def build_trainer(cfg):
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if cfg.VERBOSE:
         print(f"Loading trainer: {TRAINER_REGISTRY.canonical_name(cfg.TRAINER.NAME)}")
-    return trainer(cfg)
+    try:
+        return trainer(cfg)
+    except AttributeError as error:
+        if traceback.extract_tb(error.__traceback__)[-1].filename != yacs.config.__file__:
+            raise
+        raise ConfigError(
+            f"trainer {cfg.TRAINER.NAME} reads a key '{error}' that nobody declared; give it a default in `extend_cfg(cfg)`"
+            " of a --plugin file (the family has such a function in its train.py, which can be given as --plugin)"
+        ) from error
 
 
 def resolve_cfg(cfg):
-    """Check every name in `cfg` and fill in what depends on the backbone, in place, without building anything.
+    """Check every name in `cfg` and fill in what depends on the backbone (`resolve_input`), in place, without building anything.
 
-    Names become those registered, whatever their case. `INPUT.SIZE (0, 0)` becomes the size that the backbone was trained at;
-    `INPUT.PIXEL_MEAN` and `PIXEL_STD` become those of its weights if `MODEL.BACKBONE.NORM` is "weights".
+    Names become those registered, whatever their case.
 
     Raises:
         ConfigError: unknown names (all of them in one line), or a backbone of a kind that the trainer cannot take.
@@ -30,27 +41,45 @@ def resolve_cfg(cfg):
     trainer = _find(TRAINER_REGISTRY, cfg.TRAINER.NAME, "--trainer or TRAINER.NAME", problems)
     _find(DATASET_REGISTRY, cfg.DATASET.NAME, "--dataset-config-file or DATASET.NAME", problems)
     _find(EVALUATOR_REGISTRY, cfg.TEST.EVALUATOR, "TEST.EVALUATOR", problems)
-    # A trainer of ours says which kinds of backbone it takes; one from elsewhere may build its own, by names of its own.
-    kinds = getattr(trainer, "backbone_kinds", None)
-    spec = None
     try:
-        spec = backbone_spec(cfg.MODEL.BACKBONE.NAME)
+        resolve_input(cfg, trainer)
     except ConfigError as error:
-        if kinds is not None:
-            hint = "" if cfg.MODEL.BACKBONE.NAME else " (give one with --backbone or MODEL.BACKBONE.NAME)"
-            problems.append(f"{error}{hint}")
-    if spec is not None and kinds is not None and spec.kind not in kinds:
-        problems.append(f"trainer {cfg.TRAINER.NAME} takes {' or '.join(kinds)} backbones; {spec.name} is a {spec.kind}")
+        problems.append(str(error))
     if problems:
         raise ConfigError("; ".join(problems))
     cfg.TRAINER.NAME = TRAINER_REGISTRY.canonical_name(cfg.TRAINER.NAME)
     cfg.DATASET.NAME = DATASET_REGISTRY.canonical_name(cfg.DATASET.NAME)
-    if tuple(cfg.INPUT.SIZE) == (0, 0):
-        cfg.INPUT.SIZE = (spec.input_size, spec.input_size) if spec else (224, 224)
-    if spec is not None and cfg.MODEL.BACKBONE.NORM == "weights":
-        cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD = list(spec.mean), list(spec.std)
     for is_train in (True, False):
         build_transform(cfg, is_train)  # for its complaints; the data manager builds its own
+
+
+def resolve_input(cfg, trainer):
+    """Fill in what the images have to be like for the backbone, in place.
+
+    `INPUT.SIZE (0, 0)` becomes the size that the backbone was trained at; `INPUT.PIXEL_MEAN` and `PIXEL_STD` become those of its
+    weights if `MODEL.BACKBONE.NORM` is "weights". Not for a trainer without `backbone_kinds`: it may build a backbone of its own
+    under a name of its own (the family's "RN50" is a CLIP), so `INPUT` is left as it was written.
+
+    Args:
+        trainer: the trainer's class.
+
+    Raises:
+        ConfigError: no such backbone, or of a kind that the trainer cannot take.
+    """
+    kinds = getattr(trainer, "backbone_kinds", None)
+    spec = None
+    if kinds is not None:
+        try:
+            spec = backbone_spec(cfg.MODEL.BACKBONE.NAME)
+        except ConfigError as error:
+            hint = "" if cfg.MODEL.BACKBONE.NAME else " (give one with --backbone or MODEL.BACKBONE.NAME)"
+            raise ConfigError(f"{error}{hint}") from error
+        if spec.kind not in kinds:
+            raise ConfigError(f"trainer {cfg.TRAINER.NAME} takes {' or '.join(kinds)} backbones; {spec.name} is a {spec.kind}")
+        if cfg.MODEL.BACKBONE.NORM == "weights":
+            cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD = list(spec.mean), list(spec.std)
+    if tuple(cfg.INPUT.SIZE) == (0, 0):
+        cfg.INPUT.SIZE = (spec.input_size, spec.input_size) if spec else (224, 224)
 
 
 def _find(registry, name, where, problems):

@@ -31,7 +31,7 @@ def save_resume_file(trainer, directory):
         "models": {name: trained_state(model) for name, model in trainer._models.items()},
         "optims": {name: o.state_dict() for name, o in trainer._optims.items() if o is not None},
         "scheds": {name: s.state_dict() for name, s in trainer._scheds.items() if s is not None},
-        "scaler": trainer.scaler.state_dict(),
+        "scaler": trainer.loss_scaler.state_dict(),
         "best_result": trainer.best_result,
         "history": trainer.history,
         "precision": trainer.precision,
@@ -69,7 +69,7 @@ def load_resume_file(trainer, directory):
         if trainer._scheds[name] is not None:
             trainer._scheds[name].load_state_dict(state["scheds"][name])
     if state["scaler"]:
-        trainer.scaler.load_state_dict(state["scaler"])
+        trainer.loss_scaler.load_state_dict(state["scaler"])
     trainer.start_epoch = state["next_epoch"]
     trainer.epoch = trainer.start_epoch - 1  # the last one done: nothing but a test may be left
     trainer.best_result = state["best_result"]

@@ -169,7 +169,7 @@ def command_line():
 
 def write_results(trainer, eval_only=False):
     """Write `OUTPUT_DIR/results.json`: all that a table of results needs to know of a run. Its presence marks the run finished."""
-    cfg = trainer.cfg
+    cfg, dm = trainer.cfg, trainer.dm  # a trainer that makes its own loaders may have no data manager
     trained, frozen = trainer.count_parameters()
     section = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
     metrics = trainer.results.get(cfg.TEST.SPLIT, {})
@@ -195,10 +195,10 @@ def write_results(trainer, eval_only=False):
         "device": device_name(trainer.device),
         "precision": trainer.precision,
         "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
-        "num_train": len(trainer.dm.dataset.train_x),
-        "num_test": len(trainer.dm.dataset.test),
-        "skipped_images": len(trainer.dm.skipped_images),
-        "split_sha256": trainer.dm.split_sha256,
+        "num_train": len(dm.dataset.train_x) if dm else None,
+        "num_test": len(dm.dataset.test) if dm else None,
+        "skipped_images": len(getattr(dm, "skipped_images", ())),
+        "split_sha256": dm.split_sha256 if dm else None,
         "history": trainer.history,
         "versions": library_versions(),
         "command": command_line(),

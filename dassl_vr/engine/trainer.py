@@ -20,6 +20,8 @@ from ..backbones import FrozenBackbone
 from ..config.validate import lookup
 from ..data import DataManager
 from ..evaluation import build_evaluator
+from ..modeling import SimpleNet
+from ..optim import build_lr_scheduler, build_optimizer
 from ..utils import checkpoint as ckpt
 from ..utils.errors import ConfigError, DataError, NonFiniteLossError, WeightsError
 from ..utils.meters import AverageMeter, MetricMeter
@@ -46,7 +48,8 @@ class TrainerBase:
         self._optims = OrderedDict()
         self._scheds = OrderedDict()
         self._writer = None
-        self.scaler = torch.amp.GradScaler(enabled=False)
+        # Not `scaler`, which the family's trainers set themselves, to None as well
+        self.loss_scaler = torch.amp.GradScaler(enabled=False)
         self._bad_loss = None  # on the loss's device: whether any loss was NaN or infinite since the last look
 
     # ------------------------------------------------------------------------------------------- registered models
@@ -262,13 +265,13 @@ class TrainerBase:
 
     def model_backward(self, loss):
         self.detect_anomaly(loss)
-        self.scaler.scale(loss).backward()
+        self.loss_scaler.scale(loss).backward()
 
     def model_update(self, names=None):
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
-                self.scaler.step(self._optims[name])
-        self.scaler.update()
+                self.loss_scaler.step(self._optims[name])
+        self.loss_scaler.update()
 
     def model_backward_and_update(self, loss, names=None):
         """Zero the gradients, go backward, step the optimizers (of `names`, or all)."""
@@ -285,7 +288,7 @@ class SimpleTrainer(TrainerBase):
         self.check_cfg(cfg)
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         self.precision = resolve_precision(cfg.TRAIN.PRECISION, self.device)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.loss_scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.start_epoch = self.epoch = 0
         self.batch_idx = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
@@ -294,6 +297,7 @@ class SimpleTrainer(TrainerBase):
         self.best_result = -float("inf")
         self.history = []  # one dictionary of numbers an epoch, carried over a resume
         self.results = {}  # split -> the metrics of the last test on it
+        self.dm = None  # a trainer that makes its own loaders may leave it so
         self.build_data_loader()
         self._check_data()
         self.build_model()
@@ -331,8 +335,15 @@ class SimpleTrainer(TrainerBase):
         self.dm = dm
 
     def build_model(self):
-        """Build `self.model` and register what is trained."""
-        raise NotImplementedError
+        """Build `self.model` and register what is trained: by default a classifier on a backbone, all of it."""
+        cfg = self.cfg
+        self.model = SimpleNet(cfg, cfg.MODEL, self.num_classes)
+        if cfg.MODEL.INIT_WEIGHTS:
+            ckpt.load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
+        self.model.to(self.device)
+        self.optim = build_optimizer(self.model, cfg.OPTIM)
+        self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
+        self.register_model("model", self.model, self.optim, self.sched)
 
     def train(self):
         super().train(self.start_epoch, self.max_epoch)
@@ -395,7 +406,7 @@ class SimpleTrainer(TrainerBase):
             self.load_model(self.output_dir)
         else:
             print("Deploy the last-epoch model")
-        if test and self.cfg.TEST.TRAIN_GAP:
+        if test and self.cfg.TEST.TRAIN_GAP and self.dm is not None:
             self.test(split="train")  # before the next line, after which log parsers take the first result for the run's
         print("Finish training")
         if test:

@@ -1,8 +1,25 @@
 """Name -> object tables with aliases, case-insensitive look-up and helpful errors."""
 
+import contextlib
 import difflib
 
 from .errors import ConfigError
+
+_replaced = None  # a list within `plugins_win()`
+
+
+@contextlib.contextmanager
+def plugins_win():
+    """Within, what is registered takes the place of what was registered outside under the same name.
+
+    Yields the list that the replaced names are added to.
+    """
+    global _replaced
+    before, _replaced = _replaced, []
+    try:
+        yield _replaced
+    finally:
+        _replaced = before
 
 
 def nearest(name, names):
@@ -23,7 +40,8 @@ def unknown_name_message(kind, name, names):
 class Registry:
     """A table of classes or functions by name.
 
-    Look-up ignores case and knows aliases. Registering a taken name raises `KeyError`, as in the Dassl family.
+    Look-up ignores case and knows aliases. Registering a taken name raises `KeyError`, as in the Dassl family, except within
+    `plugins_win()`, for names that were registered outside of it.
 
     Args:
         kind: what the entries are, for messages ("trainer", "data set", ...).
@@ -33,6 +51,7 @@ class Registry:
         self.kind = kind
         self._objects = {}  # public name -> object
         self._canonical = {}  # lower-case name or alias -> public name
+        self._of_plugins = set()  # public names registered within `plugins_win()`
 
     def register(self, obj=None, force=False, *, name=None, aliases=()):
         """Add `obj`, or use as a decorator: `@REGISTRY.register()`. `force` replaces an entry of the same name."""
@@ -40,12 +59,23 @@ class Registry:
             return lambda o: self.register(o, force=force, name=name, aliases=aliases)
         public = name or obj.__name__
         for key in (public, *aliases):
-            if key.lower() in self._canonical and not force:
+            owner = self._canonical.get(key.lower())
+            if owner is None or force:
+                continue
+            if _replaced is None or owner in self._of_plugins:
                 raise KeyError(f"'{key}' is already registered as a {self.kind}")
+            self._remove(owner)
+            _replaced.append(f"{self.kind} {owner}")
         for key in (public, *aliases):
             self._canonical[key.lower()] = public
         self._objects[public] = obj
+        if _replaced is not None:
+            self._of_plugins.add(public)
         return obj
+
+    def _remove(self, public):
+        del self._objects[public]
+        self._canonical = {key: owner for key, owner in self._canonical.items() if owner != public}
 
     def get(self, name):
         """The object called `name`. Raises `ConfigError` naming the nearest and all known names."""

@@ -1,0 +1,5 @@
+from .defaults import _C
+
+
+def get_cfg_default():
+    return _C.clone()
