@@ -71,6 +71,7 @@ class HostTrainer(dassl.engine.TrainerX):
     load_model = SimpleTrainer.load_model
     resume_model_if_exist = SimpleTrainer.resume_model_if_exist
     count_parameters = SimpleTrainer.count_parameters
+    steps_done = SimpleTrainer.steps_done
 
     def __init__(self, cfg):
         cfg = resolve_host_cfg(cfg, type(self))

@@ -96,7 +96,7 @@ def setup_cfg(args):
     """
     files = [args.dataset_config_file, args.config_file]
     trained = os.path.join(args.model_dir, CONFIG_FILE)
-    if args.eval_only and os.path.isfile(trained):
+    if args.eval_only and args.model_dir and os.path.isfile(trained):
         files.insert(0, trained)
 
     def merge_all(cfg):
@@ -203,9 +203,9 @@ def load(trainer, directory, epoch):
     if not directory:
         raise ConfigError("--eval-only needs --model-dir, the output directory of a run")
     folder = os.path.join(directory, names[0])
-    newest = newest_checkpoint(folder)
-    if epoch is None and newest and not os.path.isfile(os.path.join(folder, BEST_MODEL)):
-        epoch = int(newest.rpartition("-")[2])  # without an epoch, the family's own look for the best model only
+    number = (newest_checkpoint(folder) or "").rpartition("-")[2]
+    if epoch is None and number.isdecimal() and not os.path.isfile(os.path.join(folder, BEST_MODEL)):
+        epoch = int(number)  # without an epoch, the family's own look for the best model only
     try:
         trainer.load_model(directory, epoch=epoch)
     except FileNotFoundError as error:

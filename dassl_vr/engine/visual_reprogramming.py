@@ -42,9 +42,9 @@ class VisualReprogramming:
     A method gives `build_input(size)`, a module (B, 3, S, S) -> (B, 3, S, S) on normalized images, and may register further
     models. `build_input` raises `ValueError` for settings that cannot be.
 
-    Besides the Dassl family's surface it asks four things of the trainer behind it, which `dassl_vr.register` adds to the
+    Besides the Dassl family's surface it asks a few things of the trainer behind it, which `dassl_vr.host` adds to the
     original's: `precision` (a name in `backbones.base.PRECISIONS`), `dm.train_loader_all` (every training image once, with the
-    training transform), `count_parameters()` and `results` (split -> metrics of the last test).
+    training transform), `count_parameters()`, `steps_done()` and `results` (split -> metrics of the last test).
 
     Attributes:
         choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys.

@@ -14,6 +14,7 @@ from dassl_vr.plugins import load_plugins
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TRAINER_FILES = sorted((CONFIGS / "trainers").rglob("*.yaml"))
 DATASET_FILES = sorted((CONFIGS / "datasets").rglob("*.yaml"))
+PAPER_FILES = [p for p in TRAINER_FILES if re.match(r"rn|vit", p.stem) and not p.stem.endswith("_robust")]
 load_plugins()
 
 
@@ -51,7 +52,7 @@ def test_dataset_recipe_names_a_registered_data_set_and_nothing_of_a_trainer(pat
     assert content["DATASET"]["NAME"] in DATASET_REGISTRY
 
 
-@pytest.mark.parametrize("path", [p for p in TRAINER_FILES if re.match(r"rn|vit", p.name) and not p.stem.endswith("_robust")], ids=relative)
+@pytest.mark.parametrize("path", PAPER_FILES, ids=relative)
 def test_the_papers_recipe(path):
     """METHODS.md, training recipe: nothing dropped, no weight decay, Adam, the decay at epochs 100 and 144 of 200."""
     cfg = get_cfg_default()
