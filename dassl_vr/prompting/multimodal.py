@@ -9,8 +9,8 @@ from .tokens import inserted_tokens, replaced_tokens
 
 
 class MultimodalClassifier(TextPromptedClassifier):
-    """MaPLe: text tokens in the first `depth` blocks of the text tower, their projections as visual tokens in the same blocks of the
-    image tower ("Multi-modal Prompt Learning", Khattak et al. 2023, section 3.2).
+    """MaPLe: text tokens in the first `depth` blocks of the text tower; projected, they are visual tokens in the same
+    blocks of the image tower ("Multi-modal Prompt Learning", Khattak et al. 2023, section 3.2).
 
     Args:
         prompts: `ContextPrompts` with a common context: the tokens of the first block.

@@ -38,7 +38,9 @@ class ContextPrompts(nn.Module):
         if count < 1:
             raise ValueError(f"{count} context vectors, expected 1 or more")
         if init and (count > words or (count < words and position != "end")):
-            raise ValueError(f"{count} context vectors, but '{init}' is {words} tokens; expected {words}" + (" or fewer" * (position == "end")))
+            raise ValueError(
+                f"{count} context vectors, but '{init}' is {words} tokens; expected {words}" + (" or fewer" * (position == "end"))
+            )
         names = [fill_in("{}", name) for name in classnames]
         self.name_lengths = [self._length(backbone, name) for name in names]
         tokens = backbone.tokenize([" ".join([PLACEHOLDER] * count + [name + "."]) for name in names])
@@ -133,8 +135,8 @@ class TextPromptedClassifier(nn.Module):
 
 
 class ConditionalClassifier(TextPromptedClassifier):
-    """CoCoOp: a small net shifts the context by what is in the image ("Conditional Prompt Learning for Vision-Language Models", Zhou
-    et al. 2022, section 3.2).
+    """CoCoOp: a small net shifts the context by what is in the image ("Conditional Prompt Learning for Vision-Language Models",
+    Zhou et al. 2022, section 3.2).
 
     Attributes:
         meta_net: (B, D) -> (B, width).
