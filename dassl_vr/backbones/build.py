@@ -14,12 +14,13 @@ from .fold import fold_batch_norm
 # normalization.
 BACKBONE_REGISTRY = Registry("backbone")
 
-# Short names: the backbones of the papers and of the demo
+# Short names: the backbones of the papers, of the demo and of trials without a network
 ALIASES = {
     "rn18": "torchvision:resnet18.IMAGENET1K_V1",
     "rn50": "torchvision:resnet50.IMAGENET1K_V2",
     "vit_b32": "timm:vit_base_patch32_384.augreg_in21k_ft_in1k",
     "lite0": "package:tf_efficientnet_lite0",
+    "tiny_vit": "tiny:vit_patch16_64",
 }
 
 
