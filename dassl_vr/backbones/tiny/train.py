@@ -1,11 +1,21 @@
 """Trains the small models: `python -m dassl_vr.backbones.tiny.train vit|clip --root /usr/share/datasets`.
 
-`vit`: a classifier of the 60,000 training images of Fashion-MNIST (Xiao et al. 2017, MIT licence), each painted in one of 4 x 4
-colours, a light object on dark ground. Source classes: 10 kinds of clothes x 4 object colours. One epoch is 469 iterations.
-On the 10,000 test images, painted likewise: 79.4 % of the 40 classes right. 1,600 iterations, 4.5 minutes on one thread.
+Both learn from real grey images, enlarged to 64 pixels, moved and turned a little and painted in one of 4 x 4 colours: a light
+object on dark ground.
 
-Debian's package `dataset-fashion-mnist` holds the images. One thread and one seed give the same weights again on the same
-machine and versions of the libraries. Nothing was chosen by the test images: they are looked at once, at the end.
+`vit`: the 60,000 training images of Fashion-MNIST (Xiao et al. 2017, MIT licence). Source classes: 10 kinds of clothes x 4 object
+    colours; cross entropy. 1,600 iterations of 128 images, 4.5 minutes on one thread.
+    Fashion-MNIST test images, 40 classes: 79.4 %.
+`clip`: the same images, and in each batch a quarter of digits: 540 of them, every other image of the training split of
+    `datasets/digits.py` (`halves`; scikit-learn's copy of the optical digits of Alpaydin and Kaynak 1998, UCI). Captions name the
+    class, and often its colours; a contrastive loss with all captions that are true of an image, and cross entropy over the 20
+    class captions. 1,000 iterations of 128 images with a caption each, 4 to 5 minutes on one thread.
+    Fashion-MNIST test images, zero-shot among their 10 classes: 79.3 %.
+    digits test images, zero-shot among their 10 classes: 95.2 %.
+
+The test images are painted likewise, not moved; the script prints these accuracies of the rounded weights at its end, and nothing
+was chosen by them. Debian's package `dataset-fashion-mnist` holds the clothes, the digits come with scikit-learn. One thread and
+one seed give the same weights again, on the same kind of machine with the same versions of the libraries.
 """
 
 import argparse
