@@ -7,7 +7,7 @@ import sys
 import torch
 
 from ...utils.errors import ConfigError
-from ..base import BackboneSpec
+from ..base import BackboneSpec, TokenLayout
 from ..weights import download, first_line, host_answers, load_state, no_fit, read_weights
 from . import Adapter, imagenet1k_classes
 
@@ -56,6 +56,7 @@ class TimmAdapter(Adapter):
             mean=tuple(facts.mean),
             std=tuple(facts.std),
             num_source_classes=facts.num_classes,
+            tokens=file in _VIT_FILES,
         )
 
     def source_classes(self, spec):
@@ -144,6 +145,9 @@ class TimmAdapter(Adapter):
 
     def num_features(self, model):
         return getattr(model, "head_hidden_size", None) or model.num_features
+
+    def tokens(self, model):
+        return TokenLayout(list(model.blocks), model.embed_dim, model.patch_embed.patch_size[0], model.num_prefix_tokens)
 
 
 def from_pytorch_pretrained_vit(state):
