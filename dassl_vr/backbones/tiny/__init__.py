@@ -28,17 +28,24 @@ def vit_classes():
 
 
 def create_tiny_vit(size=SIZE):
-    """timm's `VisionTransformer` with 0.8 M random weights, for images of `size` pixels (a multiple of 16)."""
+    """timm's `VisionTransformer` with 0.9 M random weights, for images of `size` pixels (a multiple of 16)."""
     from timm.models.vision_transformer import VisionTransformer
 
     return VisionTransformer(img_size=size, patch_size=PATCH, embed_dim=128, depth=4, num_heads=4, num_classes=40)
 
 
-def create_tiny_clip():
-    """open_clip's `CLIP` with 1.1 M random weights, as `tiny_clip.json` describes it."""
+def tiny_clip_config():
+    """The `embed_dim`, `vision_cfg` and `text_cfg` of open_clip's for the small CLIP."""
+    return json.loads((FOLDER / "tiny_clip.json").read_text(encoding="utf-8"))
+
+
+def create_tiny_clip(size=SIZE):
+    """open_clip's `CLIP` with 1.1 M random weights, for images of `size` pixels (a multiple of 16)."""
     import open_clip
 
-    return open_clip.CLIP(**json.loads((FOLDER / "tiny_clip.json").read_text(encoding="utf-8")))
+    config = tiny_clip_config()
+    config["vision_cfg"]["image_size"] = size
+    return open_clip.CLIP(**config)
 
 
 def tiny_clip_tokenizer():

@@ -23,13 +23,15 @@ import math
 import sys
 from pathlib import Path
 
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dassl_vr.utils.errors import UserError
+from dassl_vr.cli.errors import OneLineParser, one_line_errors
+from dassl_vr.utils.files import atomic_write
 
+from ..adapters.open_clip_models import OpenClipAdapter
 from . import MEAN, STD, WEIGHTS, create_tiny_clip, create_tiny_vit, tiny_clip_tokenizer
 from .captions import CLASSES, FIRST_DIGIT, caption, class_templates, templates
 from .images import OBJECT_COLOURS, Painted, digits, fashion_mnist, paint
@@ -108,13 +110,8 @@ class CLIPTask:
         return texts, torch.stack(true, 1).float()
 
     def text_features(self, texts):
-        """(N, 64) of length 1, as `encode_text` gives; tokens behind the last end of text, which it never looks at, are cut off."""
-        model, tokens = self.model, self.tokenizer(texts)
-        ends = tokens.argmax(1)  # the end of text has the highest number
-        length = int(ends.max()) + 1
-        x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
-        x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-        return F.normalize(x[torch.arange(len(x)), ends] @ model.text_projection, dim=1)
+        """(N, 64) of length 1."""
+        return F.normalize(OpenClipAdapter().encode_text(self.model, self.tokenizer(texts)), dim=1)
 
     def accuracies(self, rng):
         features = self.text_features([caption("a photo of a {}.", label) for label in range(len(CLASSES))])
@@ -168,25 +165,31 @@ def optimize(task, iterations, rng):
 def save(model, path):
     """Write the weights at half precision and give the model the rounded ones."""
     state = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, path)
+    with atomic_write(path, "wb") as file:
+        file.write(safetensors.torch.save(state))
     model.load_state_dict(state)
 
 
+def iterations(text):
+    """A whole number above zero."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of iterations; give a whole one above zero")
+    return int(text)
+
+
+@one_line_errors
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m dassl_vr.backbones.tiny.train", description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog="python -m dassl_vr.backbones.tiny.train", description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=TASKS)
     parser.add_argument("--root", required=True, help="directory that holds fashion-mnist/ (see datasets/fashion_mnist.py)")
-    parser.add_argument("--out", type=Path, help="file to write (default: the one in the package)")
-    parser.add_argument("--iterations", type=int, help="default: as for the shipped weights")
+    parser.add_argument("--out", type=Path, help="file to write, .safetensors (default: the one in the package)")
+    parser.add_argument("--iterations", type=iterations, help="default: as for the shipped weights")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # sums are added up in the same order on any machine
     torch.manual_seed(args.seed)
     rng = torch.Generator().manual_seed(args.seed)
-    try:
-        task = TASKS[args.kind](args.root)
-    except UserError as error:
-        parser.error(str(error))
+    task = TASKS[args.kind](args.root)
     optimize(task, args.iterations or task.iterations, rng)
     path = args.out or WEIGHTS[args.kind]
     save(task.model.eval(), path)
@@ -197,4 +200,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,36 +1,59 @@
-"""The small CLIP that comes with the package: its files, through open_clip's own classes."""
-
-import json
+"""The small CLIP that comes with the package."""
 
 import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from dassl_vr.backbones.tiny import FOLDER, MEAN, SIZE, STD, WEIGHTS, create_tiny_clip, tiny_clip_tokenizer
+from dassl_vr.backbones import backbone_spec, build_backbone
+from dassl_vr.backbones.tiny import FOLDER, WEIGHTS, tiny_clip_config, tiny_clip_tokenizer
 from dassl_vr.backbones.tiny.captions import CLASSES, FIRST_DIGIT, caption, templates
+from dassl_vr.backbones.tiny.images import Painted
 from dassl_vr.backbones.tiny.train import CLIPTask
-from dassl_vr.backbones.weights import load_state, read_weights
+from dassl_vr.utils.errors import ConfigError, WeightsError
 
 DIGITS = [str(n) for n in range(10)]
 
 
 @pytest.fixture(scope="module")
-def model():
-    model = create_tiny_clip()
-    load_state(model, read_weights(WEIGHTS["clip"]), "tiny_clip", "its file")
-    return model.eval().requires_grad_(False)
+def backbone():
+    return build_backbone("tiny_clip", verbose=False)
 
 
-class Facts:
-    """What the fixture `split` asks of a backbone."""
+@pytest.fixture
+def model(backbone):
+    return backbone.model
 
-    input_size, mean, std = SIZE, MEAN["clip"], STD["clip"]
+
+def zero_shot(backbone, images, labels, template):
+    texts = backbone.text_features([template.format(name) for name in DIGITS])
+    with torch.inference_mode():
+        return ((backbone.image_features(images) @ texts.T).argmax(1) == labels).float().mean()
 
 
-def zero_shot(model, images, labels, template):
-    texts = model.encode_text(tiny_clip_tokenizer()([template.format(name) for name in DIGITS]), normalize=True)
-    return ((model.encode_image(images, normalize=True) @ texts.T).argmax(1) == labels).float().mean()
+def test_facts_and_shapes(backbone):
+    assert backbone.spec == backbone_spec("tiny_clip") == backbone_spec("tiny:clip_vit_patch16_64")
+    assert (backbone.kind, backbone.input_size, backbone.out_features, backbone.text_width) == ("clip", 64, 64, 64)
+    assert backbone.source_classes == [] and backbone.tokens.width == 128 and backbone.tokens.patch_size == 16
+    assert backbone.spec.mean == open_clip.OPENAI_DATASET_MEAN and backbone.spec.std == open_clip.OPENAI_DATASET_STD
+    assert 10 < backbone.scale < 100
+
+
+def test_sizes_and_weights_of_ones_own(backbone, tmp_path):
+    large = build_backbone("tiny_clip", size=96, verbose=False)
+    assert large.model.visual.positional_embedding.shape == (1 + 6 * 6, 128) and large.features(
+        torch.zeros(2, 3, 96, 96)
+    ).shape == (2, 64)
+    with pytest.raises(ConfigError, match="INPUT.SIZE is 100, expected a multiple of 16"):
+        build_backbone("tiny_clip", size=100, verbose=False)
+    random = build_backbone("tiny_clip", pretrained=False, verbose=False)
+    torch.save(random.model.state_dict(), tmp_path / "own.pth")
+    own = build_backbone("tiny_clip", weights=tmp_path / "own.pth", verbose=False)
+    texts = random.text_features(DIGITS)
+    assert torch.equal(own.text_features(DIGITS), texts) and not torch.allclose(backbone.text_features(DIGITS), texts)
+    torch.save({"visual.proj": torch.zeros(2, 3)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match="does not fit 'tiny:clip_vit_patch16_64'"):
+        build_backbone("tiny_clip", weights=tmp_path / "other.pth", verbose=False)
 
 
 def test_features_are_the_recorded_ones(model):
@@ -41,7 +64,7 @@ def test_features_are_the_recorded_ones(model):
     tokens = tiny_clip_tokenizer()(["a photo of a 3."])
     recorded = torch.tensor([-0.303, 2.459, -0.7409, -0.2401, 1.1569, 1.1123])
     assert torch.allclose(model.encode_text(tokens)[0, :6], recorded, atol=1e-3)
-    exact = open_clip.CLIP(**{**json.loads((FOLDER / "tiny_clip.json").read_text()), "quick_gelu": False}).eval()
+    exact = open_clip.CLIP(**{**tiny_clip_config(), "quick_gelu": False}).eval()
     exact.load_state_dict(model.state_dict())
     assert not torch.allclose(exact.encode_text(tokens)[0, :6], recorded, atol=1e-3)
 
@@ -64,30 +87,20 @@ def test_the_files_are_half_precision_and_small():
 
 
 @pytest.mark.parametrize("template", ["{}", "a photo of a {}.", 'a photo of the number: "{}".'])
-def test_zero_shot_on_digits_of_the_test_split(model, split, template):
-    assert zero_shot(model, *split("digits", "test", Facts), template) > 0.9  # 0.941 to 0.946 as shipped; chance is 0.1
+def test_zero_shot_on_digits_of_the_test_split(backbone, split, template):
+    assert zero_shot(backbone, *split("digits", "test", backbone), template) > 0.9  # 0.941 to 0.946 as shipped; chance is 0.1
 
 
-def test_zero_shot_drops_behind_stripes_and_stays_above_chance(model, split):
-    accuracy = zero_shot(model, *split("digits_stripes", "test", Facts), "a photo of a {}.")
+def test_zero_shot_drops_behind_stripes_and_stays_above_chance(backbone, split):
+    accuracy = zero_shot(backbone, *split("digits_stripes", "test", backbone), "a photo of a {}.")
     assert 0.3 < accuracy < 0.7
 
 
-def test_shortened_texts_have_the_features_of_whole_ones(model):
-    task = CLIPTask.__new__(CLIPTask)  # its data are of no use here
-    task.model, task.tokenizer = model, tiny_clip_tokenizer()
-    texts = ["3", "a photo of a white T-shirt on blue ground."]
-    whole = model.encode_text(tiny_clip_tokenizer()(texts), normalize=True)
-    assert torch.allclose(task.text_features(texts), whole, atol=1e-5)
-
-
 def test_which_captions_are_true_of_which_images():
-    painted = (None, *torch.tensor([[0, 0, FIRST_DIGIT], [1, 2, 1], [3, 3, 3]]))
-    from dassl_vr.backbones.tiny.images import Painted
-
+    painted = Painted(None, *torch.tensor([[0, 0, FIRST_DIGIT], [1, 2, 1], [3, 3, 3]]))
     rng, seen = torch.Generator().manual_seed(0), set()
     for _ in range(100):
-        texts, true = CLIPTask.captions(Painted(*painted), rng)
+        texts, true = CLIPTask.captions(painted, rng)
         assert true.diag().all() and not true[2, :2].any() and not true[:2, 2].any()
         coloured = [any(colour in text for colour in ("yellow", "cyan")) for text in texts[:2]]
         assert [true[1, 0] == 0, true[0, 1] == 0] == coloured

@@ -32,7 +32,7 @@ def test_it_writes_a_file_that_loads_and_repeats_itself(root, tmp_path, capsys, 
     states = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         out = tmp_path / f"{name}.safetensors"
-        main([kind, "--root", str(root), "--out", str(out), "--iterations", "3", "--seed", str(seed)])
+        assert not main([kind, "--root", str(root), "--out", str(out), "--iterations", "3", "--seed", str(seed)])
         states.append(read_weights(out))
         load_state(create(), states[-1], kind, str(out))
     assert "Fashion-MNIST test images" in capsys.readouterr().out
@@ -42,10 +42,16 @@ def test_it_writes_a_file_that_loads_and_repeats_itself(root, tmp_path, capsys, 
     assert len(trained) > 10
 
 
-def test_missing_images_end_in_one_line(tmp_path, capsys):
-    with pytest.raises(SystemExit) as exit:
-        main(["vit", "--root", str(tmp_path / "none")])
-    assert exit.value.code == 2 and "--root" in capsys.readouterr().err.splitlines()[-1]
+def test_what_a_user_gets_wrong_ends_in_one_line(tmp_path, capsys):
+    for arguments, words in (
+        (["vit", "--root", str(tmp_path / "none")], "--root"),
+        (["vit", "--root", str(tmp_path), "--iterations", "0"], "above zero"),
+        (["gan", "--root", str(tmp_path)], "'gan'"),
+    ):
+        assert main([*arguments, "--out", str(tmp_path / "out.safetensors")]) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
 
 
 def test_painting_puts_a_light_object_on_dark_ground():
