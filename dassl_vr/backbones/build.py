@@ -14,7 +14,7 @@ from .fold import fold_batch_norm
 # normalization.
 BACKBONE_REGISTRY = Registry("backbone")
 
-# Short names: the backbones of the papers and of the demo
+# Short names: the backbones of the papers, of the demo and of trials without a network
 ALIASES = {
     "rn18": "torchvision:resnet18.IMAGENET1K_V1",
     "rn50": "torchvision:resnet50.IMAGENET1K_V2",
@@ -29,6 +29,8 @@ ALIASES = {
     "vit-b/32": "open_clip:ViT-B-32-quickgelu.openai",
     "vit-b/16": "open_clip:ViT-B-16-quickgelu.openai",
     "vit-l/14": "open_clip:ViT-L-14-quickgelu.openai",
+    "tiny_vit": "tiny:vit_patch16_64",
+    "tiny_clip": "tiny:clip_vit_patch16_64",
 }
 
 

@@ -79,18 +79,22 @@ class TimmAdapter(Adapter):
             return self._from_hub(spec, facts, arguments)
         model = self._create(spec, arguments)
         if weights:
-            state = read_weights(weights)
-            if spec.kind == "vit" and "transformer.blocks.0.attn.proj_q.weight" in state:
-                state = from_pytorch_pretrained_vit(state)
-            # The library's own conversion of a model's file: older names, position embeddings of another size
-            convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-            try:
-                state = convert(state, model) if convert else state
-            except Exception as error:  # it expects this model's tensors and trips over others'
-                raise no_fit(spec.name, weights, error) from error
-            load_state(model, state, spec.name, f"weights file '{weights}'")
+            self._load(model, spec, weights)
         self._check_patches(model, spec)
         return model
+
+    def _load(self, model, spec, weights):
+        """Copy the tensors of a file into `model`, under whatever names and at whatever size of image they were written."""
+        state = read_weights(weights)
+        if spec.kind == "vit" and "transformer.blocks.0.attn.proj_q.weight" in state:
+            state = from_pytorch_pretrained_vit(state)
+        # The library's own conversion of a model's file: older names, position embeddings of another size
+        convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+        try:
+            state = convert(state, model) if convert else state
+        except Exception as error:  # it expects this model's tensors and trips over others'
+            raise no_fit(spec.name, weights, error) from error
+        load_state(model, state, spec.name, f"weights file '{weights}'")
 
     def _create(self, spec, arguments):
         import timm
