@@ -154,6 +154,19 @@ class FrozenBackbone(Backbone):
         with self._autocast(x):
             return self._adapter.features(self.model, x.contiguous(memory_format=self._memory_format)).float()
 
+    def freeze_unused(self):
+        """Freeze what `features` has no use for, such as the classifier or a text tower, in a model that is trained on features."""
+        training = self.training
+        self.eval()  # no batch norm shall take notice
+        with torch.enable_grad():
+            self.features(
+                torch.zeros(1, 3, self.input_size, self.input_size, device=next(self.parameters()).device)
+            ).sum().backward()
+        for p in self.parameters():
+            p.requires_grad_(p.grad is not None)
+            p.grad = None
+        self.train(training)
+
     def forward(self, x):
         """The features, as the family expects of a backbone."""
         return self.features(x)
