@@ -35,6 +35,7 @@ class Run:
         argv: arguments of train.py.
         output_dir: where they send the run's files; what it prints goes to `console.txt` there.
         problem: why it failed, "" while it did not.
+        cfg: the configuration that follows from `argv`.
 
     Raises:
         ConfigError: for arguments that no run could have, so that a wrong key or name ends the command before the first run.
@@ -49,11 +50,10 @@ class Run:
         self.output_dir = Path(self.output_dir)
         args = build_parser().parse_args(self.argv)
         self._model_dir = Path(args.model_dir) if args.eval_only else None
-        self._cfg = setup_cfg(args)
-        validate_cfg(self._cfg)
-        resolve_cfg(self._cfg)
+        self.cfg = setup_cfg(args)
+        validate_cfg(self.cfg)
+        resolve_cfg(self.cfg)
 
-    @property
     def task(self):
         """What is to be done, as a word; sets `problem` if it cannot be done."""
         try:
@@ -68,7 +68,7 @@ class Run:
         if self._model_dir:
             return FINISHED if self._is_tested() else NEW
         try:
-            return claim_run_directory(self._cfg)
+            return claim_run_directory(self.cfg)
         except ConfigError as error:
             raise ConfigError(str(error).replace("another --output-dir", "another --tag")) from error
 
@@ -178,7 +178,7 @@ def run_grid(runs, jobs=1):
     def work(number, run):
         if children.stopped:
             return
-        task = run.task
+        task = run.task()
         place = f"[{number}/{len(runs)}]"
         _say(f"{place} {task:<9} {run.output_dir}")
         if task not in (WILL[FINISHED], CANNOT):
@@ -202,7 +202,7 @@ def run_grid(runs, jobs=1):
 
 def describe(runs):
     """Print what would be done."""
-    tasks = [run.task for run in runs]
+    tasks = [run.task() for run in runs]
     for run, task in zip(runs, tasks, strict=True):
         print(f"{task:<9} {run.output_dir}")
     print(", ".join(f"{number} {task}" for task, number in Counter(tasks).items()))
