@@ -139,8 +139,8 @@ class Comparison:
                 self.runs[cell] = runs
         if not self.runs:
             raise ConfigError(
-                f"--protocol {args.protocol} tests on other classes than those trained on, and on {args.backbone} the label mapping or"
-                f" head of each method belongs to the latter ({', '.join(self.unfit)}); choose a CLIP backbone"
+                f"--protocol {args.protocol} tests on other classes than those trained on; the label mappings and heads on"
+                f" {args.backbone} belong to the latter ({', '.join(self.unfit)}); choose a CLIP backbone"
             )
         for target in args.targets:  # wrong names end the command here
             self._run(replace(next(iter(self.runs)), dataset=target), Path(args.output, "seed0"), target)

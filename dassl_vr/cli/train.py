@@ -215,9 +215,10 @@ def check_classes(trainer, directory):
         return
     trained, now = read_results(directory).get("classnames"), trainer.dm.dataset.classnames
     if trained and trained != now and not takes_new_classes(trainer.cfg):
+        name = trainer.cfg.TRAINER.NAME
         raise ConfigError(
-            f"--model-dir {directory}: {trainer.cfg.TRAINER.NAME} was trained on other classes ({len(trained)}: {trained[0]}, ...) than"
-            f" these ({len(now)}: {now[0]}, ...), and its label mapping or head belongs to them; only an output side made from the"
+            f"--model-dir {directory}: {name} was trained on other classes ({len(trained)}: {trained[0]}, ...) than these"
+            f" ({len(now)}: {now[0]}, ...), and its label mapping or head belongs to them; only an output side made from the"
             " classes' names (CLIP's text features) takes new ones"
         )
 
