@@ -73,6 +73,10 @@ class VisualReprogramming(PromptLearning):
         raise NotImplementedError
 
     @classmethod
+    def takes_new_classes(cls, cfg):
+        return cls.options_in(cfg).MAPPING == TEXT
+
+    @classmethod
     def build_network(cls, cfg, backbone, classnames):
         return ReprogrammedClassifier(cls._input_module(cfg), *cls.build_output(cfg, backbone, classnames))
 
