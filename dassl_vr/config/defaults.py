@@ -89,6 +89,8 @@ _C.DATASET.ON_BAD_IMAGE = "error"
 _C.DATASET.FLIP = True
 # Pad's side of the small image in front of a 224-pixel model: 32 for CIFAR, SVHN, GTSRB; 128 for photographs
 _C.DATASET.NATIVE_SIZE = 128
+# What a class's prompt says in front of a text tower, {} = the class's name
+_C.DATASET.TEMPLATE = "a photo of a {}."
 # Upper bound on the training batch, whatever a trainer's recipe says (64 for DTD and OxfordPets); 0 = none
 _C.DATASET.BATCH_LIMIT = 0
 

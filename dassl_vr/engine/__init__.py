@@ -2,11 +2,13 @@
 
 from ..modeling import SimpleNet
 from .build import TRAINER_REGISTRY, build_trainer, resolve_cfg
+from .prompt_learning import PromptLearning
 from .trainer import SimpleTrainer, TrainerBase, TrainerX, TrainerXU
 from .visual_reprogramming import VisualReprogramming
 
 __all__ = [
     "TRAINER_REGISTRY",
+    "PromptLearning",
     "SimpleNet",
     "SimpleTrainer",
     "TrainerBase",

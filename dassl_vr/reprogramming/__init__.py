@@ -23,6 +23,7 @@ from .mapping import (
     LabelMapping,
     LinearMapping,
     Rlm,
+    TextMapping,
     bayesian_weights,
     greedy_assignment,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Pad",
     "Rlm",
     "SampleSpecificMask",
+    "TextMapping",
     "Watermark",
     "bayesian_weights",
     "centred_box",
