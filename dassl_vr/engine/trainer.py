@@ -187,6 +187,13 @@ class TrainerBase:
             self._end_epoch()
         self.after_train()
 
+    def extra_state(self):
+        """{name: tensor} that a trainer needs to go on bit for bit besides what its models, optimizers and schedules hold."""
+        return {}
+
+    def load_extra_state(self, state):
+        """Take back what `extra_state` gave, or an empty dictionary."""
+
     def _begin_epoch(self):
         """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it."""
 
