@@ -191,6 +191,8 @@ _C.OPTIM.MAX_EPOCH = 10
 _C.OPTIM.WARMUP_EPOCH = -1
 # Options: linear, constant
 _C.OPTIM.WARMUP_TYPE = "linear"
+# Step the schedules after each batch instead of each epoch; WARMUP_EPOCH then counts batches
+_C.OPTIM.PER_ITERATION = False
 # Learning rate of a constant warm-up, and the first of a linear one
 _C.OPTIM.WARMUP_CONS_LR = 1e-5
 _C.OPTIM.WARMUP_MIN_LR = 1e-5
@@ -212,6 +214,8 @@ _C.TRAIN.PRECISION = "auto"
 # On a CPU, keep the memory of a step for the next one instead of fetching it anew from the system (bits do not change; the process
 # holds its peak until it ends)
 _C.TRAIN.KEEP_MEMORY = True
+# Compute image features once, for trainers that leave the image side as it is and whose training images are not augmented
+_C.TRAIN.CACHE_FEATURES = True
 # What an epoch of TrainerXU counts. Options: train_x, train_u, smaller_one
 _C.TRAIN.COUNT_ITER = "train_x"
 
