@@ -24,6 +24,7 @@ from ..modeling import SimpleNet
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils import checkpoint as ckpt
 from ..utils.errors import ConfigError, DataError, NonFiniteLossError, WeightsError
+from ..utils.memory import keep_freed_memory
 from ..utils.meters import AverageMeter, MetricMeter
 from ..utils.misc import check_availability, tolist_if_not
 from .resume import load_resume_file, save_resume_file
@@ -187,6 +188,13 @@ class TrainerBase:
             self._end_epoch()
         self.after_train()
 
+    def extra_state(self):
+        """{name: tensor} that a trainer needs to go on bit for bit besides what its models, optimizers and schedules hold."""
+        return {}
+
+    def load_extra_state(self, state):
+        """Take back what `extra_state` gave, or an empty dictionary."""
+
     def _begin_epoch(self):
         """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it."""
 
@@ -287,6 +295,8 @@ class SimpleTrainer(TrainerBase):
         super().__init__()
         self.check_cfg(cfg)
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        if self.device.type == "cpu" and cfg.TRAIN.KEEP_MEMORY:
+            keep_freed_memory()
         self.precision = resolve_precision(cfg.TRAIN.PRECISION, self.device)
         self.loss_scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.start_epoch = self.epoch = 0
