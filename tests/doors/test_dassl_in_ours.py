@@ -62,7 +62,8 @@ def test_a_trainer_that_reads_the_keys_of_the_method_it_descends_from(checkout, 
         "@TRAINER_REGISTRY.register()\nclass Descendant(MeanColour):\n"
         "    def build_model(self):\n        super().build_model()\n"
         "        print('reads PREC', self.cfg.TRAINER.MEANCOLOUR.PREC)\n"
-        "        if self.cfg.TRAINER.MEANCOLOUR.PREC == 'fp32':\n            self.model.linear = self.model.linear.__class__(3, 9)\n"
+        "        if self.cfg.TRAINER.MEANCOLOUR.PREC == 'fp32':\n"
+        "            self.model.linear = self.model.linear.__class__(3, 9)\n"
     )
     out = tmp_path / "run"
     plugins = ("train.py", "trainers/descendant.py")
