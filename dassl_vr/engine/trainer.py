@@ -23,12 +23,12 @@ from ..evaluation import build_evaluator
 from ..modeling import SimpleNet
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils import checkpoint as ckpt
-from ..utils.errors import ConfigError, DataError, NonFiniteLossError, WeightsError
+from ..utils.errors import ConfigError, DataError, NonFiniteLossError
 from ..utils.meters import AverageMeter, MetricMeter
 from ..utils.misc import check_availability, tolist_if_not
 from .resume import load_resume_file, save_resume_file
 
-BEST_MODEL = "model-best.pth.tar"
+BEST_MODEL = ckpt.BEST_MODEL
 
 
 def resolve_precision(precision, device):
@@ -136,19 +136,7 @@ class TrainerBase:
             print("No model directory given: the model stays as it was built")
             return
         for name in self.get_model_names():
-            folder = os.path.join(directory, name)
-            if epoch is not None:
-                path = os.path.join(folder, f"model.pth.tar-{epoch}")
-            elif os.path.isfile(os.path.join(folder, BEST_MODEL)):
-                path = os.path.join(folder, BEST_MODEL)
-            else:
-                path = ckpt.newest_checkpoint(folder)
-            if path is None or not os.path.isfile(path):
-                found = sorted(f for f in os.listdir(folder) if "pth" in f) if os.path.isdir(folder) else []
-                raise WeightsError(
-                    f"no checkpoint {path or f'in {folder}'}; expected the directory of a run with the same trainer"
-                    f" (found there: {', '.join(found) or 'none'})"
-                )
+            path = ckpt.find_checkpoint(os.path.join(directory, name), epoch)
             checkpoint = ckpt.load_checkpoint(path, needs=("state_dict", "epoch"))
             ckpt.load_trained_state(self._models[name], checkpoint["state_dict"], path)
             val_result = checkpoint.get("val_result")
