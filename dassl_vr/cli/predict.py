@@ -12,6 +12,7 @@ import torch
 from ..data.datasets.benchmark import image_files
 from ..deploy import load_prompted
 from ..utils.errors import ConfigError, DataError
+from ..utils.files import REMEDY_IN_A_RUN
 from .errors import OneLineParser, one_line_errors
 
 EXIT_SKIPPED = 1
@@ -98,8 +99,8 @@ def main(argv=None):
     skipped = {}
 
     def on_unreadable(path, error):
-        skipped[path] = str(error)
-        print(f"skipped: {' '.join(str(error).split())}", file=sys.stderr)
+        skipped[path] = " ".join(str(error).removesuffix(REMEDY_IN_A_RUN).split())
+        print(f"skipped: {skipped[path]}", file=sys.stderr)
 
     batches = predict_files(model, paths, args.batch_size or model.batch_size, on_unreadable)
     rows = (row for files, predictions in batches for row in zip(files, predictions.top(args.topk), strict=True))

@@ -70,6 +70,8 @@ def listdir_nohidden(path, sort=False):
     return sorted(names) if sort else names
 
 
+REMEDY_IN_A_RUN = "; replace or remove it, or set DATASET.ON_BAD_IMAGE skip"
+
 # How to turn an image upright, by the value of EXIF's orientation tag
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -98,9 +100,7 @@ def read_image(path):
         raise DataError(f"image {path}: no such file") from error
     except Exception as error:  # a damaged file can raise nearly anything
         reason = "an empty file" if _is_empty(path) else str(error) or type(error).__name__
-        raise DataError(
-            f"image {path}: cannot be read ({reason}); replace or remove it, or set DATASET.ON_BAD_IMAGE skip"
-        ) from error
+        raise DataError(f"image {path}: cannot be read ({reason}){REMEDY_IN_A_RUN}") from error
 
 
 def upright_rgb(image):
