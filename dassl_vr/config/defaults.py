@@ -191,6 +191,8 @@ _C.OPTIM.MAX_EPOCH = 10
 _C.OPTIM.WARMUP_EPOCH = -1
 # Options: linear, constant
 _C.OPTIM.WARMUP_TYPE = "linear"
+# Step the schedules after each batch instead of each epoch; WARMUP_EPOCH then counts batches
+_C.OPTIM.PER_ITERATION = False
 # Learning rate of a constant warm-up, and the first of a linear one
 _C.OPTIM.WARMUP_CONS_LR = 1e-5
 _C.OPTIM.WARMUP_MIN_LR = 1e-5
@@ -209,6 +211,8 @@ _C.TRAIN.PRINT_FREQ = 10
 _C.TRAIN.PICTURE_FREQ = 0
 # Arithmetic of the frozen backbone. Options: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
 _C.TRAIN.PRECISION = "auto"
+# Compute image features once, for trainers that leave the image side as it is and whose training images are not augmented
+_C.TRAIN.CACHE_FEATURES = True
 # What an epoch of TrainerXU counts. Options: train_x, train_u, smaller_one
 _C.TRAIN.COUNT_ITER = "train_x"
 

@@ -2,7 +2,7 @@
 
 from ..modeling import SimpleNet
 from .build import TRAINER_REGISTRY, build_trainer, resolve_cfg
-from .prompt_learning import PromptLearning
+from .prompt_learning import PromptLearning, TextPromptLearning
 from .trainer import SimpleTrainer, TrainerBase, TrainerX, TrainerXU
 from .visual_reprogramming import VisualReprogramming
 
@@ -11,6 +11,7 @@ __all__ = [
     "PromptLearning",
     "SimpleNet",
     "SimpleTrainer",
+    "TextPromptLearning",
     "TrainerBase",
     "TrainerX",
     "TrainerXU",

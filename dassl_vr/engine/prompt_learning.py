@@ -2,9 +2,11 @@
 
 import torch
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from ..backbones import build_backbone
 from ..config.validate import choice_problems
+from ..data import build_transform
 from ..metrics import compute_accuracy
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils.checkpoint import load_pretrained_weights
@@ -29,6 +31,18 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
             verbose=cfg.VERBOSE,
             checksum=checksum,
         )
+
+
+def in_iterations(optim_cfg, num_batches):
+    """A copy of a node of `cfg.OPTIM`'s keys whose schedule is stepped after each of `num_batches` batches an epoch.
+
+    WARMUP_EPOCH counts iterations already; the schedule proper takes the rest of the run.
+    """
+    optim_cfg = optim_cfg.clone()
+    optim_cfg.defrost()
+    optim_cfg.MAX_EPOCH = max(1, optim_cfg.MAX_EPOCH * num_batches - max(0, optim_cfg.WARMUP_EPOCH))
+    optim_cfg.STEPSIZE = tuple(step * num_batches if step >= 1 else step for step in optim_cfg.STEPSIZE)
+    return optim_cfg
 
 
 class PromptLearning:
@@ -110,18 +124,59 @@ class PromptLearning:
         """Register `module` with an optimizer and a schedule of its own; a module without parameters gets none."""
         optim = sched = None
         if any(p.requires_grad for p in module.parameters()):
+            if optim_cfg.PER_ITERATION:
+                optim_cfg = in_iterations(optim_cfg, len(self.train_loader_x))
             optim = build_optimizer(module, optim_cfg)
             sched = build_lr_scheduler(optim, optim_cfg)
         self.register_model(name, module, optim, sched)
 
+    def train_logits(self, batch, images):
+        """(B, target classes) logits of the parsed images of a training batch."""
+        return self.model(images)
+
     def forward_backward(self, batch):
         images, labels = self.parse_batch_train(batch)
-        logits = self.model(images)  # (B, target classes)
+        logits = self.train_logits(batch, images)
         loss = F.cross_entropy(logits, labels)
         self.model_backward_and_update(loss)
-        if self.batch_idx + 1 == self.num_batches:
+        if self.cfg.OPTIM.PER_ITERATION or self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return {"loss": loss.detach(), "acc": compute_accuracy(logits.detach(), labels)[0]}
 
     def parse_batch_train(self, batch):
         return batch["img"].to(self.device), batch["label"].to(self.device)
+
+
+class TextPromptLearning(PromptLearning):
+    """The own part of a trainer that learns in front of a CLIP's text tower only, so that image features never change.
+
+    Where each training image is the same in every epoch its features are computed once (TRAIN.CACHE_FEATURES). The network is a
+    `prompting.TextPromptedClassifier`. Asks for `dm.train_loader_all` besides what `PromptLearning` asks.
+    """
+
+    backbone_kinds = ("clip",)
+
+    @classmethod
+    def trained_parts(cls, cfg, network):
+        return {"prompt_learner": (network.prompts, cfg.OPTIM)}
+
+    def before_train(self):
+        super().before_train()
+        cached = self.cfg.TRAIN.CACHE_FEATURES and build_transform(self.cfg, is_train=True).repeatable
+        self._features = self._all_features() if cached else None
+
+    @torch.no_grad()
+    def _all_features(self):
+        """(training images, D), always computed in the same batches, so that a resumed run has the same bits."""
+        features = None
+        for batch in tqdm(self.dm.train_loader_all, desc="image features", disable=None, leave=False):
+            part = self.model.backbone.image_features(self.parse_batch_test(batch)[0])
+            if features is None:
+                features = part.new_empty(len(self.dm.dataset.train_x), part.shape[1])
+            features[batch["index"].to(part.device)] = part
+        return features
+
+    def train_logits(self, batch, images):
+        if self._features is None:
+            return self.model(images)
+        return self.model.classify(self._features[batch["index"].to(self.device)])

@@ -26,6 +26,7 @@ from ..utils import checkpoint as ckpt
 from ..utils.errors import ConfigError, DataError, NonFiniteLossError
 from ..utils.meters import AverageMeter, MetricMeter
 from ..utils.misc import check_availability, tolist_if_not
+from .charts import write_hparams, write_layout
 from .resume import load_resume_file, save_resume_file
 
 BEST_MODEL = ckpt.BEST_MODEL
@@ -347,6 +348,7 @@ class SimpleTrainer(TrainerBase):
         os.makedirs(writer_dir, exist_ok=True)
         # What the interrupted run wrote after its last resume file is hidden
         self.init_writer(writer_dir, purge_step=self.start_epoch * len(self.train_loader_x) + 1 if self.start_epoch else None)
+        write_layout(self._writer)
         self.time_start = time.time()
 
     def _bring_best_model(self, directory):
@@ -399,6 +401,8 @@ class SimpleTrainer(TrainerBase):
         print("Finish training")
         if test:
             self.test()
+        if self._writer is not None:
+            write_hparams(self)
         print(f"Elapsed: {datetime.timedelta(seconds=round(self.seconds_train()))}")
 
     def seconds_train(self):
