@@ -225,6 +225,7 @@ def write_results(trainer, eval_only=False, trained_on=""):
         "num_train": len(dm.dataset.train_x) if dm else None,
         "num_test": len(dm.dataset.test) if dm else None,
         "skipped_images": len(getattr(dm, "skipped_images", ())),
+        "classnames": [name for _, name in sorted((trainer.lab2cname or {}).items())],
         "split_sha256": dm.split_sha256 if dm else None,
         "history": trainer.history,
         "versions": library_versions(),
