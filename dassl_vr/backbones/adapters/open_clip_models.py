@@ -7,6 +7,7 @@ import contextlib
 import logging
 import re
 
+import torch
 from torch import nn
 
 from ...utils.errors import ConfigError
@@ -100,7 +101,9 @@ class OpenClipAdapter(Adapter):
         import open_clip
 
         native = self.spec(spec.model_name).input_size
-        arguments = {"force_image_size": spec.input_size} if spec.input_size != native else {}
+        arguments = {"device": torch.get_default_device()}
+        if spec.input_size != native:
+            arguments["force_image_size"] = spec.input_size
         patch = open_clip.get_model_config(architecture)["vision_cfg"].get("patch_size")
         if spec.tokens and patch and spec.input_size % patch:
             raise ConfigError(
