@@ -137,7 +137,9 @@ def test_weight_files(small, tmp_path, form):
     if form == "custom":
         name = "open_clip:small-custom"
     loaded = build(name, weights=str(path))
-    assert {p.dtype for p in loaded.parameters()} == {torch.float32} and loaded.scale.item() == pytest.approx(source.scale.item(), rel=2e-3)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32} and loaded.scale.item() == pytest.approx(
+        source.scale.item(), rel=2e-3
+    )
     assert torch.allclose(numbers(loaded), numbers(source), atol=0.05 if form in ("fp16", "openai") else 1e-6)
     assert not torch.allclose(numbers(loaded), numbers(build(name, pretrained=False)), atol=0.1)
 
