@@ -1,6 +1,7 @@
 """With the small CLIP and the small ViT that ship with the package: every prompt is worth more than none, by the margin stated.
 
-Shortened runs of the shipped recipes, of real images with real weights. The figures beside the margins are those of seeds 1, 2 and 3, in points over zero-shot.
+Shortened runs of the shipped recipes, of real images with real weights. The figures beside the margins are those of seeds 1, 2
+and 3, in points over zero-shot.
 """
 
 import json
@@ -15,7 +16,6 @@ STRIPES = "digits_stripes"  # digits behind stripes, which neither model was tra
 @pytest.fixture(scope="module")
 def accuracy(tmp_path_factory, request):
     """accuracy(trainer, data set, backbone, epochs, *settings): in percent, on all images of the test split."""
-    from tests_repository import REPOSITORY
 
     def run(trainer, dataset, backbone, epochs, *settings):
         out = tmp_path_factory.mktemp("runs") / trainer
