@@ -30,6 +30,7 @@ class VPT(VisualReprogramming, TrainerX):
     backbone_kinds = ("vit", "clip")
     needs_tokens = True
     choices = {"METHOD": ("shallow", "deep")}
+    variants = {method: {"METHOD": method} for method in choices["METHOD"]}
 
     @classmethod
     def build_input(cls, cfg, size):

@@ -58,14 +58,16 @@ class PromptLearning:
         backbone_kinds: what the method works on, of "cnn", "vit" and "clip".
         needs_tokens: it works on transformers only, whose blocks take patch tokens.
         freeze_backbone: False = the backbone is trained as well (full fine-tuning).
+        learns: False = there is nothing to train, and no epochs.
         variants: {name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods (scripts/compare.sh); "" is the
-            recipe as it is, any other name also that of a recipe of its own, `<backbone>_<name>.yaml`, if there is one.
+            recipe as it is. A METHOD that has a recipe of its own, `<backbone>_<method>.yaml`, stands there without being named.
         choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys; those of its bases are added.
     """
 
     backbone_kinds = ("cnn", "vit", "clip")
     needs_tokens = False
     freeze_backbone = True
+    learns = True
     variants = {"": {}}
     choices = {}
 
@@ -162,6 +164,10 @@ class TextPromptLearning(PromptLearning):
     """
 
     backbone_kinds = ("clip",)
+
+    @classmethod
+    def takes_new_classes(cls, cfg):
+        return True
 
     @classmethod
     def trained_parts(cls, cfg, network):
