@@ -86,6 +86,8 @@ class FrozenBackbone(Backbone):
 
     Attributes:
         num_parameters: of the model as published, before any folding.
+        weights_sha256: checksum of the weights as they were loaded, before any folding; None unless `build_backbone` was asked for
+            it.
     """
 
     def __init__(self, model, spec, adapter, source_classes, frozen=True, precision="fp32"):
@@ -99,6 +101,7 @@ class FrozenBackbone(Backbone):
         self.precision = precision
         self._adapter = adapter
         self._out_features = adapter.num_features(model)
+        self.weights_sha256 = None
         self.num_parameters = sum(p.numel() for p in model.parameters())
         model.requires_grad_(not frozen)
         # Convolutions are faster on pixels whose channels lie together, on CPUs and on tensor cores
@@ -153,6 +156,19 @@ class FrozenBackbone(Backbone):
         """(B, 3, S, S) normalized images -> (B, D) float32: what the classifier sees."""
         with self._autocast(x):
             return self._adapter.features(self.model, x.contiguous(memory_format=self._memory_format)).float()
+
+    def freeze_unused(self):
+        """Freeze what `features` has no use for, such as the classifier or a text tower, in a model that is trained on features."""
+        training = self.training
+        self.eval()  # no batch norm shall take notice
+        with torch.enable_grad():
+            self.features(
+                torch.zeros(1, 3, self.input_size, self.input_size, device=next(self.parameters()).device)
+            ).sum().backward()
+        for p in self.parameters():
+            p.requires_grad_(p.grad is not None)
+            p.grad = None
+        self.train(training)
 
     def forward(self, x):
         """The features, as the family expects of a backbone."""

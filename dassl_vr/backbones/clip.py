@@ -88,7 +88,7 @@ class ClipBackbone(FrozenBackbone):
                 return self._adapter.encode_embeddings(self.model, tower, part, part_tokens).float()
 
         tokens = tokens[:, : embeddings.shape[1]]
-        if len(embeddings) <= CHUNK:
+        if torch.compiler.is_exporting() or len(embeddings) <= CHUNK:  # a traced graph takes any number
             return F.normalize(encode(embeddings, tokens), dim=-1)
         pieces = zip(embeddings.split(CHUNK), tokens.split(CHUNK))
         if torch.is_grad_enabled():
@@ -105,9 +105,3 @@ class ClipBackbone(FrozenBackbone):
                 " transformer, such as clip_vit_b16"
             )
         return tower
-
-    def freeze_text(self):
-        """Freeze everything but the image tower, for a model that is trained on images alone."""
-        image_side = {id(p) for p in self.model.visual.parameters()}
-        for p in self.model.parameters():
-            p.requires_grad_(p.requires_grad and id(p) in image_side)

@@ -238,6 +238,13 @@ def load(trainer, directory, epoch):
         trainer.load_model(directory, epoch=epoch)
     except FileNotFoundError as error:
         raise WeightsError(f"--model-dir {directory}: {error}; choose another one with --load-epoch") from error
+    except RuntimeError as error:  # torch's own, from a trainer that loads with `load_state_dict`
+        if "loading state_dict" not in str(error):
+            raise
+        problem = " ".join(str(error).splitlines()[-1].split()).rstrip(".")
+        raise WeightsError(
+            f"--model-dir {directory} does not fit this model: {problem}; use the configuration it was trained with"
+        ) from error
 
 
 def settle(cfg):

@@ -13,7 +13,7 @@ from ..utils.checkpoint import load_pretrained_weights
 from ..utils.errors import ConfigError
 
 
-def backbone_from_cfg(cfg, precision="fp32", frozen=True):
+def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
     """The backbone that `cfg.MODEL.BACKBONE` describes, for images of `cfg.INPUT.SIZE`.
 
     Its random start (MODEL.BACKBONE.PRETRAINED False) depends on `cfg.SEED`, and what is built after it is not touched by it.
@@ -29,6 +29,7 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True):
             precision=precision,
             fold=node.FOLD,
             verbose=cfg.VERBOSE,
+            checksum=checksum,
         )
 
 

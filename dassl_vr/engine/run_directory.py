@@ -7,7 +7,7 @@ import sys
 
 from filelock import FileLock, Timeout
 
-from ..config import clean_cfg, read_yaml, to_yaml
+from ..config import get_cfg_default, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY
 from ..utils.environment import device_name, library_versions, peak_memory_bytes
 from ..utils.errors import ConfigError, DataError, WeightsError
@@ -118,7 +118,7 @@ def _check_same_config(cfg, directory):
     path = os.path.join(directory, CONFIG_FILE)
     if not os.path.isfile(path):
         return  # a directory of the original family, or a run that died before it began
-    before, now = (_of_the_method(_flatten(c), cfg.TRAINER.NAME) for c in (read_yaml(path), cfg))
+    before, now = _flatten(read_yaml(path)), _flatten(_of_the_run(cfg))
     if cfg.SEED < 0:
         cfg.SEED = now["SEED"] = before.get("SEED", cfg.SEED)
     neutral = NEUTRAL_KEYS
@@ -135,10 +135,16 @@ def _check_same_config(cfg, directory):
         )
 
 
-def _of_the_method(flat, trainer):
-    """Without the sections of other trainers, which come and go with the plug-ins that are loaded."""
-    own = f"TRAINER.{trainer.upper()}."
-    return {k: v for k, v in flat.items() if not k.startswith("TRAINER.") or k == "TRAINER.NAME" or k.startswith(own)}
+def _of_the_run(cfg):
+    """A copy of `cfg` without the sections of other trainers that were left alone, which come and go with the plug-ins that are
+    loaded. One that was set stays: some trainers of the family read the section of the method they descend from."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    declared = get_cfg_default().TRAINER
+    for name in list(cfg.TRAINER):
+        if name not in ("NAME", cfg.TRAINER.NAME.upper()) and cfg.TRAINER[name] == declared.get(name):
+            cfg.TRAINER.pop(name)
+    return cfg
 
 
 def _flatten(node, prefix=""):
@@ -153,11 +159,9 @@ def _flatten(node, prefix=""):
 
 def write_config(cfg):
     """Write the resolved configuration to `OUTPUT_DIR/config.yaml`, such that it can be used for another run: without where
-    this one was resumed from, and without the sections of other trainers, which come and go with the plug-ins that are loaded."""
-    cfg = cfg.clone()
-    cfg.defrost()
+    this one was resumed from."""
+    cfg = _of_the_run(cfg)
     cfg.RESUME = ""
-    clean_cfg(cfg, cfg.TRAINER.NAME)
     with atomic_write(os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)) as file:
         file.write(to_yaml(cfg))
 
@@ -221,6 +225,7 @@ def write_results(trainer, eval_only=False, trained_on=""):
         "num_train": len(dm.dataset.train_x) if dm else None,
         "num_test": len(dm.dataset.test) if dm else None,
         "skipped_images": len(getattr(dm, "skipped_images", ())),
+        "classnames": [name for _, name in sorted((trainer.lab2cname or {}).items())],
         "split_sha256": dm.split_sha256 if dm else None,
         "history": trainer.history,
         "versions": library_versions(),
