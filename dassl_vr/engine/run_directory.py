@@ -221,7 +221,6 @@ def write_results(trainer, eval_only=False, trained_on=""):
         "device": device_name(trainer.device),
         "precision": trainer.precision,
         "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
-        "classnames": [name for _, name in sorted(trainer.lab2cname.items())],
         "num_train": len(dm.dataset.train_x) if dm else None,
         "num_test": len(dm.dataset.test) if dm else None,
         "skipped_images": len(getattr(dm, "skipped_images", ())),
