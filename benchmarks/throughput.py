@@ -127,8 +127,8 @@ def now(cuda):
     return time.perf_counter()
 
 
-def textbook_network(cfg, precision):
-    """The library's own module: nothing folded, memory in its usual order. Returns (logits, its frozen backbone)."""
+def textbook_network(cfg):
+    """The library's own module: nothing folded, memory in its usual order."""
     node = cfg.MODEL.BACKBONE
     set_random_seed(cfg.SEED)
     with torch.random.fork_rng():  # the same random weights as `backbone_from_cfg` gives to ours
@@ -188,7 +188,7 @@ def measure(name, directory, args):
             "full": Ours(config("VR", directory, out, name, size, args.batch, *more, "TRAINER.VR.MAPPING_PASS", "reuse")),
         }
     backbone = trainers["full"].trainer.model.backbone
-    network = textbook_network(smm, precision).to(device)
+    network = textbook_network(smm).to(device)
     textbook = Textbook(
         directory, network, size, backbone.mean, backbone.std, args.batch, args.workers, device, precision, flip=smm.DATASET.FLIP
     )
