@@ -3,8 +3,7 @@
 import csv
 import io
 import json
-import os
-import subprocess
+import runpy
 import sys
 
 import numpy as np
@@ -86,8 +85,8 @@ def test_user_errors(run, tmp_path, monkeypatch, capsys, arguments, words):
     assert words in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_file_at_the_top(run, photos, repository):
-    environment = {**os.environ, "PYTHONPATH": str(repository)}
-    command = [sys.executable, str(repository / "predict.py"), str(run), str(photos / "b.png"), "--csv"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.startswith("path,rank,class,probability\n"), done.stderr
+def test_the_file_at_the_top(run, photos, repository, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["predict.py", str(run), str(photos / "b.png"), "--csv"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(repository / "predict.py"), run_name="__main__")
+    assert end.value.code == 0 and capsys.readouterr().out.startswith("path,rank,class,probability\n")
