@@ -209,6 +209,8 @@ _C.TRAIN.RESUME_FREQ = 1
 _C.TRAIN.PRINT_FREQ = 10
 # Write pictures to TensorBoard every so many epochs (0 = about ten times a run; always after the last)
 _C.TRAIN.PICTURE_FREQ = 0
+# Show the figures of visualize.py in TensorBoard at the end of a run (where the extra `report` is installed)
+_C.TRAIN.END_FIGURES = True
 # Arithmetic of the frozen backbone. Options: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
 _C.TRAIN.PRECISION = "auto"
 # Run the frozen backbone through torch.compile (logits equal to 1e-4 of the largest; takes a minute to begin). Meant for GPUs: on a

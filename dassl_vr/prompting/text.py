@@ -78,9 +78,15 @@ class ContextPrompts(nn.Module):
         """The embedded sentences, (K, L, width).
 
         Args:
-            context: in place of the learned one: (M, width) or (K, M, width).
+            context: in place of the learned one: (M, width) or (K, M, width); or (B, 1, M, width) for B times the sentences,
+                (B, K, L, width), where the name stands at the end.
         """
         context = self.context if context is None else context
+        if context.dim() == 4:
+            start, rest = self.embeddings[:, :1], self.embeddings[:, 1 + self.count :]
+            batch, classes = context.shape[0], len(self.tokens)
+            parts = (start.expand(batch, -1, -1, -1), context.expand(-1, classes, -1, -1), rest.expand(batch, -1, -1, -1))
+            return torch.cat(parts, dim=2)
         if context.dim() == 2:
             context = context.expand(len(self.tokens), -1, -1)
         before = self.embeddings[:, :1]  # the start token
@@ -152,8 +158,8 @@ class ConditionalClassifier(TextPromptedClassifier):
     def classify(self, image_features):
         batch, classes = image_features.shape[0], len(self.prompts.tokens)  # not len(), which fixes the batch of a traced graph
         shifts = self.meta_net(image_features)[:, None]  # (B, 1, width)
-        # One call for all images, so that a traced graph takes batches of any size
-        embeddings = torch.vmap(lambda shift: self.prompts(self.prompts.context + shift))(shifts).flatten(0, 1)  # (B K, L, width)
+        context = self.prompts.context + shifts  # (B, M, width)
+        embeddings = self.prompts(context[:, None]).flatten(0, 1)  # (B K, L, width)
         tokens = self.prompts.tokens.repeat(batch, 1)
         text = self.backbone.prompted_text_features(embeddings, tokens).view(batch, classes, -1)
         return self.backbone.scale * torch.einsum("bd,bkd->bk", image_features, text)
