@@ -27,6 +27,10 @@ class CoOp(TextPromptLearning, TrainerX):
     choices = {"CLASS_TOKEN_POSITION": ("end", "middle", "front")}
 
     @classmethod
+    def takes_new_classes(cls, cfg):
+        return not cls.options_in(cfg).CSC
+
+    @classmethod
     def build_network(cls, cfg, backbone, classnames):
         options = cls.options_in(cfg)
         count = None if options.CTX_INIT else options.N_CTX

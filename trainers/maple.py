@@ -27,6 +27,10 @@ class MaPLe(PromptLearning, TrainerX):
     least = {"N_CTX": 1, "PROMPT_DEPTH": 1}
 
     @classmethod
+    def takes_new_classes(cls, cfg):
+        return True
+
+    @classmethod
     def build_network(cls, cfg, backbone, classnames):
         options = cls.options_in(cfg)
         prompts = ContextPrompts(backbone, classnames, options.N_CTX, options.CTX_INIT)

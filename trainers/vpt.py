@@ -31,6 +31,7 @@ class VPT(VisualReprogramming, TrainerX):
     needs_tokens = True
     least = {"N_CTX": 1}
     choices = {"METHOD": ("shallow", "deep")}
+    variants = {method: {"METHOD": method} for method in choices["METHOD"]}
 
     @classmethod
     def build_input(cls, cfg, size):

@@ -24,6 +24,7 @@ from ..engine.run_directory import (
 )
 from ..engine.trainer import BEST_MODEL
 from ..plugins import load_plugins
+from ..report.end_figures import show_in_tensorboard
 from ..utils.checkpoint import newest_checkpoint
 from ..utils.environment import collect_env_info
 from ..utils.errors import ConfigError, UserError, WeightsError
@@ -174,6 +175,8 @@ def train(args, cfg):
                 write_config(cfg)
                 trainer.train()
                 write_results(trainer)
+                if cfg.TRAIN.END_FIGURES:
+                    show_in_tensorboard(trainer)
                 trainer.close_writer()
             except (UserError, KeyboardInterrupt) as error:
                 log.note(f"error: {error}" if str(error) else f"interrupted; go on with --resume {cfg.OUTPUT_DIR}")

@@ -28,6 +28,7 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
             frozen=frozen,
             precision=precision,
             fold=node.FOLD,
+            compiled=cfg.TRAIN.COMPILE,
             verbose=cfg.VERBOSE,
             checksum=checksum,
         )
@@ -60,8 +61,9 @@ class PromptLearning:
         backbone_kinds: what the method works on, of "cnn", "vit" and "clip".
         needs_tokens: it works on transformers only, whose blocks take patch tokens.
         freeze_backbone: False = the backbone is trained as well (full fine-tuning).
+        learns: False = there is nothing to train, and no epochs.
         variants: {name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods (scripts/compare.sh); "" is the
-            recipe as it is, any other name also that of a recipe of its own, `<backbone>_<name>.yaml`, if there is one.
+            recipe as it is. A METHOD that has a recipe of its own, `<backbone>_<method>.yaml`, stands there without being named.
         choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys; those of its bases are added.
         least: {key of `TRAINER.<NAME>`: smallest allowed value}.
     """
@@ -69,6 +71,7 @@ class PromptLearning:
     backbone_kinds = ("cnn", "vit", "clip")
     needs_tokens = False
     freeze_backbone = True
+    learns = True
     variants = {"": {}}
     choices = {}
     least = {}
@@ -169,6 +172,10 @@ class TextPromptLearning(PromptLearning):
     """
 
     backbone_kinds = ("clip",)
+
+    @classmethod
+    def takes_new_classes(cls, cfg):
+        return True
 
     @classmethod
     def trained_parts(cls, cfg, network):

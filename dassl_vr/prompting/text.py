@@ -84,9 +84,15 @@ class ContextPrompts(nn.Module):
         """The embedded sentences, (K, L, width).
 
         Args:
-            context: in place of the learned one: (M, width) or (K, M, width).
+            context: in place of the learned one: (M, width) or (K, M, width); or (B, 1, M, width) for B times the sentences,
+                (B, K, L, width), where the name stands at the end.
         """
         context = self.context if context is None else context
+        if context.dim() == 4:
+            start, rest = self.embeddings[:, :1], self.embeddings[:, 1 + self.count :]
+            batch, classes = context.shape[0], len(self.tokens)
+            parts = (start.expand(batch, -1, -1, -1), context.expand(-1, classes, -1, -1), rest.expand(batch, -1, -1, -1))
+            return torch.cat(parts, dim=2)
         if context.dim() == 2:
             context = context.expand(len(self.tokens), -1, -1)
         before = self.embeddings[:, :1]  # the start token
@@ -174,8 +180,8 @@ class ConditionalClassifier(TextPromptedClassifier):
     def _shifted_text_features(self, shifts):
         """(B, 1, width) -> (B, K, D) of unit length"""
         batch, classes = shifts.shape[0], len(self.prompts.tokens)  # not len(), which fixes the batch of a traced graph
-        # One call for all images, so that a traced graph takes batches of any size
-        embeddings = torch.vmap(lambda shift: self.prompts(self.prompts.context + shift))(shifts).flatten(0, 1)  # (B K, L, width)
+        context = self.prompts.context + shifts  # (B, M, width)
+        embeddings = self.prompts(context[:, None]).flatten(0, 1)  # (B K, L, width)
         tokens = self.prompts.tokens.repeat(batch, 1)
         return self.backbone.prompted_text_features(embeddings, tokens).view(batch, classes, -1)
 
