@@ -6,6 +6,7 @@ import pickle
 import re
 import socket
 import urllib.request
+import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,7 +33,8 @@ def read_weights(path):
 
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # of a TorchScript archive, which is refused below
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"weights file '{path}' was refused: it is damaged or holds Python objects besides tensors, which could "
