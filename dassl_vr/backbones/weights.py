@@ -33,7 +33,8 @@ def read_weights(path):
 
             state = load_file(path)
         else:
-            with warnings.catch_warnings(action="ignore"):  # of a TorchScript archive, which is refused below
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a TorchScript archive, which is refused below
                 state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
