@@ -34,6 +34,7 @@ NEUTRAL_KEYS = {
     "TRAIN.RESUME_FREQ",
     "TRAIN.PRINT_FREQ",
     "TRAIN.PICTURE_FREQ",
+    "TRAIN.END_FIGURES",
 }
 
 
@@ -171,8 +172,29 @@ def command_line():
     return shlex.join([os.path.basename(sys.executable), *sys.argv])
 
 
-def write_results(trainer, eval_only=False):
-    """Write `OUTPUT_DIR/results.json`: all that a table of results needs to know of a run. Its presence marks the run finished."""
+FULL, FEW_SHOT, BASE_TO_NEW, CROSS_DATASET = "full", "few-shot", "base-to-new", "cross-dataset"
+
+
+def protocol_of(cfg, trained_on=""):
+    """The name under which the field knows what a run is evaluated on.
+
+    Args:
+        trained_on: name of the data set that the model was trained on, if another run did so.
+    """
+    if trained_on and trained_on != cfg.DATASET.NAME:
+        return CROSS_DATASET
+    if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
+        return BASE_TO_NEW
+    return FEW_SHOT if cfg.DATASET.NUM_SHOTS >= 1 else FULL
+
+
+def write_results(trainer, eval_only=False, trained_on=""):
+    """Write `OUTPUT_DIR/results.json`: all that a table of results needs to know of a run. Its presence marks the run finished.
+
+    Args:
+        eval_only: a checkpoint was tested.
+        trained_on: as for `protocol_of`.
+    """
     cfg, dm = trainer.cfg, trainer.dm  # a trainer that makes its own loaders may have no data manager
     trained, frozen = trainer.count_parameters()
     section = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
@@ -185,10 +207,11 @@ def write_results(trainer, eval_only=False):
         "mapping": section.get("MAPPING"),
         "seed": cfg.SEED,
         "shots": cfg.DATASET.NUM_SHOTS,
-        "epochs": cfg.OPTIM.MAX_EPOCH,
+        "epochs": trainer.max_epoch,
         "accuracy": metrics.get("accuracy"),
         "macro_f1": metrics.get("macro_f1"),
         "accuracy_train": trainer.results.get("train", {}).get("accuracy"),
+        "protocol": protocol_of(cfg, trained_on),
         "evaluated_split": cfg.TEST.SPLIT,
         "evaluated_model": CHECKPOINT if eval_only else cfg.TEST.FINAL_MODEL,
         "metrics": {split: dict(values) for split, values in trainer.results.items()},
@@ -202,6 +225,7 @@ def write_results(trainer, eval_only=False):
         "num_train": len(dm.dataset.train_x) if dm else None,
         "num_test": len(dm.dataset.test) if dm else None,
         "skipped_images": len(getattr(dm, "skipped_images", ())),
+        "classnames": [name for _, name in sorted((trainer.lab2cname or {}).items())],
         "split_sha256": dm.split_sha256 if dm else None,
         "history": trainer.history,
         "versions": library_versions(),

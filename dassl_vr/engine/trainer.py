@@ -23,12 +23,14 @@ from ..evaluation import build_evaluator
 from ..modeling import SimpleNet
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils import checkpoint as ckpt
-from ..utils.errors import ConfigError, DataError, NonFiniteLossError, WeightsError
+from ..utils.errors import ConfigError, DataError, NonFiniteLossError
+from ..utils.memory import keep_freed_memory
 from ..utils.meters import AverageMeter, MetricMeter
 from ..utils.misc import check_availability, tolist_if_not
+from .charts import write_hparams, write_layout
 from .resume import load_resume_file, save_resume_file
 
-BEST_MODEL = "model-best.pth.tar"
+BEST_MODEL = ckpt.BEST_MODEL
 
 
 def resolve_precision(precision, device):
@@ -136,19 +138,7 @@ class TrainerBase:
             print("No model directory given: the model stays as it was built")
             return
         for name in self.get_model_names():
-            folder = os.path.join(directory, name)
-            if epoch is not None:
-                path = os.path.join(folder, f"model.pth.tar-{epoch}")
-            elif os.path.isfile(os.path.join(folder, BEST_MODEL)):
-                path = os.path.join(folder, BEST_MODEL)
-            else:
-                path = ckpt.newest_checkpoint(folder)
-            if path is None or not os.path.isfile(path):
-                found = sorted(f for f in os.listdir(folder) if "pth" in f) if os.path.isdir(folder) else []
-                raise WeightsError(
-                    f"no checkpoint {path or f'in {folder}'}; expected the directory of a run with the same trainer"
-                    f" (found there: {', '.join(found) or 'none'})"
-                )
+            path = ckpt.find_checkpoint(os.path.join(directory, name), epoch)
             checkpoint = ckpt.load_checkpoint(path, needs=("state_dict", "epoch"))
             ckpt.load_trained_state(self._models[name], checkpoint["state_dict"], path)
             val_result = checkpoint.get("val_result")
@@ -186,6 +176,13 @@ class TrainerBase:
             self.after_epoch()
             self._end_epoch()
         self.after_train()
+
+    def extra_state(self):
+        """{name: tensor} that a trainer needs to go on bit for bit besides what its models, optimizers and schedules hold."""
+        return {}
+
+    def load_extra_state(self, state):
+        """Take back what `extra_state` gave, or an empty dictionary."""
 
     def _begin_epoch(self):
         """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it."""
@@ -287,6 +284,8 @@ class SimpleTrainer(TrainerBase):
         super().__init__()
         self.check_cfg(cfg)
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        if self.device.type == "cpu" and cfg.TRAIN.KEEP_MEMORY:
+            keep_freed_memory()
         self.precision = resolve_precision(cfg.TRAIN.PRECISION, self.device)
         self.loss_scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.start_epoch = self.epoch = 0
@@ -359,6 +358,7 @@ class SimpleTrainer(TrainerBase):
         os.makedirs(writer_dir, exist_ok=True)
         # What the interrupted run wrote after its last resume file is hidden
         self.init_writer(writer_dir, purge_step=self.start_epoch * len(self.train_loader_x) + 1 if self.start_epoch else None)
+        write_layout(self._writer)
         self.time_start = time.time()
 
     def _bring_best_model(self, directory):
@@ -390,13 +390,15 @@ class SimpleTrainer(TrainerBase):
 
     def after_epoch(self):
         self.check_before_saving()
-        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
+        last = self.epoch + 1 == self.max_epoch
+        validates = last or (self.epoch + 1) % self.cfg.TEST.VAL_FREQ == 0
+        if validates and not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
             result = self.test(split="val")
             if result > self.best_result:
                 self.best_result = result
                 self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_MODEL)
         frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
-        if self.epoch + 1 == self.max_epoch or (frequency > 0 and (self.epoch + 1) % frequency == 0):
+        if last or (frequency > 0 and (self.epoch + 1) % frequency == 0):
             self.save_model(self.epoch, self.output_dir)
 
     def after_train(self):
@@ -411,6 +413,8 @@ class SimpleTrainer(TrainerBase):
         print("Finish training")
         if test:
             self.test()
+        if self._writer is not None:
+            write_hparams(self)
         print(f"Elapsed: {datetime.timedelta(seconds=round(self.seconds_train()))}")
 
     def seconds_train(self):
