@@ -119,4 +119,4 @@ def test_uneven_classes_are_reported(tmp_path, draw, load, capsys):
     assert "classes are uneven, 13 to 3 training images (cat 13, dog 3)" in capsys.readouterr().out
     fill(tmp_path, draw, 20, ("dog",))
     load("folder", tmp_path)
-    assert "uneven" not in capsys.readouterr().out
+    assert "classes are uneven" not in capsys.readouterr().out
