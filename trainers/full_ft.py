@@ -13,8 +13,7 @@ class FullFT(PromptLearning, TrainerX):
 
     @classmethod
     def build_network(cls, cfg, backbone, classnames):
-        if backbone.kind == "clip":
-            backbone.freeze_text()
+        backbone.freeze_unused()
         head = LinearMapping(backbone.out_features, len(classnames))
         return ReprogrammedClassifier(PlainInput(), FeatureSource(backbone), head)
 

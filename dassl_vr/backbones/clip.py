@@ -105,9 +105,3 @@ class ClipBackbone(FrozenBackbone):
                 " transformer, such as clip_vit_b16"
             )
         return tower
-
-    def freeze_text(self):
-        """Freeze everything but the image tower, for a model that is trained on images alone."""
-        image_side = {id(p) for p in self.model.visual.parameters()}
-        for p in self.model.parameters():
-            p.requires_grad_(p.requires_grad and id(p) in image_side)

@@ -24,6 +24,7 @@ from ..modeling import SimpleNet
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils import checkpoint as ckpt
 from ..utils.errors import ConfigError, DataError, NonFiniteLossError
+from ..utils.memory import keep_freed_memory
 from ..utils.meters import AverageMeter, MetricMeter
 from ..utils.misc import check_availability, tolist_if_not
 from .charts import write_hparams, write_layout
@@ -176,6 +177,13 @@ class TrainerBase:
             self._end_epoch()
         self.after_train()
 
+    def extra_state(self):
+        """{name: tensor} that a trainer needs to go on bit for bit besides what its models, optimizers and schedules hold."""
+        return {}
+
+    def load_extra_state(self, state):
+        """Take back what `extra_state` gave, or an empty dictionary."""
+
     def _begin_epoch(self):
         """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it."""
 
@@ -276,6 +284,8 @@ class SimpleTrainer(TrainerBase):
         super().__init__()
         self.check_cfg(cfg)
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        if self.device.type == "cpu" and cfg.TRAIN.KEEP_MEMORY:
+            keep_freed_memory()
         self.precision = resolve_precision(cfg.TRAIN.PRECISION, self.device)
         self.loss_scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.start_epoch = self.epoch = 0
@@ -380,13 +390,15 @@ class SimpleTrainer(TrainerBase):
 
     def after_epoch(self):
         self.check_before_saving()
-        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
+        last = self.epoch + 1 == self.max_epoch
+        validates = last or (self.epoch + 1) % self.cfg.TEST.VAL_FREQ == 0
+        if validates and not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
             result = self.test(split="val")
             if result > self.best_result:
                 self.best_result = result
                 self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_MODEL)
         frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
-        if self.epoch + 1 == self.max_epoch or (frequency > 0 and (self.epoch + 1) % frequency == 0):
+        if last or (frequency > 0 and (self.epoch + 1) % frequency == 0):
             self.save_model(self.epoch, self.output_dir)
 
     def after_train(self):
