@@ -29,7 +29,7 @@ class VPT(VisualReprogramming, TrainerX):
 
     backbone_kinds = ("vit", "clip")
     needs_tokens = True
-    least = {"N_CTX": 0}
+    least = {"N_CTX": 1}
     choices = {"METHOD": ("shallow", "deep")}
     variants = {method: {"METHOD": method} for method in choices["METHOD"]}
 
