@@ -23,6 +23,7 @@ def extend_cfg(cfg):
 class CoOp(TextPromptLearning, TrainerX):
     """Context vectors before the class's name, learned in front of the frozen text tower."""
 
+    least = {"N_CTX": 1}
     choices = {"CLASS_TOKEN_POSITION": ("end", "middle", "front")}
 
     @classmethod

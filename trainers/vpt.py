@@ -29,6 +29,7 @@ class VPT(VisualReprogramming, TrainerX):
 
     backbone_kinds = ("vit", "clip")
     needs_tokens = True
+    least = {"N_CTX": 0}
     choices = {"METHOD": ("shallow", "deep")}
     variants = {method: {"METHOD": method} for method in choices["METHOD"]}
 

@@ -55,12 +55,14 @@ class TokenLayout:
         width: numbers a token.
         patch_size: side of a patch in pixels.
         prefix: tokens in front of the patches, such as the class token.
+        entry: the module that takes the sequence first: a layer norm in front of the blocks (CLIP), or the first block.
     """
 
     blocks: list
     width: int
     patch_size: int
     prefix: int
+    entry: nn.Module
 
 
 class Backbone(nn.Module):
