@@ -13,6 +13,7 @@ from ..optim import build_lr_scheduler, build_optimizer
 from ..reprogramming import MAPPINGS
 from ..reprogramming.classifier import ReprogrammedClassifier
 from ..utils.checkpoint import load_pretrained_weights
+from ..utils.distributed import no_progress_bar
 from ..utils.errors import ConfigError
 from .pictures import RunPictures
 
@@ -136,7 +137,7 @@ class VisualReprogramming:
         mapping, backbone = self.model.f_out, self.model.backbone
         plain = mapping.refresh == "start" and self.options.MAPPING_ON == "plain"
         mapping.reset()
-        for batch in tqdm(self.dm.train_loader_all, desc="label mapping", disable=None, leave=False):
+        for batch in tqdm(self.dm.train_loader_all, desc="label mapping", disable=no_progress_bar(), leave=False):
             images, labels = self.parse_batch_test(batch)
             mapping.observe(backbone.logits(images if plain else self.model.f_in(images)), labels)
         mapping.update()
