@@ -50,7 +50,7 @@ class EpochPass:
         if not distributed.is_parallel():
             return self.losses
         # A process without a sample in all its steps so far may have none of the meters that others have
-        names = sorted({name for names in distributed.gather_values(list(self.losses.meters)) for name in names})
+        names = dict.fromkeys(name for names in distributed.gather_values(list(self.losses.meters)) for name in names)
         result = MetricMeter()
         for name in names:
             meter = self.losses.meters[name]
