@@ -24,6 +24,7 @@ setup(
     package_dir={f"dassl_vr.{name}": name for name in MAPPED},
     package_data={
         "dassl_vr": ["**/*.csv"],
+        "dassl_vr.backbones.tiny": ["*.json", "*.safetensors", "*.gz"],
         "dassl_vr.configs": ["**/*.yaml"],
     },
     install_requires=[

@@ -1,6 +1,6 @@
 """Our trainers and data sets inside an installed original Dassl; `dassl_vr.register` is the way in.
 
-The part of a trainer that is the method's own (`VisualReprogramming` and the class's body) is put on `HostTrainer`, which is the
+The part of a trainer that is the method's own (`PromptLearning` and the class's body) is put on `HostTrainer`, which is the
 original's `TrainerX` with its data manager, plus the few things that our trainers use and the original lacks.
 """
 
@@ -26,7 +26,7 @@ from .utils.errors import ConfigError
 from .utils.files import read_image
 
 # Facts of a data set; None = not set by the user, so that what the data set states applies
-FACTS = ("FLIP", "NATIVE_SIZE", "BATCH_LIMIT")
+FACTS = ("FLIP", "NATIVE_SIZE", "BATCH_LIMIT", "TEMPLATE")
 
 
 class HostDatasetWrapper(dassl.data.DatasetWrapper):

@@ -34,16 +34,16 @@ def repository():
 
 @pytest.fixture
 def tiny_command():
-    """Arguments of `train.py` for a tiny run: tiny_command(output_dir, *more, trainer="SMM", seed=1)."""
+    """Arguments of `train.py` for a tiny run: tiny_command(output_dir, *more, trainer="SMM", backbone="lite0", seed=1)."""
 
-    def command(output_dir, *more, trainer="SMM", seed=1):
+    def command(output_dir, *more, trainer="SMM", backbone="lite0", seed=1):
         flags, opts = [], [*TINY]
         target = flags
         for word in map(str, more):
             if target is flags and not word.startswith("--") and (not flags or not flags[-1].startswith("--")):
                 target = opts  # the first KEY after the flags and their values
             target.append(word)
-        recipe = ["--trainer", trainer, "--config-file", str(REPOSITORY / f"configs/trainers/{trainer}/lite0.yaml")]
+        recipe = ["--trainer", trainer, "--config-file", str(REPOSITORY / f"configs/trainers/{trainer}/{backbone}.yaml")]
         data = ["--dataset-config-file", str(REPOSITORY / "configs/datasets/digits.yaml")]
         return [*recipe, *data, "--output-dir", str(output_dir), "--seed", str(seed), *flags, *opts]
 

@@ -33,6 +33,9 @@ def test_content(wheel, repository):
             relative = path.relative_to(repository).as_posix()
             assert (relative if folder == "dassl_vr" else f"dassl_vr/{relative}") in names
     assert "dassl_vr/report/paper_results.csv" in names
+    for pattern in ("*.json", "*.safetensors", "*.gz"):
+        for path in (repository / "dassl_vr/backbones/tiny").glob(pattern):
+            assert path.relative_to(repository).as_posix() in names
 
 
 def test_runs_without_the_checkout(wheel, tmp_path):

@@ -30,14 +30,15 @@ class SMM(VisualReprogramming, TrainerX):
 
     choices = {"METHOD": tuple(METHODS), "MASK_INIT": ("random", "ones")}
 
-    def build_input(self, size):
-        options = self.options
+    @classmethod
+    def build_input(cls, cfg, size):
+        options = cls.options_in(cfg)
         channels, pattern = METHODS[options.METHOD]
         return SampleSpecificMask(size, options.LAYERS, options.PATCH_SIZE, channels, pattern=pattern, mask_init=options.MASK_INIT)
 
-    def build_model(self):
-        VisualReprogramming.build_model(self)
-        optim_cfg = self.cfg.OPTIM.clone()
+    @classmethod
+    def trained_parts(cls, cfg, network):
+        optim_cfg = cfg.OPTIM.clone()
         optim_cfg.defrost()
-        optim_cfg.LR, optim_cfg.GAMMA = self.options.MASK_LR, self.options.MASK_GAMMA
-        self.register_trained("mask_generator", self.model.f_in.generator, optim_cfg)
+        optim_cfg.LR, optim_cfg.GAMMA = cls.options_in(cfg).MASK_LR, cls.options_in(cfg).MASK_GAMMA
+        return {**super().trained_parts(cfg, network), "mask_generator": (network.f_in.generator, optim_cfg)}

@@ -21,8 +21,9 @@ class VR(VisualReprogramming, TrainerX):
 
     choices = {"METHOD": METHODS}
 
-    def build_input(self, size):
-        cfg, method = self.cfg, self.options.METHOD
+    @classmethod
+    def build_input(cls, cfg, size):
+        method = cls.options_in(cfg).METHOD
         pad = method == "pad"
         if pad != ("vr_pad" in cfg.INPUT.TRANSFORMS):
             needs = "needs vr_pad in" if pad else "does not go with vr_pad in"

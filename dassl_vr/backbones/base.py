@@ -25,6 +25,7 @@ class BackboneSpec:
         input_size: side in pixels that the model is built for.
         mean, std: normalization that the weights were trained with.
         num_source_classes: number of logits; 0 = the model has no classifier.
+        tokens: whether the image side is a transformer whose blocks all take the same sequence of tokens.
     """
 
     name: str
@@ -33,6 +34,7 @@ class BackboneSpec:
     mean: tuple
     std: tuple
     num_source_classes: int
+    tokens: bool = False
 
     @property
     def library(self):
@@ -42,6 +44,23 @@ class BackboneSpec:
     def model_name(self):
         """The library's own name of the model, tag included."""
         return self.name.partition(":")[2]
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where the tokens of an image run in a transformer, batch first: (B, prefix + patches, width).
+
+    Attributes:
+        blocks: the modules that take and give the sequence, in order.
+        width: numbers a token.
+        patch_size: side of a patch in pixels.
+        prefix: tokens in front of the patches, such as the class token.
+    """
+
+    blocks: list
+    width: int
+    patch_size: int
+    prefix: int
 
 
 class Backbone(nn.Module):
@@ -103,6 +122,13 @@ class FrozenBackbone(Backbone):
     def std(self):
         return self.spec.std
 
+    @property
+    def tokens(self):
+        """The `TokenLayout` of a transformer; raises `ConfigError` for other models."""
+        if not self.spec.tokens:
+            raise ConfigError(f"backbone '{self.spec.name}' is no plain transformer: it has no sequence of patch tokens")
+        return self._adapter.tokens(self.model)
+
     def train(self, mode=True):
         return super().train(mode and not self.frozen)
 
@@ -127,6 +153,19 @@ class FrozenBackbone(Backbone):
         """(B, 3, S, S) normalized images -> (B, D) float32: what the classifier sees."""
         with self._autocast(x):
             return self._adapter.features(self.model, x.contiguous(memory_format=self._memory_format)).float()
+
+    def freeze_unused(self):
+        """Freeze what `features` has no use for, such as the classifier or a text tower, in a model that is trained on features."""
+        training = self.training
+        self.eval()  # no batch norm shall take notice
+        with torch.enable_grad():
+            self.features(
+                torch.zeros(1, 3, self.input_size, self.input_size, device=next(self.parameters()).device)
+            ).sum().backward()
+        for p in self.parameters():
+            p.requires_grad_(p.grad is not None)
+            p.grad = None
+        self.train(training)
 
     def forward(self, x):
         """The features, as the family expects of a backbone."""

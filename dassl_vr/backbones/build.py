@@ -6,7 +6,7 @@ from dataclasses import replace
 from ..utils.errors import ConfigError
 from ..utils.registry import Registry
 from .adapters import Adapter, adapters
-from .base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, FrozenBackbone
+from .base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
 from .fold import fold_batch_norm
 
 # Builders of a plug-in's own backbones: `build(pretrained=..., **kwargs)` returning a module with `out_features` whose
@@ -14,12 +14,23 @@ from .fold import fold_batch_norm
 # normalization.
 BACKBONE_REGISTRY = Registry("backbone")
 
-# Short names: the backbones of the papers and of the demo
+# Short names: the backbones of the papers, of the demo and of trials without a network
 ALIASES = {
     "rn18": "torchvision:resnet18.IMAGENET1K_V1",
     "rn50": "torchvision:resnet50.IMAGENET1K_V2",
     "vit_b32": "timm:vit_base_patch32_384.augreg_in21k_ft_in1k",
     "lite0": "package:tf_efficientnet_lite0",
+    "clip_rn50": "open_clip:RN50-quickgelu.openai",
+    "clip_rn101": "open_clip:RN101-quickgelu.openai",
+    "clip_vit_b32": "open_clip:ViT-B-32-quickgelu.openai",
+    "clip_vit_b16": "open_clip:ViT-B-16-quickgelu.openai",
+    "clip_vit_l14": "open_clip:ViT-L-14-quickgelu.openai",
+    # CoOp's names of the transformers; its "RN50" is taken by torchvision's
+    "vit-b/32": "open_clip:ViT-B-32-quickgelu.openai",
+    "vit-b/16": "open_clip:ViT-B-16-quickgelu.openai",
+    "vit-l/14": "open_clip:ViT-L-14-quickgelu.openai",
+    "tiny_vit": "tiny:vit_patch16_64",
+    "tiny_clip": "tiny:clip_vit_patch16_64",
 }
 
 
@@ -92,8 +103,8 @@ def backbone_spec(name, size=None):
     """Facts of a backbone, without building or downloading it.
 
     Args:
-        name: an alias (`rn18`), a model of torchvision or timm (`resnet34`, `vit_small_patch16_224.augreg_in1k`), the
-            same with its library in front (`timm:resnet34`), or a name in `BACKBONE_REGISTRY`.
+        name: an alias (`rn18`), a model of torchvision, timm or open_clip (`resnet34`, `vit_small_patch16_224.augreg_in1k`,
+            `ViT-B-32.laion2b_s34b_b79k`), the same with its library in front (`timm:resnet34`), or a name in `BACKBONE_REGISTRY`.
         size: side in pixels to build it for; None = the side its weights were trained at.
 
     Raises:
@@ -129,6 +140,6 @@ def build_backbone(name, pretrained=True, weights="", size=None, frozen=True, pr
     num_parameters = sum(p.numel() for p in model.parameters())
     if fold and frozen and spec.kind == "cnn":
         model = fold_batch_norm(model.eval(), spec.input_size)
-    backbone = FrozenBackbone(model, spec, adapter, adapter.source_classes(spec), frozen=frozen, precision=precision)
+    backbone = adapter.wrap(model, spec, frozen=frozen, precision=precision)
     backbone.num_parameters = num_parameters
     return backbone

@@ -89,6 +89,8 @@ _C.DATASET.ON_BAD_IMAGE = "error"
 _C.DATASET.FLIP = True
 # Pad's side of the small image in front of a 224-pixel model: 32 for CIFAR, SVHN, GTSRB; 128 for photographs
 _C.DATASET.NATIVE_SIZE = 128
+# What a class's prompt says in front of a text tower, {} = the class's name
+_C.DATASET.TEMPLATE = "a photo of a {}."
 # Upper bound on the training batch, whatever a trainer's recipe says (64 for DTD and OxfordPets); 0 = none
 _C.DATASET.BATCH_LIMIT = 0
 
@@ -192,6 +194,8 @@ _C.OPTIM.MAX_EPOCH = 10
 _C.OPTIM.WARMUP_EPOCH = -1
 # Options: linear, constant
 _C.OPTIM.WARMUP_TYPE = "linear"
+# Step the schedules after each batch instead of each epoch; WARMUP_EPOCH then counts batches
+_C.OPTIM.PER_ITERATION = False
 # Learning rate of a constant warm-up, and the first of a linear one
 _C.OPTIM.WARMUP_CONS_LR = 1e-5
 _C.OPTIM.WARMUP_MIN_LR = 1e-5
@@ -213,6 +217,8 @@ _C.TRAIN.PRINT_FREQ = 10
 _C.TRAIN.PICTURE_FREQ = 0
 # Arithmetic of the frozen backbone. Options: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
 _C.TRAIN.PRECISION = "auto"
+# Compute image features once, for trainers that leave the image side as it is and whose training images are not augmented
+_C.TRAIN.CACHE_FEATURES = True
 # What an epoch of TrainerXU counts. Options: train_x, train_u, smaller_one
 _C.TRAIN.COUNT_ITER = "train_x"
 

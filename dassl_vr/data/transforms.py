@@ -70,12 +70,14 @@ class Pipeline:
         image_ops: [(name, callable on PIL images)].
         batch_ops: [(name, callable on (batch, keys))].
         deterministic: whether `per_sample` depends on the image alone, so that its result can be stored.
+        repeatable: whether the finished image depends on the image alone, so that what a model makes of it can be stored.
     """
 
-    def __init__(self, image_ops, batch_ops, deterministic):
+    def __init__(self, image_ops, batch_ops, deterministic, repeatable):
         self.image_ops = list(image_ops)
         self.batch_ops = list(batch_ops)
         self.deterministic = deterministic
+        self.repeatable = repeatable
 
     def per_sample(self, img):
         """PIL image -> (3, h, w) uint8 tensor."""
@@ -358,7 +360,7 @@ def build_transform(cfg, is_train=True, choices=None):
     cfg.defrost()
     cfg.INPUT.TRANSFORMS = tuple(sorted(chosen))  # as registered, for the builders that look at their company
     ops = {stage: [] for stage in STAGES}
-    random_images = False
+    random_images = random_batches = False
     for name in TRANSFORM_REGISTRY.registered_names():
         if name not in chosen:
             continue
@@ -367,6 +369,7 @@ def build_transform(cfg, is_train=True, choices=None):
         if op is not None:
             ops[transform.stage].append((name, op))
             random_images |= transform.random and transform.stage in (RESIZE, IMAGE)
+            random_batches |= transform.random and transform.stage in (PIXELS, VALUES)
     if not ops[RESIZE]:
         ops[RESIZE] = _default_resize(cfg, is_train, chosen)
     if "vr_pad" in chosen:
@@ -375,13 +378,16 @@ def build_transform(cfg, is_train=True, choices=None):
         [*ops[RESIZE], *ops[IMAGE]],
         [*ops[PIXELS], ("to float", _to_float), *ops[VALUES]],
         deterministic=not random_images,
+        repeatable=not (random_images or random_batches),
     )
 
 
 def plain_pipeline(cfg, normalize=True):
     """Resize to SIZE, to float, and normalize if asked to."""
     values = [("normalize", _normalize(cfg, False))] if normalize else []
-    return Pipeline([("resize", _resize(cfg, cfg.INPUT.SIZE))], [("to float", _to_float), *values], deterministic=True)
+    return Pipeline(
+        [("resize", _resize(cfg, cfg.INPUT.SIZE))], [("to float", _to_float), *values], deterministic=True, repeatable=True
+    )
 
 
 def _check_names(names):

@@ -4,7 +4,7 @@ import traceback
 
 import yacs.config
 
-from ..backbones import backbone_spec
+from ..backbones import ALIASES, backbone_spec
 from ..data import DATASET_REGISTRY, build_transform
 from ..evaluation import EVALUATOR_REGISTRY
 from ..utils.errors import ConfigError
@@ -74,12 +74,30 @@ def resolve_input(cfg, trainer):
         except ConfigError as error:
             hint = "" if cfg.MODEL.BACKBONE.NAME else " (give one with --backbone or MODEL.BACKBONE.NAME)"
             raise ConfigError(f"{error}{hint}") from error
-        if spec.kind not in kinds:
-            raise ConfigError(f"trainer {cfg.TRAINER.NAME} takes {' or '.join(kinds)} backbones; {spec.name} is a {spec.kind}")
+        if not takes(trainer, spec):
+            raise ConfigError(_impossible(cfg.TRAINER.NAME, trainer, spec))
         if cfg.MODEL.BACKBONE.NORM == "weights":
             cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD = list(spec.mean), list(spec.std)
     if tuple(cfg.INPUT.SIZE) == (0, 0):
         cfg.INPUT.SIZE = (spec.input_size, spec.input_size) if spec else (224, 224)
+
+
+def takes(trainer, spec):
+    """Whether a trainer's class works on a backbone with this `BackboneSpec`; one that does not say takes any."""
+    kinds = getattr(trainer, "backbone_kinds", None)
+    return kinds is None or (spec.kind in kinds and (spec.tokens or not getattr(trainer, "needs_tokens", False)))
+
+
+def _impossible(name, trainer, spec):
+    """In one line: what the trainer takes instead, and what takes the backbone instead."""
+    kind = "clip without a plain transformer" if spec.kind == "clip" and not spec.tokens else spec.kind
+    wanted = " or ".join(trainer.backbone_kinds) + (" with a plain transformer" if getattr(trainer, "needs_tokens", False) else "")
+    backbones = ", ".join(alias for alias in ALIASES if "/" not in alias and takes(trainer, backbone_spec(alias)))
+    others = ", ".join(other for other in TRAINER_REGISTRY.registered_names() if takes(TRAINER_REGISTRY.get(other), spec))
+    return (
+        f"trainer {name} does not go with {spec.name}, a {kind}: it takes {wanted} ({backbones} and the like);"
+        f" a {kind} goes with {others}"
+    )
 
 
 def _find(registry, name, where, problems):

@@ -73,7 +73,7 @@ class RunPictures:
             features = torch.cat([model.backbone.features(prompt(part)) for part in x.split(size)])
             self.writer.add_embedding(features.float().cpu(), metadata=names, tag=tag)
         options = trainer.options
-        hparams = {"trainer": cfg.TRAINER.NAME, "method": options.METHOD, "mapping": options.MAPPING}
+        hparams = {"trainer": cfg.TRAINER.NAME, "method": options.get("METHOD", ""), "mapping": options.MAPPING}
         hparams |= {"dataset": cfg.DATASET.NAME, "backbone": cfg.MODEL.BACKBONE.NAME, "seed": cfg.SEED}
         hparams |= {"shots": cfg.DATASET.NUM_SHOTS, "lr": cfg.OPTIM.LR, "epochs": cfg.OPTIM.MAX_EPOCH}
         hparams["batch_size"] = cfg.DATALOADER.TRAIN_X.BATCH_SIZE

@@ -161,23 +161,41 @@ class SampleSpecificMask(nn.Module):
         return (x.reshape(-1, 3, n, patch, n, patch) + values * pattern).view(-1, 3, self.size, self.size)
 
 
+class PlainInput(nn.Module):
+    """No pattern: the image as it is, for methods that learn elsewhere; `delta` is None."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_parameter("delta", None)
+
+    def masked_pattern(self, x):
+        """What `forward` adds to `x`: nothing, (B, 3, S, S)."""
+        return torch.zeros_like(x)
+
+    def forward(self, x):
+        return x
+
+
 class Watermark(nn.Module):
     """A pattern shared by all images: `x + M * delta` on normalized images, M = 1 on a frame (SMM paper, section 5).
 
     Args:
         size: side S of the images.
         width: width of the frame in pixels, see `frame_width`; None or half the side and more = the whole image.
+        init: start of the pattern, "zeros" or "normal" = N(0, 1), that of VP (Bahng et al. 2022).
     """
 
-    def __init__(self, size, width=None):
+    def __init__(self, size, width=None, init="zeros"):
         super().__init__()
+        if init not in ("zeros", "normal"):
+            raise ValueError(f"init is '{init}', expected 'zeros' or 'normal'")
         if width is not None and not 1 <= width <= size:
             raise ValueError(f"width is {width}, expected 1 to {size} pixels, or None for the whole image")
         mask = torch.ones(1, size, size)
         if width is not None and 2 * width < size:
             mask[:, width:-width, width:-width] = 0
         self.size = size
-        self.delta = nn.Parameter(torch.zeros(3, size, size))
+        self.delta = nn.Parameter((torch.zeros if init == "zeros" else torch.randn)(3, size, size))
         self.register_buffer("mask", mask, persistent=False)  # follows from the arguments
 
     def masked_pattern(self, x):

@@ -247,4 +247,21 @@ class LinearMapping(LabelMapping):
         return self.linear.weight.argmax(dim=1)
 
 
+class TextMapping(LabelMapping):
+    """The identity: the source labels are the target classes already, as text features of their names (CLIP)."""
+
+    def __init__(self, num_source, num_target):
+        if num_source != num_target:
+            raise ValueError(f"{num_source} source classes for {num_target} target classes: expected as many")
+        super().__init__(num_source, num_target)
+        self.register_buffer("source_index", torch.arange(num_target), persistent=False)  # follows from the arguments
+
+    def forward(self, logits):
+        return logits
+
+    def strongest_source(self):
+        return self.source_index
+
+
+# By the papers' names, in lower case; `TextMapping` is not among them, for it needs the target classes as source labels
 MAPPINGS = {"rlm": Rlm, "flm": Flm, "ilm": Ilm, "blm": Blm, "blm+": BlmPlus, "linear": LinearMapping}

@@ -345,7 +345,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, tiny_command, capsy
     def spoil(trainer, names=None):
         update(trainer, names)
         if trainer.epoch == 1 and trainer.batch_idx + 1 == trainer.num_batches:
-            trainer.prompt.delta.data[0, 0, 0] = float("nan")
+            trainer.model.f_in.delta.data[0, 0, 0] = float("nan")
 
     monkeypatch.setattr(TrainerBase, "model_update", spoil)
     out = tmp_path / "run"

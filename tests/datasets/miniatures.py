@@ -62,6 +62,10 @@ def digits(root, draw):
     return 1079, 179, 539
 
 
+def digits_stripes(root, draw):
+    return 539, 179, 539
+
+
 def cifar100(root, draw, images=5):
     directory = root / "cifar100" / "cifar-100-python"
     directory.mkdir(parents=True)
@@ -311,6 +315,9 @@ MINIATURES = {
     "StanfordCars": stanford_cars,
     "UCF101": ucf101,
     "digits": digits,
+    "digits_stripes": digits_stripes,
     "folder": folder,
     **TEST_SETS,
 }  # fmt: skip
+
+WITHOUT_ROOT = {"digits", "digits_stripes"}

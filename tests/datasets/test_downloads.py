@@ -14,7 +14,7 @@ from dassl_vr.data import DATASET_REGISTRY, download
 from dassl_vr.data.download import Part, is_archive
 from dassl_vr.utils.errors import DataError
 
-from .miniatures import MINIATURES
+from .miniatures import MINIATURES, WITHOUT_ROOT
 
 # The folder that each archive wraps the data set's directory in; "" unless it is named here
 TOP = {
@@ -28,7 +28,7 @@ TOP = {
     "mirror-oxford_flowers.zip": "oxford_flowers/",
     "mirror-food101.zip": "food-101/",
 }
-FETCHED = [name for name in MINIATURES if name not in ("digits", "folder", "ImageNet")]
+FETCHED = [name for name in MINIATURES if name not in (*WITHOUT_ROOT, "folder", "ImageNet")]
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -88,7 +88,7 @@ def test_super_in_a_trainers_body(run_python, tmp_path):
         "    @property\n    def name(self):\n        return __class__.__module__ and super().choices\n"
         "    @classmethod\n    def make(cls):\n        return super().__new__(cls)\n"
         "made = on_host(Derived).make()\n"
-        "assert made.check_cfg(None) == 'derived base Derived' and made.name == {}\n"
+        "assert made.check_cfg(None) == 'derived base Derived' and 'MAPPING' in made.name\n"
         "assert isinstance(made, HostTrainer) and not isinstance(made, TrainerX)\n"
     )
     run = run_python("-c", code, original=True)

@@ -1,4 +1,4 @@
-"""Every registered trainer on small real data: only what it declares moves, and it learns."""
+"""Visual-reprogramming trainers on small real data."""
 
 import json
 
@@ -6,39 +6,17 @@ import pytest
 import torch
 
 from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
-from dassl_vr.engine import TRAINER_REGISTRY, build_trainer
+from dassl_vr.engine import build_trainer
 from dassl_vr.plugins import load_plugins
 from dassl_vr.utils import set_random_seed
 
-load_plugins()
-OURS = [
-    name for name in TRAINER_REGISTRY.registered_names() if TRAINER_REGISTRY.get(name).__module__.startswith("dassl_vr.trainers")
-]
-
 
 def trainer_of(arguments):
+    load_plugins()
     cfg = setup_cfg(build_parser().parse_args(arguments))
     settle(cfg)
     set_random_seed(cfg.SEED)
     return build_trainer(cfg)
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_one_step_moves_only_what_is_declared(tmp_path, tiny_command, name):
-    trainer = trainer_of(tiny_command(tmp_path / "run", trainer=name))
-    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
-    trainer.before_epoch()
-    trainer.set_model_mode("train")
-    trainer.num_batches = len(trainer.train_loader_x)
-    for _ in range(2):  # the pattern starts at zero, so the generator's first gradient is zero
-        trainer.forward_backward(next(iter(trainer.train_loader_x)))
-    moved = {key for key, value in trainer.model.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved, "something learned"
-    assert not any(key.startswith("backbone") for key in moved)
-    trained = {key for key, p in trainer.model.named_parameters() if p.requires_grad}
-    assert trained <= moved
-    registered = {id(p) for model in trainer._models.values() for p in model.parameters()}
-    assert all(id(p) in registered for p in trainer.model.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize("name", ["SMM", "VR"])

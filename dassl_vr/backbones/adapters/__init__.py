@@ -6,7 +6,7 @@ from functools import cache
 
 from torch import nn
 
-from ..base import BackboneSpec
+from ..base import BackboneSpec, FrozenBackbone, TokenLayout
 
 
 class Adapter:
@@ -50,6 +50,14 @@ class Adapter:
     def num_features(self, model):
         """D, or None when unknown before the first call."""
         raise NotImplementedError
+
+    def tokens(self, model) -> TokenLayout:
+        """Where the patch tokens of a transformer run; only asked where the spec says `tokens`."""
+        raise NotImplementedError
+
+    def wrap(self, model, spec, **kwargs) -> FrozenBackbone:
+        """The surface that trainers see."""
+        return FrozenBackbone(model, spec, self, self.source_classes(spec), **kwargs)
 
 
 @cache

@@ -7,7 +7,7 @@ import sys
 import torch
 
 from ...utils.errors import ConfigError
-from ..base import BackboneSpec
+from ..base import BackboneSpec, TokenLayout
 from ..weights import download, first_line, host_answers, load_state, no_fit, read_weights
 from . import Adapter, imagenet1k_classes
 
@@ -56,6 +56,7 @@ class TimmAdapter(Adapter):
             mean=tuple(facts.mean),
             std=tuple(facts.std),
             num_source_classes=facts.num_classes,
+            tokens=file in _VIT_FILES,
         )
 
     def source_classes(self, spec):
@@ -78,18 +79,22 @@ class TimmAdapter(Adapter):
             return self._from_hub(spec, facts, arguments)
         model = self._create(spec, arguments)
         if weights:
-            state = read_weights(weights)
-            if spec.kind == "vit" and "transformer.blocks.0.attn.proj_q.weight" in state:
-                state = from_pytorch_pretrained_vit(state)
-            # The library's own conversion of a model's file: older names, position embeddings of another size
-            convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-            try:
-                state = convert(state, model) if convert else state
-            except Exception as error:  # it expects this model's tensors and trips over others'
-                raise no_fit(spec.name, weights, error) from error
-            load_state(model, state, spec.name, f"weights file '{weights}'")
+            self._load(model, spec, weights)
         self._check_patches(model, spec)
         return model
+
+    def _load(self, model, spec, weights):
+        """Copy the tensors of a file into `model`, under whatever names and at whatever size of image they were written."""
+        state = read_weights(weights)
+        if spec.kind == "vit" and "transformer.blocks.0.attn.proj_q.weight" in state:
+            state = from_pytorch_pretrained_vit(state)
+        # The library's own conversion of a model's file: older names, position embeddings of another size
+        convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+        try:
+            state = convert(state, model) if convert else state
+        except Exception as error:  # it expects this model's tensors and trips over others'
+            raise no_fit(spec.name, weights, error) from error
+        load_state(model, state, spec.name, f"weights file '{weights}'")
 
     def _create(self, spec, arguments):
         import timm
@@ -140,6 +145,9 @@ class TimmAdapter(Adapter):
 
     def num_features(self, model):
         return getattr(model, "head_hidden_size", None) or model.num_features
+
+    def tokens(self, model):
+        return TokenLayout(list(model.blocks), model.embed_dim, model.patch_embed.patch_size[0], model.num_prefix_tokens)
 
 
 def from_pytorch_pretrained_vit(state):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ...utils.errors import ConfigError
-from ..base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
+from ..base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, TokenLayout
 from ..weights import download, host_answers, load_state, no_fit, read_weights
 from . import Adapter, imagenet1k_classes
 
@@ -53,6 +53,7 @@ class TorchvisionAdapter(Adapter):
             mean=tuple(getattr(preset, "mean", IMAGENET_MEAN)),
             std=tuple(getattr(preset, "std", IMAGENET_STD)),
             num_source_classes=len(weights.meta["categories"]),
+            tokens=architecture.startswith("vit_"),
         )
 
     def source_classes(self, spec):
@@ -123,6 +124,9 @@ class TorchvisionAdapter(Adapter):
     def num_features(self, model):
         classifier = self._classifier(model)
         return classifier.in_features if isinstance(classifier, nn.Linear) else classifier.in_channels
+
+    def tokens(self, model):
+        return TokenLayout(list(model.encoder.layers), model.hidden_dim, model.patch_size, prefix=1)
 
 
 def _keep_input(seen, layer, arguments):

@@ -1,0 +1,203 @@
+"""Models of open_clip, named `architecture[.tag]`, as in `ViT-B-16-quickgelu.openai`.
+
+OpenAI's weights go with the architectures called quickgelu; with the others they load and are slightly wrong.
+"""
+
+import contextlib
+import logging
+import re
+
+from torch import nn
+
+from ...utils.errors import ConfigError
+from ..base import BackboneSpec, TokenLayout
+from ..clip import ClipBackbone
+from ..weights import download, host_answers, load_state, no_fit, read_weights
+from . import Adapter
+
+# Entries of OpenAI's state dicts that are settings, not weights
+_SETTINGS = ("input_resolution", "context_length", "vocab_size")
+
+
+class OpenClipAdapter(Adapter):
+    library = "open_clip"
+    order = 40
+
+    def names(self):
+        import open_clip
+
+        return open_clip.list_models()
+
+    def owns(self, model_name):
+        import open_clip
+
+        architecture, _, tag = model_name.partition(".")
+        return architecture in open_clip.list_models() and (not tag or open_clip.get_pretrained_cfg(architecture, tag) != {})
+
+    def spec(self, model_name):
+        import open_clip
+
+        architecture, _, tag = model_name.partition(".")
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        quick = open_clip.get_model_config(architecture).get("quick_gelu", False)
+        if not tag and tags:  # the first that the architecture is right for
+            fitting = [t for t in tags if open_clip.get_pretrained_cfg(architecture, t).get("quick_gelu", False) == quick]
+            tag = (fitting or tags)[0]
+        facts = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
+        if facts and facts.get("quick_gelu", False) and not quick:
+            raise ConfigError(
+                f"backbone '{architecture}.{tag}': these weights need quick-GELU; take '{architecture}-quickgelu.{tag}'"
+            )
+        return self.spec_of(f"{architecture}.{tag}" if tag else architecture, open_clip.get_model_config(architecture), facts)
+
+    def spec_of(self, model_name, config, facts):
+        """The spec of a model with open_clip's `config` and the facts of its weights (mean, std)."""
+        from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+
+        vision = config["vision_cfg"]
+        size = vision.get("image_size", 224)
+        own_transformer = isinstance(vision.get("layers", 12), int) and not vision.get("timm_model_name")
+        return BackboneSpec(
+            name=f"{self.library}:{model_name}",
+            kind="clip",
+            input_size=size if isinstance(size, int) else size[0],
+            mean=tuple(facts.get("mean", OPENAI_DATASET_MEAN)),
+            std=tuple(facts.get("std", OPENAI_DATASET_STD)),
+            num_source_classes=0,
+            tokens=own_transformer,
+        )
+
+    def source_classes(self, spec):
+        return []
+
+    def build(self, spec, pretrained, weights, verbose):
+        from open_clip.convert import convert_state_dict
+        from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+
+        architecture, _, tag = spec.model_name.partition(".")
+        model = self.create(spec, architecture)
+        if weights or pretrained:
+            state = read_weights(weights) if weights else self._from_hub(spec, architecture, tag)
+            state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+            state = {name: tensor for name, tensor in state.items() if name not in _SETTINGS}
+            try:
+                # The library's own conversion: other layouts of the same model, position embeddings of another size
+                state = convert_state_dict(model, state)
+                if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+                    state = convert_to_custom_text_state_dict(state)
+                resize_pos_embed(state, model)
+                resize_text_pos_embed(state, model)
+            except Exception as error:  # it expects this model's tensors and trips over others'
+                raise no_fit(spec.name, weights, error) from error
+            for name in ("logit_scale", "logit_bias"):
+                if name in state and getattr(model, name, None) is not None:
+                    state[name] = state[name].reshape(getattr(model, name).shape)
+            load_state(model, state, spec.name, f"weights file '{weights}'" if weights else "the hub's file")
+        return model
+
+    def create(self, spec, architecture):
+        """The module for `spec.input_size` with random weights."""
+        import open_clip
+
+        native = self.spec(spec.model_name).input_size
+        arguments = {"force_image_size": spec.input_size} if spec.input_size != native else {}
+        patch = open_clip.get_model_config(architecture)["vision_cfg"].get("patch_size")
+        if spec.tokens and patch and spec.input_size % patch:
+            raise ConfigError(
+                f"INPUT.SIZE is {spec.input_size}, expected a multiple of {patch}, the patch of backbone '{spec.name}'"
+            )
+        with _quiet():
+            return open_clip.create_model(architecture, pretrained=None, load_weights=False, pretrained_text=False, **arguments)
+
+    def _from_hub(self, spec, architecture, tag):
+        from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+
+        if not tag:
+            raise ConfigError(
+                f"open_clip publishes no weights for backbone '{spec.name}'; choose another one, or name a local file with"
+                " MODEL.BACKBONE.WEIGHTS, or use random weights with MODEL.BACKBONE.PRETRAINED False"
+            )
+        facts = get_pretrained_cfg(architecture, tag)
+        hub = re.sub(r"/$", "", facts.get("hf_hub") or "")
+        url = f"https://huggingface.co/{hub}" if hub else facts.get("url", "")
+        with download(spec.name, url, "a file of your own, named with MODEL.BACKBONE.WEIGHTS"):
+            if not host_answers(url):
+                raise ConnectionError("its host does not answer")
+            return read_weights(download_pretrained(facts))
+
+    def wrap(self, model, spec, **kwargs):
+        return ClipBackbone(model, spec, self, self.source_classes(spec), **kwargs)
+
+    def tokenizer(self, spec):
+        import open_clip
+
+        return open_clip.get_tokenizer(spec.model_name.partition(".")[0])
+
+    # ------------------------------------------------------------------------------------------------ image tower
+    def features(self, model, x):
+        return model.encode_image(x)
+
+    def num_features(self, model):
+        projection = getattr(model, "text_projection", None)
+        if projection is not None and not isinstance(projection, nn.Linear):
+            return projection.shape[1]
+        return model.visual.output_dim if hasattr(model.visual, "output_dim") else None
+
+    def tokens(self, model):
+        visual = model.visual
+        return TokenLayout(list(visual.transformer.resblocks), visual.transformer.width, visual.patch_size[0], prefix=1)
+
+    # ------------------------------------------------------------------------------------------------- text tower
+    def text_tower(self, model):
+        """What holds the parts of the text tower, if it is CLIP's: each token looks back only, the end of the text is read."""
+        tower = getattr(model, "text", model)
+        fits = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
+        return tower if fits and _pooling(tower)[0] in ("argmax", "eos") else None
+
+    def encode_text(self, model, tokens):
+        """(N, L) token numbers -> (N, D). Positions behind the last end of a text are left out where nothing looks at them."""
+        tower = self.text_tower(model)
+        if tower is None:
+            return model.encode_text(tokens)
+        tokens = tokens[:, : self.text_length(model, tokens)]
+        return self.encode_embeddings(model, tower, tower.token_embedding(tokens), tokens)
+
+    def text_length(self, model, tokens):
+        """Tokens up to the end of the longest of (N, L) texts."""
+        kind, end = _pooling(self.text_tower(model))
+        ends = tokens.argmax(dim=1) if kind == "argmax" else (tokens == end).int().argmax(dim=1)
+        return int(ends.max()) + 1
+
+    def encode_embeddings(self, model, tower, embeddings, tokens):
+        """(N, L', W) embeddings of (N, L') tokens -> (N, D)"""
+        from open_clip.transformer import text_global_pool
+
+        length = embeddings.shape[1]
+        x = embeddings + tower.positional_embedding[:length]
+        x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
+        x = text_global_pool(tower.ln_final(x), tokens, *_pooling(tower))
+        projection = tower.text_projection
+        if projection is None:
+            return x
+        return projection(x) if isinstance(projection, nn.Module) else x @ projection
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without the library's warning that the weights are random: they are loaded next, or meant to be."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _pooling(tower):
+    """(kind, end token) of open_clip's `text_global_pool`."""
+    if hasattr(tower, "text_pool_type"):
+        return tower.text_pool_type, getattr(tower, "text_eos_id", None)
+    return getattr(tower, "pool_type", None), getattr(tower, "eos_id", None)
+
+
+ADAPTER = OpenClipAdapter()

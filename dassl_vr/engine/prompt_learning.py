@@ -1,0 +1,181 @@
+"""What all trainers of ours share: something small is learned around a frozen pre-trained model."""
+
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ..backbones import build_backbone
+from ..config.validate import choice_problems
+from ..data import build_transform
+from ..metrics import compute_accuracy
+from ..optim import build_lr_scheduler, build_optimizer
+from ..utils.checkpoint import load_pretrained_weights
+from ..utils.errors import ConfigError
+
+
+def backbone_from_cfg(cfg, precision="fp32", frozen=True):
+    """The backbone that `cfg.MODEL.BACKBONE` describes, for images of `cfg.INPUT.SIZE`.
+
+    Its random start (MODEL.BACKBONE.PRETRAINED False) depends on `cfg.SEED`, and what is built after it is not touched by it.
+    """
+    node = cfg.MODEL.BACKBONE
+    with torch.random.fork_rng():
+        return build_backbone(
+            node.NAME,
+            pretrained=node.PRETRAINED,
+            weights=node.WEIGHTS,
+            size=cfg.INPUT.SIZE[0],
+            frozen=frozen,
+            precision=precision,
+            fold=node.FOLD,
+            verbose=cfg.VERBOSE,
+        )
+
+
+def in_iterations(optim_cfg, num_batches):
+    """A copy of a node of `cfg.OPTIM`'s keys whose schedule is stepped after each of `num_batches` batches an epoch.
+
+    WARMUP_EPOCH counts iterations already; the schedule proper takes the rest of the run.
+    """
+    optim_cfg = optim_cfg.clone()
+    optim_cfg.defrost()
+    optim_cfg.MAX_EPOCH = max(1, optim_cfg.MAX_EPOCH * num_batches - max(0, optim_cfg.WARMUP_EPOCH))
+    optim_cfg.STEPSIZE = tuple(step * num_batches if step >= 1 else step for step in optim_cfg.STEPSIZE)
+    return optim_cfg
+
+
+class PromptLearning:
+    """The own part of a trainer that learns a prompt (or a head) for a pre-trained model, to be put in front of a `TrainerX`.
+
+    A method gives two class methods, which need no engine, so that a trained model is rebuilt without one: `build_network`, a
+    plain module from normalized images to logits, and `trained_parts`, what of it is trained and saved. Both raise `ValueError`
+    for settings that cannot be.
+
+    Besides the Dassl family's surface it asks a few things of the trainer behind it, which `dassl_vr.host` adds to the
+    original's: `precision` (a name in `backbones.base.PRECISIONS`) and `count_parameters()`.
+
+    Attributes:
+        backbone_kinds: what the method works on, of "cnn", "vit" and "clip".
+        needs_tokens: it works on transformers only, whose blocks take patch tokens.
+        freeze_backbone: False = the backbone is trained as well (full fine-tuning).
+        choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys; those of its bases are added.
+    """
+
+    backbone_kinds = ("cnn", "vit", "clip")
+    needs_tokens = False
+    freeze_backbone = True
+    choices = {}
+
+    @classmethod
+    def options_in(cls, cfg):
+        """This trainer's own keys, `cfg.TRAINER.<NAME>`."""
+        return cfg.TRAINER[cls.__name__.upper()]
+
+    @property
+    def options(self):
+        return self.options_in(self.cfg)
+
+    def check_cfg(self, cfg):
+        problems = self.config_problems(cfg)
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+    def config_problems(self, cfg):
+        """One sentence for each setting that cannot be, before anything is built."""
+        name = type(self).__name__.upper()
+        choices = {}
+        for base in reversed(type(self).__mro__):
+            choices |= vars(base).get("choices", {})
+        problems = choice_problems(cfg, {f"TRAINER.{name}.{key}": allowed for key, allowed in choices.items()})
+        if cfg.DATALOADER.K_TRANSFORMS > 1:
+            problems.append(f"DATALOADER.K_TRANSFORMS is above 1; trainer {type(self).__name__} looks at one version of an image")
+        return problems
+
+    @classmethod
+    def build_network(cls, cfg, backbone, classnames):
+        """(B, 3, S, S) normalized images -> (B, len(classnames)) logits, as a module with `backbone` in it."""
+        raise NotImplementedError
+
+    @classmethod
+    def trained_parts(cls, cfg, network):
+        """{name to register: (module, its node of `cfg.OPTIM`'s keys)} of what is trained and saved, in order."""
+        raise NotImplementedError
+
+    def build_model(self):
+        cfg = self.cfg
+        backbone = backbone_from_cfg(cfg, self.precision, frozen=self.freeze_backbone).to(self.device)
+        try:
+            self.model = self.build_network(cfg, backbone, self.dm.dataset.classnames).to(self.device)
+        except ValueError as error:
+            raise ConfigError(
+                f"trainer {type(self).__name__}, data set {cfg.DATASET.NAME}, backbone {cfg.MODEL.BACKBONE.NAME}: {error}"
+            ) from error
+        parts = self.trained_parts(cfg, self.model)
+        if cfg.MODEL.INIT_WEIGHTS and parts:
+            load_pretrained_weights(next(iter(parts.values()))[0], cfg.MODEL.INIT_WEIGHTS)
+        for name, (module, optim_cfg) in parts.items():
+            self.register_trained(name, module, optim_cfg)
+        trained, frozen = self.count_parameters()
+        share = f" ({100 * trained / frozen:.2f} %)" if frozen else ""
+        print(f"# params: {trained:,} trained, {frozen:,} frozen in {cfg.MODEL.BACKBONE.NAME}{share}")
+
+    def register_trained(self, name, module, optim_cfg):
+        """Register `module` with an optimizer and a schedule of its own; a module without parameters gets none."""
+        optim = sched = None
+        if any(p.requires_grad for p in module.parameters()):
+            if optim_cfg.PER_ITERATION:
+                optim_cfg = in_iterations(optim_cfg, len(self.train_loader_x))
+            optim = build_optimizer(module, optim_cfg)
+            sched = build_lr_scheduler(optim, optim_cfg)
+        self.register_model(name, module, optim, sched)
+
+    def train_logits(self, batch, images):
+        """(B, target classes) logits of the parsed images of a training batch."""
+        return self.model(images)
+
+    def forward_backward(self, batch):
+        images, labels = self.parse_batch_train(batch)
+        logits = self.train_logits(batch, images)
+        loss = F.cross_entropy(logits, labels)
+        self.model_backward_and_update(loss)
+        if self.cfg.OPTIM.PER_ITERATION or self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+        return {"loss": loss.detach(), "acc": compute_accuracy(logits.detach(), labels)[0]}
+
+    def parse_batch_train(self, batch):
+        return batch["img"].to(self.device), batch["label"].to(self.device)
+
+
+class TextPromptLearning(PromptLearning):
+    """The own part of a trainer that learns in front of a CLIP's text tower only, so that image features never change.
+
+    Where each training image is the same in every epoch its features are computed once (TRAIN.CACHE_FEATURES). The network is a
+    `prompting.TextPromptedClassifier`. Asks for `dm.train_loader_all` besides what `PromptLearning` asks.
+    """
+
+    backbone_kinds = ("clip",)
+
+    @classmethod
+    def trained_parts(cls, cfg, network):
+        return {"prompt_learner": (network.prompts, cfg.OPTIM)}
+
+    def before_train(self):
+        super().before_train()
+        cached = self.cfg.TRAIN.CACHE_FEATURES and build_transform(self.cfg, is_train=True).repeatable
+        self._features = self._all_features() if cached else None
+
+    @torch.no_grad()
+    def _all_features(self):
+        """(training images, D), always computed in the same batches, so that a resumed run has the same bits."""
+        features = None
+        for batch in tqdm(self.dm.train_loader_all, desc="image features", disable=None, leave=False):
+            part = self.model.backbone.image_features(self.parse_batch_test(batch)[0])
+            if features is None:
+                features = part.new_empty(len(self.dm.dataset.train_x), part.shape[1])
+            features[batch["index"].to(part.device)] = part
+        return features
+
+    def train_logits(self, batch, images):
+        if self._features is None:
+            return self.model(images)
+        return self.model.classify(self._features[batch["index"].to(self.device)])

@@ -1,0 +1,24 @@
+"""Prompts of tokens, for text towers and vision transformers, as plain `torch.nn` modules.
+
+They enter a backbone through hooks on its public modules or as embeddings; no backbone knows of them. Nothing here knows the engine
+or its configuration; wrong arguments raise `ValueError`.
+"""
+
+from .multimodal import MultimodalClassifier
+from .templates import ENSEMBLE, fill_in
+from .text import ConditionalClassifier, ContextPrompts, FixedClassifier, TextPromptedClassifier
+from .tokens import TokenPrompted, VisualTokens, inserted_tokens, replaced_tokens
+
+__all__ = [
+    "ENSEMBLE",
+    "ConditionalClassifier",
+    "ContextPrompts",
+    "FixedClassifier",
+    "MultimodalClassifier",
+    "TextPromptedClassifier",
+    "TokenPrompted",
+    "VisualTokens",
+    "fill_in",
+    "inserted_tokens",
+    "replaced_tokens",
+]

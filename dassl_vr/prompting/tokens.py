@@ -1,0 +1,156 @@
+"""Prompt tokens in the blocks of a transformer, put there by hooks, so that the transformer itself stays as it is.
+
+Sequences are batch first: (B, L, width).
+"""
+
+import contextlib
+import math
+
+import torch
+from torch import nn
+
+
+@contextlib.contextmanager
+def replaced_tokens(blocks, prompts, start):
+    """While open, tokens `start` to `start + n` of the sequence are those of `prompts[i]` in front of block i.
+
+    Args:
+        prompts: {number of a block: (n, width), or (B, n, width) for tokens of each sequence}.
+    """
+
+    def before(tokens):
+        def hook(block, arguments):
+            x = arguments[0]
+            stop = start + tokens.shape[-2]
+            return (torch.cat([x[:, :start], _for_batch(tokens, x), x[:, stop:]], dim=1), *arguments[1:])
+
+        return hook
+
+    with _hooks([blocks[i].register_forward_pre_hook(before(tokens)) for i, tokens in prompts.items()]):
+        yield
+
+
+@contextlib.contextmanager
+def inserted_tokens(blocks, prompts, start=None):
+    """While open, `prompts[0]` is put into the sequence in front of block 0, `prompts[i]` takes its place in front of block i, and
+    behind the last block the sequence is as long as it was.
+
+    Args:
+        prompts: list of (n, width), or (B, n, width), for the first blocks.
+        start: how many tokens stay in front of the prompt; None = it goes to the end.
+    """
+    count = prompts[0].shape[-2]
+    place = []  # where the prompt begins, once a sequence has come
+
+    def insert(block, arguments):
+        x = arguments[0]
+        place[:] = [x.shape[1] if start is None else start]
+        return (torch.cat([x[:, : place[0]], _for_batch(prompts[0], x), x[:, place[0] :]], dim=1), *arguments[1:])
+
+    def replace(tokens):
+        def hook(block, arguments):
+            x = arguments[0]
+            return (torch.cat([x[:, : place[0]], _for_batch(tokens, x), x[:, place[0] + count :]], dim=1), *arguments[1:])
+
+        return hook
+
+    def take_out(block, arguments, x):
+        return torch.cat([x[:, : place[0]], x[:, place[0] + count :]], dim=1)
+
+    handles = [blocks[0].register_forward_pre_hook(insert)]
+    handles += [block.register_forward_pre_hook(replace(tokens)) for block, tokens in zip(blocks[1:], prompts[1:])]
+    handles.append(blocks[-1].register_forward_hook(take_out))
+    with _hooks(handles):
+        yield
+
+
+@contextlib.contextmanager
+def _hooks(handles):
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _for_batch(tokens, x):
+    """(n, width) or (B, n, width) -> (B, n, width) in the type of `x`."""
+    return (tokens if tokens.dim() == 3 else tokens.expand(len(x), -1, -1)).to(x.dtype)
+
+
+class VisualTokens(nn.Module):
+    """The prompt tokens of VPT (Jia et al. 2022).
+
+    Args:
+        layout: `TokenLayout` of the transformer.
+        count: tokens p a block; 0 = none, the transformer as it is.
+        depth: blocks with fresh tokens of their own: 1 = shallow, all = deep.
+        init: "uniform" = +-sqrt(6 / (3 patch^2 + width)), VPT's; "normal" = N(0, 0.02), that of the CLIP family.
+        at_end: at the end of the sequence, as in the CLIP family, instead of behind the class token.
+
+    Attributes:
+        tokens: (depth, count, width) parameter.
+    """
+
+    def __init__(self, layout, count, depth=1, init="uniform", at_end=False):
+        super().__init__()
+        if count < 0:
+            raise ValueError(f"{count} prompt tokens, expected 0 or more")
+        if not 1 <= depth <= len(layout.blocks):
+            raise ValueError(f"prompt tokens in {depth} blocks, expected 1 to {len(layout.blocks)}, the blocks of the backbone")
+        self.start = None if at_end else layout.prefix
+        self.tokens = nn.Parameter(torch.empty(depth, count, layout.width))
+        if init == "uniform":
+            bound = math.sqrt(6 / (3 * layout.patch_size**2 + layout.width))
+            nn.init.uniform_(self.tokens, -bound, bound)
+        else:
+            nn.init.normal_(self.tokens, std=0.02)
+
+    def inside(self, blocks):
+        """A context in which the tokens are in the sequence of `blocks`."""
+        if not self.tokens.shape[1]:
+            return contextlib.nullcontext()
+        return inserted_tokens(blocks, list(self.tokens), self.start)
+
+
+class TokenPrompted(nn.Module):
+    """A backbone with prompt tokens in its image transformer; otherwise it is the backbone.
+
+    Args:
+        backbone: a `FrozenBackbone` with `tokens`.
+        prompts: `VisualTokens`.
+    """
+
+    def __init__(self, backbone, prompts):
+        super().__init__()
+        self.backbone = backbone
+        self.prompts = prompts
+
+    def logits(self, x):
+        """(B, 3, S, S) normalized images -> (B, source)"""
+        with self.prompts.inside(self.backbone.tokens.blocks):
+            return self.backbone.logits(x)
+
+    def features(self, x):
+        """(B, 3, S, S) normalized images -> (B, D)"""
+        with self.prompts.inside(self.backbone.tokens.blocks):
+            return self.backbone.features(x)
+
+    @property
+    def kind(self):
+        return self.backbone.kind
+
+    @property
+    def source_classes(self):
+        return self.backbone.source_classes
+
+    @property
+    def out_features(self):
+        return self.backbone.out_features
+
+    @property
+    def scale(self):
+        return self.backbone.scale
+
+    def text_features(self, sentences):
+        return self.backbone.text_features(sentences)

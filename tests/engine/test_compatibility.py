@@ -1,0 +1,74 @@
+"""Every registered trainer on every kind of backbone: a step that moves only what is declared, or one line that says what fits."""
+
+import pytest
+import torch
+
+from dassl_vr.backbones import FrozenBackbone, backbone_spec
+from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
+from dassl_vr.engine import TRAINER_REGISTRY, build_trainer
+from dassl_vr.plugins import load_plugins
+from dassl_vr.utils import set_random_seed
+
+load_plugins()
+OURS = [
+    name for name in TRAINER_REGISTRY.registered_names() if TRAINER_REGISTRY.get(name).__module__.startswith("dassl_vr.trainers")
+]
+BACKBONES = {"cnn": "lite0", "vit": "tiny_vit", "clip": "tiny_clip"}
+
+
+def fits(name, kind):
+    return kind in TRAINER_REGISTRY.get(name).backbone_kinds
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_a_step_or_a_line(tmp_path, tiny_command, repository, capsys, name, kind):
+    backbone = BACKBONES[kind]
+    if not fits(name, kind):
+        assert (
+            main(["--trainer", name, "--backbone", backbone, "--output-dir", str(tmp_path / "run"), "DATASET.NAME", "digits"]) == 2
+        )
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "does not go with" in error
+        for other, its_backbone in BACKBONES.items():
+            assert (its_backbone in error.partition("it takes")[2].partition(";")[0]) == fits(name, other)
+        listed = error.strip().rpartition("goes with ")[2].split(", ")
+        assert set(OURS) & set(listed) == {trainer for trainer in OURS if fits(trainer, kind)}
+        return
+    assert (repository / "configs" / "trainers" / name / f"{backbone}.yaml").is_file(), "a recipe for each kind that fits"
+    cfg = setup_cfg(build_parser().parse_args(tiny_command(tmp_path / "run", trainer=name, backbone=backbone)))
+    settle(cfg)
+    set_random_seed(cfg.SEED)
+    trainer = build_trainer(cfg)
+    model = trainer.model
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    trainer.start_epoch = 0
+    trainer.init_writer = lambda *args, **kwargs: None
+    trainer.before_train()
+    trainer.before_epoch()
+    trainer.set_model_mode("train")
+    trainer.num_batches = len(trainer.train_loader_x)
+    registered = {id(p) for part in trainer._models.values() for p in part.parameters() if p.requires_grad}
+    trained = {key for key, p in model.named_parameters() if p.requires_grad}
+    assert {id(p) for p in model.parameters() if p.requires_grad} == registered
+    if not registered:
+        assert not trainer.get_model_names(), "a zero-shot method registers nothing"
+        return
+    for trainer.batch_idx in range(2):  # a pattern starts at zero, so a mask generator's first gradient is zero
+        trainer.forward_backward(next(iter(trainer.train_loader_x)))
+    moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert trained <= moved
+    frozen = [m for m in model.modules() if isinstance(m, FrozenBackbone) and m.frozen]
+    inside = {id(tensor) for module in frozen for tensor in module.model.state_dict(keep_vars=True).values()}
+    assert not any(id(tensor) in inside for key, tensor in model.state_dict(keep_vars=True).items() if key in moved)
+
+
+def test_a_clip_without_tokens_is_refused_by_those_who_need_them(tmp_path, capsys):
+    for name in ("VPT", "MaPLe"):
+        assert (
+            main(["--trainer", name, "--backbone", "clip_rn50", "--output-dir", str(tmp_path / "run"), "DATASET.NAME", "digits"])
+            == 2
+        )
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "clip without a plain transformer" in error and "clip_vit_b16" in error
+    assert backbone_spec("clip_vit_b16").tokens and not backbone_spec("clip_rn50").tokens

@@ -1,0 +1,33 @@
+"""CoOp: context optimization (Zhou et al., IJCV 2022)."""
+
+from yacs.config import CfgNode as CN
+
+from dassl_vr.engine import TRAINER_REGISTRY, TextPromptLearning, TrainerX
+from dassl_vr.prompting import ContextPrompts, TextPromptedClassifier
+
+
+def extend_cfg(cfg):
+    """The keys of this trainer, under the names of the published code."""
+    cfg.TRAINER.COOP = CN()
+    # Number of context vectors; CTX_INIT sets it where it is given
+    cfg.TRAINER.COOP.N_CTX = 16
+    # Class-specific context
+    cfg.TRAINER.COOP.CSC = False
+    # Words to start from, such as "a photo of a" ("" = random)
+    cfg.TRAINER.COOP.CTX_INIT = ""
+    # Options: end, middle, front
+    cfg.TRAINER.COOP.CLASS_TOKEN_POSITION = "end"
+
+
+@TRAINER_REGISTRY.register()
+class CoOp(TextPromptLearning, TrainerX):
+    """Context vectors before the class's name, learned in front of the frozen text tower."""
+
+    choices = {"CLASS_TOKEN_POSITION": ("end", "middle", "front")}
+
+    @classmethod
+    def build_network(cls, cfg, backbone, classnames):
+        options = cls.options_in(cfg)
+        count = None if options.CTX_INIT else options.N_CTX
+        prompts = ContextPrompts(backbone, classnames, count, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION)
+        return TextPromptedClassifier(backbone, prompts)

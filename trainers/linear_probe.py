@@ -1,0 +1,19 @@
+"""LinearProbe: a linear layer on frozen features, the yardstick without any prompt."""
+
+from dassl_vr.engine import TRAINER_REGISTRY, PromptLearning, TrainerX
+from dassl_vr.reprogramming import LinearMapping, PlainInput
+from dassl_vr.reprogramming.classifier import FeatureSource, ReprogrammedClassifier
+
+
+@TRAINER_REGISTRY.register()
+class LinearProbe(PromptLearning, TrainerX):
+    """A linear classifier on what the frozen backbone's own classifier sees."""
+
+    @classmethod
+    def build_network(cls, cfg, backbone, classnames):
+        head = LinearMapping(backbone.out_features, len(classnames))
+        return ReprogrammedClassifier(PlainInput(), FeatureSource(backbone), head)
+
+    @classmethod
+    def trained_parts(cls, cfg, network):
+        return {"head": (network.f_out, cfg.OPTIM)}

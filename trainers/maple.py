@@ -1,0 +1,38 @@
+"""MaPLe: multi-modal prompt learning (Khattak et al., CVPR 2023)."""
+
+from torch import nn
+from yacs.config import CfgNode as CN
+
+from dassl_vr.engine import TRAINER_REGISTRY, PromptLearning, TrainerX
+from dassl_vr.prompting import ContextPrompts, MultimodalClassifier
+
+
+def extend_cfg(cfg):
+    """The keys of this trainer, under the names of the published code."""
+    cfg.TRAINER.MAPLE = CN()
+    # Text tokens a block, and as many visual ones
+    cfg.TRAINER.MAPLE.N_CTX = 2
+    # Words whose first N_CTX tokens the prompt starts from; the others stay words ("" = random)
+    cfg.TRAINER.MAPLE.CTX_INIT = "a photo of a"
+    # Blocks with tokens of their own, in both towers
+    cfg.TRAINER.MAPLE.PROMPT_DEPTH = 9
+
+
+@TRAINER_REGISTRY.register()
+class MaPLe(PromptLearning, TrainerX):
+    """Text tokens in the first blocks of the text tower, coupled to visual tokens in the image tower."""
+
+    backbone_kinds = ("clip",)
+    needs_tokens = True
+
+    @classmethod
+    def build_network(cls, cfg, backbone, classnames):
+        options = cls.options_in(cfg)
+        prompts = ContextPrompts(backbone, classnames, options.N_CTX, options.CTX_INIT)
+        return MultimodalClassifier(backbone, prompts, options.PROMPT_DEPTH)
+
+    @classmethod
+    def trained_parts(cls, cfg, network):
+        learner = nn.ModuleDict({"prompts": network.prompts, "couplings": network.couplings})
+        learner.register_parameter("deep_text", network.deep_text)
+        return {"prompt_learner": (learner, cfg.OPTIM)}

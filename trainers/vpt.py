@@ -1,0 +1,48 @@
+"""VPT: visual prompt tuning (Jia et al., ECCV 2022), on supervised vision transformers and on CLIP's."""
+
+from torch import nn
+
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
+from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
+from dassl_vr.prompting import TokenPrompted, VisualTokens
+from dassl_vr.reprogramming import PlainInput
+
+
+def extend_cfg(cfg):
+    """The keys of this trainer."""
+    node = add_reprogramming_keys(cfg, "VPT")
+    # The output side: a trained head (the paper's), a label mapping, or text (CLIP), see TRAINER.SMM.MAPPING
+    node.MAPPING = "head"
+    # Options: shallow (tokens at the input), deep (fresh tokens in every block)
+    node.METHOD = "deep"
+    # Tokens a block
+    node.N_CTX = 10
+
+
+@TRAINER_REGISTRY.register()
+class VPT(VisualReprogramming, TrainerX):
+    """Learned tokens beside those of the patches.
+
+    On a supervised transformer they stand behind the class token and start uniform, as in the paper; on a CLIP at the end of the
+    sequence, from N(0, 0.02), as the CLIP family has it.
+    """
+
+    backbone_kinds = ("vit", "clip")
+    needs_tokens = True
+    choices = {"METHOD": ("shallow", "deep")}
+
+    @classmethod
+    def build_input(cls, cfg, size):
+        return PlainInput()
+
+    @classmethod
+    def build_output(cls, cfg, backbone, classnames):
+        options, layout, clip = cls.options_in(cfg), backbone.tokens, backbone.kind == "clip"
+        depth = len(layout.blocks) if options.METHOD == "deep" else 1
+        tokens = VisualTokens(layout, options.N_CTX, depth, init="normal" if clip else "uniform", at_end=clip)
+        return super().build_output(cfg, TokenPrompted(backbone, tokens), classnames)
+
+    @classmethod
+    def trained_parts(cls, cfg, network):
+        prompted = network.backbone if isinstance(network.backbone, TokenPrompted) else network.backbone.backbone
+        return {"prompt": (nn.ModuleDict({"tokens": prompted.prompts, "mapping": network.f_out}), cfg.OPTIM)}

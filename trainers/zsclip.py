@@ -1,0 +1,36 @@
+"""ZeroshotCLIP: what a CLIP says without any training (Radford et al., ICML 2021)."""
+
+from yacs.config import CfgNode as CN
+
+from dassl_vr.engine import TRAINER_REGISTRY, PromptLearning, TrainerX
+from dassl_vr.prompting import ENSEMBLE, FixedClassifier, fill_in
+
+
+def extend_cfg(cfg):
+    """The keys of this trainer."""
+    cfg.TRAINER.ZEROSHOTCLIP = CN()
+    # Options: template (one sentence a class, DATASET.TEMPLATE), ensemble (its features averaged with those of seven general ones)
+    cfg.TRAINER.ZEROSHOTCLIP.METHOD = "template"
+
+
+@TRAINER_REGISTRY.register()
+class ZeroshotCLIP(PromptLearning, TrainerX):
+    """Class names in templates, in front of a frozen CLIP; "training" only tests."""
+
+    backbone_kinds = ("clip",)
+    choices = {"METHOD": ("template", "ensemble")}
+
+    @classmethod
+    def build_network(cls, cfg, backbone, classnames):
+        templates = [cfg.DATASET.TEMPLATE]
+        if cls.options_in(cfg).METHOD == "ensemble":
+            templates += ENSEMBLE
+        return FixedClassifier(backbone, [[fill_in(template, name) for template in templates] for name in classnames])
+
+    @classmethod
+    def trained_parts(cls, cfg, network):
+        return {}
+
+    def train(self):
+        self.max_epoch = self.start_epoch  # nothing to train
+        super().train()
