@@ -4,6 +4,8 @@ import argparse
 import contextlib
 import os
 import secrets
+import signal
+import threading
 
 from tabulate import tabulate
 
@@ -207,6 +209,8 @@ def clear_about_files_and_workers(directory):
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would raise again, in the middle of anything
         raise DataError(
             f"a worker that reads images has died, perhaps for lack of memory; {good}, with a lower DATALOADER.NUM_WORKERS if it"
             " happens again"

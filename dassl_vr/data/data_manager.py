@@ -247,7 +247,7 @@ class BatchLoader:
     def __iter__(self):
         stores = self._open_stores()
         first, parts = self._keys.first, self._keys.parts()
-        batches = zip(self._batches_of(stores, parts) if stores else self._loader, parts)
+        batches = zip(self._batches_of(stores, parts) if stores else self._loaded_batches(), parts)
         for self.position, ((batch, failures), part) in enumerate(batches, start=first + 1):
             if failures and not self.skip_bad:
                 raise failures[0].error
@@ -279,6 +279,14 @@ class BatchLoader:
             failures = [_Failure(bad[index], self.dataset.data_source[index].impath) for index in part if index in bad]
             pin = self.device.type == "cuda"
             yield self.dataset.stored_items(np.array(good, dtype=np.int64), stores, pin) if good else None, failures
+
+    def _loaded_batches(self):
+        try:
+            yield from self._loader
+        except (OSError, EOFError) as error:
+            if not self.num_workers or str(error).startswith("Caught"):  # by torch, in a worker that lives
+                raise
+            raise RuntimeError("a DataLoader worker broke off in the middle of a batch") from error  # as torch tells it elsewhere
 
     def _note_skipped(self, reasons):
         for path in reasons.keys() - self.skipped.keys():
