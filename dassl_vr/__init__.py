@@ -29,3 +29,12 @@ def _map_checkout_folders():
 
 
 _map_checkout_folders()
+
+
+def __getattr__(name):
+    """`load_prompted`, imported when it is asked for: it brings much along."""
+    if name == "load_prompted":
+        from .deploy import load_prompted
+
+        return load_prompted
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

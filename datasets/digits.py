@@ -11,7 +11,7 @@ class Digits(BenchmarkDataset):
     """1,797 grey images, split 60/10/30 by a fixed seed that has nothing to do with SEED."""
 
     needs_root = False
-    facts = {"FLIP": False, "NATIVE_SIZE": 32}  # a mirrored digit is no digit
+    facts = {"FLIP": False, "NATIVE_SIZE": 32, "TEMPLATE": "a photo of the digit {}."}  # a mirrored digit is no digit
 
     def load(self, cfg):
         from sklearn.datasets import load_digits  # here: slow to import, and of no use to other data sets

@@ -11,7 +11,7 @@ class DescribableTextures(ImageSplitDataset):
     dataset_dir = "dtd"
     image_dir = "images"
     split_file = "split_zhou_DescribableTextures.json"
-    facts = {"BATCH_LIMIT": 64}  # few images: the published recipes train on smaller batches
+    facts = {"BATCH_LIMIT": 64, "TEMPLATE": "{} texture."}  # few images: the published recipes train on smaller batches
     official_counts = (2820, 1128, 1692)
     parts = (
         Part(

@@ -23,6 +23,7 @@ class EuroSAT(ImageSplitDataset):
     """`<root>/eurosat/2750/<Class>/*.jpg` and `<root>/eurosat/split_zhou_EuroSAT.json`."""
 
     dataset_dir = "eurosat"
+    facts = {"TEMPLATE": "a centered satellite photo of {}."}
     image_dir = "2750"
     folder_names = CLASSNAMES
     split_file = "split_zhou_EuroSAT.json"

@@ -24,7 +24,7 @@ class FashionMNIST(TrainTestDataset):
     """
 
     dataset_dir = "fashion-mnist"
-    facts = {"NATIVE_SIZE": 32, "VAL_PERCENT": 0.0}
+    facts = {"NATIVE_SIZE": 32, "VAL_PERCENT": 0.0, "TEMPLATE": "a photo of a {}, a piece of clothing."}
     official_counts = (60000, 0, 10000)
     parts = tuple(
         Part(name, Source(name, urls=(f"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{name}",), md5=md5))

@@ -14,6 +14,7 @@ class FGVCAircraft(BenchmarkDataset):
     """`<root>/fgvc_aircraft/{images/*.jpg, variants.txt, images_variant_{train,val,test}.txt}`."""
 
     dataset_dir = "fgvc_aircraft"
+    facts = {"TEMPLATE": "a photo of a {}, a type of aircraft."}
     official_counts = (3334, 3333, 3333)
     parts = (
         Part(

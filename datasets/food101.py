@@ -9,6 +9,7 @@ class Food101(ImageSplitDataset):
     """`<root>/food-101/{images/<class>/*.jpg, split_zhou_Food101.json}`."""
 
     dataset_dir = "food-101"
+    facts = {"TEMPLATE": "a photo of {}, a type of food."}
     image_dir = "images"
     split_file = "split_zhou_Food101.json"
     official_counts = (50500, 20200, 30300)

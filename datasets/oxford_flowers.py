@@ -17,6 +17,7 @@ class OxfordFlowers(ImageSplitDataset):
     `imagelabels.mat` and `cat_to_name.json`."""
 
     dataset_dir = "oxford_flowers"
+    facts = {"TEMPLATE": "a photo of a {}, a type of flower."}
     image_dir = "jpg"
     split_file = "split_zhou_OxfordFlowers.json"
     official_counts = (4093, 1633, 2463)

@@ -19,7 +19,10 @@ class OxfordPets(ImageSplitDataset):
     dataset_dir = "oxford_pets"
     image_dir = "images"
     split_file = "split_zhou_OxfordPets.json"
-    facts = {"BATCH_LIMIT": 64}  # few images: the published recipes train on smaller batches
+    facts = {
+        "BATCH_LIMIT": 64,
+        "TEMPLATE": "a photo of a {}, a type of pet.",
+    }  # few images: the published recipes train on smaller batches
     official_counts = (2944, 736, 3669)
     parts = (
         Part(

@@ -25,6 +25,7 @@ class RESISC45(ImageSplitDataset):
     """
 
     dataset_dir = "resisc45"
+    facts = {"TEMPLATE": "satellite imagery of {}."}
     image_dir = "NWPU-RESISC45"
     split_file = "split_mlai_Resisc45.json"
     fractions = (0.2, 0.2)

@@ -11,6 +11,7 @@ class UCF101(ImageSplitDataset):
     """`<root>/ucf101/{UCF-101-midframes/<Action>/*.jpg, split_zhou_UCF101.json}`."""
 
     dataset_dir = "ucf101"
+    facts = {"TEMPLATE": "a photo of a person doing {}."}
     image_dir = "UCF-101-midframes"
     split_file = "split_zhou_UCF101.json"
     official_counts = (7639, 1898, 3783)

@@ -86,6 +86,8 @@ class FrozenBackbone(Backbone):
 
     Attributes:
         num_parameters: of the model as published, before any folding.
+        weights_sha256: checksum of the weights as they were loaded, before any folding; None unless `build_backbone` was asked for
+            it.
     """
 
     def __init__(self, model, spec, adapter, source_classes, frozen=True, precision="fp32"):
@@ -99,6 +101,7 @@ class FrozenBackbone(Backbone):
         self.precision = precision
         self._adapter = adapter
         self._out_features = adapter.num_features(model)
+        self.weights_sha256 = None
         self.num_parameters = sum(p.numel() for p in model.parameters())
         model.requires_grad_(not frozen)
         # Convolutions are faster on pixels whose channels lie together, on CPUs and on tensor cores

@@ -88,7 +88,7 @@ class ClipBackbone(FrozenBackbone):
                 return self._adapter.encode_embeddings(self.model, tower, part, part_tokens).float()
 
         tokens = tokens[:, : embeddings.shape[1]]
-        if len(embeddings) <= CHUNK:
+        if torch.compiler.is_exporting() or len(embeddings) <= CHUNK:  # a traced graph takes any number
             return F.normalize(encode(embeddings, tokens), dim=-1)
         pieces = zip(embeddings.split(CHUNK), tokens.split(CHUNK))
         if torch.is_grad_enabled():

@@ -1,6 +1,7 @@
 """Reading and loading weight files without running anything that is in them."""
 
 import contextlib
+import hashlib
 import pickle
 import re
 import socket
@@ -66,6 +67,23 @@ def load_state(model, state, model_name, source):
     if problem:
         raise WeightsError(f"{source} does not fit '{model_name}': {problem}; take this model's file or change MODEL.BACKBONE.NAME")
     model.load_state_dict(state)
+
+
+def weights_sha256(model, leave_out=()):
+    """SHA-256 over a model's tensors: name, type, shape and bytes of each, in the order of their names.
+
+    Args:
+        leave_out: tensors with one of these in their names do not count. Counters of batches never do: evaluation has no use for
+            them and old files lack them.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if any(part in name for part in (*leave_out, "num_batches_tracked")):
+            continue
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())  # as bytes: numpy knows no bfloat16
+    return digest.hexdigest()
 
 
 def no_fit(model_name, path, error):

@@ -24,6 +24,13 @@ class OneLineParser(argparse.ArgumentParser):
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
+def positive(text):
+    """A whole number above 0, as the `type` of an argument."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got '{text}'")
+    return int(text)
+
+
 def one_line_errors(main):
     """Make `main(argv)` print a `UserError`, or that the disk is full or closed to us, as one line on standard error and return
     2; Ctrl-C returns 130, and a run that saved itself because a signal asked it to end 75. Of several processes of a run, the

@@ -17,6 +17,7 @@ from ..engine.run_directory import (
     CONFIG_FILE,
     FINISHED,
     LOG_FILE,
+    RESULTS_FILE,
     RESUMED,
     claim_run_directory,
     hold,
@@ -101,17 +102,20 @@ def build_parser():
 def setup_cfg(args):
     """The configuration of a command line: defaults < facts of the data set < data-set YAML < trainer YAML < flags < KEY VALUE.
 
-    To test a run (`--eval-only`), what the run was trained with lies between the facts and the files.
+    To test a run (`--eval-only`), what the run was trained with lies between the facts and the files; on another data set than
+    its own, the facts of that one come after it.
     """
-    files = [args.dataset_config_file, args.config_file]
-    trained = os.path.join(args.model_dir, CONFIG_FILE)
-    if args.eval_only and args.model_dir and os.path.isfile(trained):
-        files.insert(0, trained)
+    trained = {}
+    path = os.path.join(args.model_dir, CONFIG_FILE)
+    if args.eval_only and args.model_dir and os.path.isfile(path):
+        trained = read_yaml(path)
 
-    def merge_all(cfg):
-        for path in filter(None, files):
-            path = find_config(path)
-            merge_mapping(cfg, read_yaml(path), path)
+    def merge_all(cfg, facts=None):
+        merge_mapping(cfg, trained, path)
+        merge_mapping(cfg, {"DATASET": facts or {}}, "facts of another data set")
+        for file in filter(None, (args.dataset_config_file, args.config_file)):
+            file = find_config(file)
+            merge_mapping(cfg, read_yaml(file), file)
         for flag, key in FLAG_KEYS.items():
             value = getattr(args, flag)
             if value is not None:
@@ -120,11 +124,17 @@ def setup_cfg(args):
         return cfg
 
     cfg = get_cfg_default()
-    name = merge_all(cfg.clone()).DATASET.NAME
-    if name in DATASET_REGISTRY:
-        facts = getattr(DATASET_REGISTRY.get(name), "facts", {})
-        merge_mapping(cfg, {"DATASET": facts}, f"facts of {name}")
+    name, name_trained = merge_all(cfg.clone()).DATASET.NAME, trained.get("DATASET", {}).get("NAME", "")
+    if name_trained and name in DATASET_REGISTRY and DATASET_REGISTRY.canonical_name(name) != name_trained:
+        # What the run knew of its data set is not true of this one
+        return merge_all(cfg, {key: cfg.DATASET[key] for key in facts_of(name_trained)} | facts_of(name))
+    merge_mapping(cfg, {"DATASET": facts_of(name)}, f"facts of {name}")
     return merge_all(cfg)
+
+
+def facts_of(name):
+    """What the data set of that name states of itself, {key of `cfg.DATASET`: value}."""
+    return getattr(DATASET_REGISTRY.get(name), "facts", {}) if name in DATASET_REGISTRY else {}
 
 
 def find_config(path):
@@ -226,20 +236,38 @@ def evaluate(args, cfg):
     if args.model_dir and not args.output_dir:
         cfg.OUTPUT_DIR = args.model_dir  # for a confusion matrix, if one is asked for
     settle(cfg)
-    trained = os.path.join(args.model_dir, CONFIG_FILE)
+    trained, trained_on = os.path.join(args.model_dir, CONFIG_FILE), ""
     if args.model_dir and os.path.isfile(trained):
-        trainer_name = read_yaml(trained).get("TRAINER", {}).get("NAME", cfg.TRAINER.NAME)
+        trained = read_yaml(trained)
+        trained_on = trained.get("DATASET", {}).get("NAME", "")
+        trainer_name = trained.get("TRAINER", {}).get("NAME", cfg.TRAINER.NAME)
         if trainer_name != cfg.TRAINER.NAME:
             raise ConfigError(f"{args.model_dir} was trained with {trainer_name}, not with {cfg.TRAINER.NAME}; leave --trainer out")
     with Logger() as log:
         trainer = build(args, cfg)
+        check_classes(trainer, args.model_dir)
         load(trainer, args.model_dir, args.load_epoch)
         trainer.test()
         if args.output_dir:
             if distributed.is_main():
                 log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "w")
             write_config(cfg)
-            write_results(trainer, eval_only=True)
+            write_results(trainer, eval_only=True, trained_on=trained_on)
+
+
+def check_classes(trainer, directory):
+    """Raises `ConfigError` if the run in `directory` was trained on other classes and its output side belongs to those."""
+    takes_new_classes = getattr(trainer, "takes_new_classes", None)  # not of the family's trainers
+    if takes_new_classes is None or not directory or not os.path.isfile(os.path.join(directory, RESULTS_FILE)):
+        return
+    trained, now = read_results(directory).get("classnames"), trainer.dm.dataset.classnames
+    if trained and trained != now and not takes_new_classes(trainer.cfg):
+        name = trainer.cfg.TRAINER.NAME
+        raise ConfigError(
+            f"--model-dir {directory}: {name} was trained on other classes ({len(trained)}: {trained[0]}, ...) than these"
+            f" ({len(now)}: {now[0]}, ...), and its label mapping or head belongs to them; only an output side made from the"
+            " classes' names (CLIP's text features) takes new ones"
+        )
 
 
 def load(trainer, directory, epoch):
@@ -257,6 +285,13 @@ def load(trainer, directory, epoch):
         trainer.load_model(directory, epoch=epoch)
     except FileNotFoundError as error:
         raise WeightsError(f"--model-dir {directory}: {error}; choose another one with --load-epoch") from error
+    except RuntimeError as error:  # torch's own, from a trainer that loads with `load_state_dict`
+        if "loading state_dict" not in str(error):
+            raise
+        problem = " ".join(str(error).splitlines()[-1].split()).rstrip(".")
+        raise WeightsError(
+            f"--model-dir {directory} does not fit this model: {problem}; use the configuration it was trained with"
+        ) from error
 
 
 def settle(cfg):

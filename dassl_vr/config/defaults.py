@@ -217,6 +217,9 @@ _C.TRAIN.PRINT_FREQ = 10
 _C.TRAIN.PICTURE_FREQ = 0
 # Arithmetic of the frozen backbone. Options: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
 _C.TRAIN.PRECISION = "auto"
+# On a CPU, keep the memory of a step for the next one instead of fetching it anew from the system (bits do not change; the process
+# holds its peak until it ends)
+_C.TRAIN.KEEP_MEMORY = True
 # Compute image features once, for trainers that leave the image side as it is and whose training images are not augmented
 _C.TRAIN.CACHE_FEATURES = True
 # What an epoch of TrainerXU counts. Options: train_x, train_u, smaller_one

@@ -60,7 +60,7 @@ class RunPictures:
 
     @torch.no_grad()
     def finish(self):
-        """At the end of a run: the projector with features before and after, and the entry in the hparams table."""
+        """At the end of a run: the projector with features before and after."""
         if self.writer is None:
             return
         trainer, cfg, model = self.trainer, self.trainer.cfg, self.trainer.model
@@ -72,14 +72,6 @@ class RunPictures:
         for tag, prompt in (("before", lambda images: images), ("after", model.f_in)):
             features = torch.cat([model.backbone.features(prompt(part)) for part in x.split(size)])
             self.writer.add_embedding(features.float().cpu(), metadata=names, tag=tag)
-        options = trainer.options
-        hparams = {"trainer": cfg.TRAINER.NAME, "method": options.get("METHOD", ""), "mapping": options.MAPPING}
-        hparams |= {"dataset": cfg.DATASET.NAME, "backbone": cfg.MODEL.BACKBONE.NAME, "seed": cfg.SEED}
-        hparams |= {"shots": cfg.DATASET.NUM_SHOTS, "lr": cfg.OPTIM.LR, "epochs": cfg.OPTIM.MAX_EPOCH}
-        hparams["batch_size"] = cfg.DATALOADER.TRAIN_X.BATCH_SIZE
-        metrics = {f"hparam/{key}": value for key, value in trainer.results.get(cfg.TEST.SPLIT, {}).items()}
-        if metrics:
-            self.writer.add_hparams(hparams, metrics, run_name=".")
 
     def _remove_projector(self):
         """Remove what an end that was interrupted has written: embeddings cannot be written twice."""

@@ -13,7 +13,7 @@ from ..utils.checkpoint import load_pretrained_weights
 from ..utils.errors import ConfigError
 
 
-def backbone_from_cfg(cfg, precision="fp32", frozen=True):
+def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
     """The backbone that `cfg.MODEL.BACKBONE` describes, for images of `cfg.INPUT.SIZE`.
 
     Its random start (MODEL.BACKBONE.PRETRAINED False) depends on `cfg.SEED`, and what is built after it is not touched by it.
@@ -29,6 +29,7 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True):
             precision=precision,
             fold=node.FOLD,
             verbose=cfg.VERBOSE,
+            checksum=checksum,
         )
 
 
@@ -58,18 +59,26 @@ class PromptLearning:
         backbone_kinds: what the method works on, of "cnn", "vit" and "clip".
         needs_tokens: it works on transformers only, whose blocks take patch tokens.
         freeze_backbone: False = the backbone is trained as well (full fine-tuning).
+        variants: {name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods (scripts/compare.sh); "" is the
+            recipe as it is, any other name also that of a recipe of its own, `<backbone>_<name>.yaml`, if there is one.
         choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys; those of its bases are added.
     """
 
     backbone_kinds = ("cnn", "vit", "clip")
     needs_tokens = False
     freeze_backbone = True
+    variants = {"": {}}
     choices = {}
 
     @classmethod
     def options_in(cls, cfg):
         """This trainer's own keys, `cfg.TRAINER.<NAME>`."""
         return cfg.TRAINER[cls.__name__.upper()]
+
+    @classmethod
+    def takes_new_classes(cls, cfg):
+        """Whether what is trained on some classes works on others: where the output side is made from the classes' names."""
+        return False
 
     @property
     def options(self):

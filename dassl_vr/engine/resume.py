@@ -54,6 +54,7 @@ def save_resume_file(trainer, directory):
         "precision": trainer.precision,
         "split_sha256": trainer.dm.split_sha256,
         "random_states": get_random_states(),
+        "extra": trainer.extra_state(),
     }
     save_atomically(state, os.path.join(directory, RESUME_FILE))
 
@@ -91,6 +92,7 @@ def load_resume_file(trainer, directory):
     trainer.epoch = trainer.start_epoch - 1  # the last one done: nothing but a test may be left
     trainer.best_result = state["best_result"]
     trainer.history = state["history"]
+    trainer.load_extra_state(state.get("extra", {}))
     set_random_states(state["random_states"])
     place = f"epoch {trainer.start_epoch + 1}"
     if state.get("within_epoch"):

@@ -7,7 +7,7 @@ import sys
 
 from filelock import FileLock, Timeout
 
-from ..config import clean_cfg, read_yaml, to_yaml
+from ..config import get_cfg_default, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY
 from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions, peak_memory_bytes
@@ -120,7 +120,7 @@ def _check_same_config(cfg, directory):
     path = os.path.join(directory, CONFIG_FILE)
     if not os.path.isfile(path):
         return  # a directory of the original family, or a run that died before it began
-    before, now = (_of_the_method(_flatten(c), cfg.TRAINER.NAME) for c in (read_yaml(path), cfg))
+    before, now = _flatten(read_yaml(path)), _flatten(_of_the_run(cfg))
     if cfg.SEED < 0:
         cfg.SEED = now["SEED"] = before.get("SEED", cfg.SEED)
     neutral = NEUTRAL_KEYS
@@ -137,10 +137,16 @@ def _check_same_config(cfg, directory):
         )
 
 
-def _of_the_method(flat, trainer):
-    """Without the sections of other trainers, which come and go with the plug-ins that are loaded."""
-    own = f"TRAINER.{trainer.upper()}."
-    return {k: v for k, v in flat.items() if not k.startswith("TRAINER.") or k == "TRAINER.NAME" or k.startswith(own)}
+def _of_the_run(cfg):
+    """A copy of `cfg` without the sections of other trainers that were left alone, which come and go with the plug-ins that are
+    loaded. One that was set stays: some trainers of the family read the section of the method they descend from."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    declared = get_cfg_default().TRAINER
+    for name in list(cfg.TRAINER):
+        if name not in ("NAME", cfg.TRAINER.NAME.upper()) and cfg.TRAINER[name] == declared.get(name):
+            cfg.TRAINER.pop(name)
+    return cfg
 
 
 def _flatten(node, prefix=""):
@@ -155,14 +161,11 @@ def _flatten(node, prefix=""):
 
 def write_config(cfg):
     """Have the main process write the resolved configuration to `OUTPUT_DIR/config.yaml`, such that it can be used for another
-    run: without where this one was resumed from, and without the sections of other trainers, which come and go with the plug-ins
-    that are loaded."""
+    run: without where this one was resumed from."""
     if not is_main():
         return
-    cfg = cfg.clone()
-    cfg.defrost()
+    cfg = _of_the_run(cfg)
     cfg.RESUME = ""
-    clean_cfg(cfg, cfg.TRAINER.NAME)
     with atomic_write(os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)) as file:
         file.write(to_yaml(cfg))
 
@@ -172,10 +175,30 @@ def command_line():
     return shlex.join([os.path.basename(sys.executable), *sys.argv])
 
 
-def write_results(trainer, eval_only=False):
+FULL, FEW_SHOT, BASE_TO_NEW, CROSS_DATASET = "full", "few-shot", "base-to-new", "cross-dataset"
+
+
+def protocol_of(cfg, trained_on=""):
+    """The name under which the field knows what a run is evaluated on.
+
+    Args:
+        trained_on: name of the data set that the model was trained on, if another run did so.
+    """
+    if trained_on and trained_on != cfg.DATASET.NAME:
+        return CROSS_DATASET
+    if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
+        return BASE_TO_NEW
+    return FEW_SHOT if cfg.DATASET.NUM_SHOTS >= 1 else FULL
+
+
+def write_results(trainer, eval_only=False, trained_on=""):
     """Write `OUTPUT_DIR/results.json`: all that a table of results needs to know of a run. Its presence marks the run finished.
 
     All processes of a run call it; the main one writes.
+
+    Args:
+        eval_only: a checkpoint was tested.
+        trained_on: as for `protocol_of`.
     """
     skipped = {path for paths in gather_values(list(getattr(trainer.dm, "skipped_images", ()))) for path in paths}
     if not is_main():
@@ -196,6 +219,7 @@ def write_results(trainer, eval_only=False):
         "accuracy": metrics.get("accuracy"),
         "macro_f1": metrics.get("macro_f1"),
         "accuracy_train": trainer.results.get("train", {}).get("accuracy"),
+        "protocol": protocol_of(cfg, trained_on),
         "evaluated_split": cfg.TEST.SPLIT,
         "evaluated_model": CHECKPOINT if eval_only else cfg.TEST.FINAL_MODEL,
         "metrics": {split: dict(values) for split, values in trainer.results.items()},
@@ -210,6 +234,7 @@ def write_results(trainer, eval_only=False):
         "num_train": len(dm.dataset.train_x) if dm else None,
         "num_test": len(dm.dataset.test) if dm else None,
         "skipped_images": len(skipped),
+        "classnames": [name for _, name in sorted((trainer.lab2cname or {}).items())],
         "split_sha256": dm.split_sha256 if dm else None,
         "history": trainer.history,
         "versions": library_versions(),

@@ -26,15 +26,17 @@ from ..modeling import SimpleNet
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils import checkpoint as ckpt
 from ..utils import distributed
-from ..utils.errors import ConfigError, DataError, NonFiniteLossError, WeightsError
+from ..utils.errors import ConfigError, DataError, NonFiniteLossError
+from ..utils.memory import keep_freed_memory
 from ..utils.misc import check_availability, tolist_if_not
 from ..utils.seeding import set_deterministic, set_random_seed
+from .charts import write_hparams, write_layout
 from .epoch_pass import EpochPass
 from .interruption import asked
 from .parallel import train_together
 from .resume import load_resume_file, save_resume_file, stop
 
-BEST_MODEL = "model-best.pth.tar"
+BEST_MODEL = ckpt.BEST_MODEL
 
 
 def resolve_precision(precision, device):
@@ -144,19 +146,7 @@ class TrainerBase:
             print("No model directory given: the model stays as it was built")
             return
         for name in self.get_model_names():
-            folder = os.path.join(directory, name)
-            if epoch is not None:
-                path = os.path.join(folder, f"model.pth.tar-{epoch}")
-            elif os.path.isfile(os.path.join(folder, BEST_MODEL)):
-                path = os.path.join(folder, BEST_MODEL)
-            else:
-                path = ckpt.newest_checkpoint(folder)
-            if path is None or not os.path.isfile(path):
-                found = sorted(f for f in os.listdir(folder) if "pth" in f) if os.path.isdir(folder) else []
-                raise WeightsError(
-                    f"no checkpoint {path or f'in {folder}'}; expected the directory of a run with the same trainer"
-                    f" (found there: {', '.join(found) or 'none'})"
-                )
+            path = ckpt.find_checkpoint(os.path.join(directory, name), epoch)
             checkpoint = ckpt.load_checkpoint(path, needs=("state_dict", "epoch"))
             ckpt.load_trained_state(self._models[name], checkpoint["state_dict"], path)
             val_result = checkpoint.get("val_result")
@@ -195,6 +185,13 @@ class TrainerBase:
             self.after_epoch()
             self._end_epoch()
         self.after_train()
+
+    def extra_state(self):
+        """{name: tensor} that a trainer needs to go on bit for bit besides what its models, optimizers and schedules hold."""
+        return {}
+
+    def load_extra_state(self, state):
+        """Take back what `extra_state` gave, or an empty dictionary."""
 
     def _begin_epoch(self):
         """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it.
@@ -302,6 +299,8 @@ class SimpleTrainer(TrainerBase):
         self.check_cfg(cfg)
         set_deterministic(cfg.TRAIN.DETERMINISTIC)
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        if self.device.type == "cpu" and cfg.TRAIN.KEEP_MEMORY:
+            keep_freed_memory()
         self.precision = resolve_precision(cfg.TRAIN.PRECISION, self.device)
         self.loss_scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.start_epoch = self.epoch = 0
@@ -379,6 +378,7 @@ class SimpleTrainer(TrainerBase):
             os.makedirs(writer_dir, exist_ok=True)
         # What the interrupted run wrote after its last resume file is hidden
         self.init_writer(writer_dir, purge_step=steps + 1 if steps else None)
+        write_layout(self._writer)
         if not distributed.is_main():  # what is drawn in a step shall not be the same for the samples of each process
             set_random_seed(derive_seed("process", self.cfg.SEED, distributed.rank(), steps) >> 1)
         self.time_start = time.time()
@@ -443,6 +443,8 @@ class SimpleTrainer(TrainerBase):
         print("Finish training")
         if test:
             self.test()
+        if self._writer is not None:
+            write_hparams(self)
         print(f"Elapsed: {datetime.timedelta(seconds=round(self.seconds_train()))}")
 
     def seconds_train(self):

@@ -26,6 +26,10 @@ def add_reprogramming_keys(cfg, name):
     node.MAPPING = "ilm"
     # Images that flm looks at: "prompted", or "plain" ones (without the pattern)
     node.MAPPING_ON = "prompted"
+    # Where ilm, blm and blm+ look before each epoch. Options: exact (a pass over all training images with the current prompt),
+    # reuse (what training saw in the epoch before: no pass but the first; the prompt was a little older, and masks were those of
+    # training mode. Accuracy of both: benchmarks/README.md)
+    node.MAPPING_PASS = "exact"
     return node
 
 
@@ -48,7 +52,11 @@ class VisualReprogramming(PromptLearning):
     transform), `steps_done()` and `results` (split -> metrics of the last test).
     """
 
-    choices = {"MAPPING": (*MAPPINGS, TEXT, HEAD), "MAPPING_ON": ("prompted", "plain")}
+    choices = {
+        "MAPPING": (*MAPPINGS, TEXT, HEAD),
+        "MAPPING_ON": ("prompted", "plain"),
+        "MAPPING_PASS": ("exact", "reuse"),
+    }
 
     def config_problems(self, cfg):
         problems = super().config_problems(cfg)
@@ -72,6 +80,10 @@ class VisualReprogramming(PromptLearning):
     @classmethod
     def build_input(cls, cfg, size):
         raise NotImplementedError
+
+    @classmethod
+    def takes_new_classes(cls, cfg):
+        return cls.options_in(cfg).MAPPING == TEXT
 
     @classmethod
     def build_network(cls, cfg, backbone, classnames):
@@ -101,14 +113,27 @@ class VisualReprogramming(PromptLearning):
     def build_model(self):
         PromptLearning.build_model(self)
         self.pictures = RunPictures(self)
+        self._seen = None  # source logits of the batch in training, for MAPPING_PASS reuse
+        self._reuses = self.options.MAPPING_PASS == "reuse" and self.model.f_out.refresh == "epoch"
+        if self._reuses:
+            self.model.f_out.register_forward_pre_hook(self._keep_source_logits)
+
+    def _keep_source_logits(self, mapping, arguments):
+        self._seen = arguments[0].detach()
 
     # ---------------------------------------------------------------------------------------------------- training
     def before_epoch(self):
         mapping = self.model.f_out
-        if mapping.refresh == "epoch" or (mapping.refresh == "start" and self.epoch == 0):
+        if self._reuses:
+            if mapping.observed:
+                mapping.update()
+            else:  # before the first epoch, or in a run that began with exact passes
+                self.refresh_mapping()
+            mapping.reset()
+        elif mapping.refresh == "epoch" or (mapping.refresh == "start" and self.epoch == 0):
             self.refresh_mapping()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def refresh_mapping(self):
         """Recompute the label mapping over all training samples with the current prompt, in evaluation mode."""
         self.set_model_mode("eval")
@@ -119,6 +144,21 @@ class VisualReprogramming(PromptLearning):
             images, labels = self.parse_batch_test(batch)
             mapping.observe(backbone.logits(images if plain else self.model.f_in(images)), labels)
         mapping.update()
+
+    def forward_backward(self, batch):
+        summary = super().forward_backward(batch)
+        if self._reuses:
+            self.model.f_out.observe(self._seen, self.parse_batch_train(batch)[1])
+        return summary
+
+    def extra_state(self):
+        # With `reuse`, what the next epoch's mapping is made of
+        return {**super().extra_state(), **self.model.f_out.observed}
+
+    def load_extra_state(self, state):
+        super().load_extra_state(state)
+        if self._reuses:
+            self.model.f_out.load_observed(state)
 
     # ---------------------------------------------------------------------------------------------------- pictures
     def before_train(self):

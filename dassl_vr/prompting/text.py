@@ -150,9 +150,10 @@ class ConditionalClassifier(TextPromptedClassifier):
         )
 
     def classify(self, image_features):
-        batch, classes = len(image_features), len(self.prompts.tokens)
+        batch, classes = image_features.shape[0], len(self.prompts.tokens)  # not len(), which fixes the batch of a traced graph
         shifts = self.meta_net(image_features)[:, None]  # (B, 1, width)
-        embeddings = torch.cat([self.prompts(self.prompts.context + shift) for shift in shifts])  # (B K, L, width)
+        # One call for all images, so that a traced graph takes batches of any size
+        embeddings = torch.vmap(lambda shift: self.prompts(self.prompts.context + shift))(shifts).flatten(0, 1)  # (B K, L, width)
         tokens = self.prompts.tokens.repeat(batch, 1)
         text = self.backbone.prompted_text_features(embeddings, tokens).view(batch, classes, -1)
         return self.backbone.scale * torch.einsum("bd,bkd->bk", image_features, text)

@@ -75,7 +75,8 @@ def _hooks(handles):
 
 def _for_batch(tokens, x):
     """(n, width) or (B, n, width) -> (B, n, width) in the type of `x`."""
-    return (tokens if tokens.dim() == 3 else tokens.expand(len(x), -1, -1)).to(x.dtype)
+    # not len(x), which would fix the batch of a traced graph
+    return (tokens if tokens.dim() == 3 else tokens.expand(x.shape[0], -1, -1)).to(x.dtype)
 
 
 class VisualTokens(nn.Module):

@@ -7,6 +7,8 @@ method has none), and `masked_pattern(x)`, what `forward` adds to `x`, for pictu
 import torch
 from torch import nn
 
+from . import pooled_block
+
 # Share of the side that the frame of a shared watermark takes on each edge (SMM paper, section 5: 28, 56, 112 of 224)
 FRAMES = {"narrow": 8, "medium": 4, "full": 2}
 
@@ -101,9 +103,9 @@ class MaskGenerator(nn.Module):
         pools = patch_sizes.index(patch_size)
         blocks = []
         for i, (width_in, width_out) in enumerate(zip((3, *widths), widths)):
-            blocks += [nn.Conv2d(width_in, width_out, 3, padding=1), nn.BatchNorm2d(width_out), nn.ReLU(inplace=True)]
-            if i < pools:
-                blocks.append(nn.MaxPool2d(2))
+            blocks += [nn.Conv2d(width_in, width_out, 3, padding=1), nn.BatchNorm2d(width_out)]
+            # ReLU and max pool give the same in either order; the pool first leaves a quarter to the other
+            blocks += [nn.MaxPool2d(2), nn.ReLU(inplace=True)] if i < pools else [nn.ReLU(inplace=True)]
         self.body = nn.Sequential(*blocks)
         self.last = nn.Conv2d(widths[-1], 3, 3, padding=1) if channels == 3 else None
         if mask_init == "ones":
@@ -114,8 +116,22 @@ class MaskGenerator(nn.Module):
         if min(x.shape[-2:]) < self.patch_size:
             height, width = x.shape[-2:]
             raise ValueError(f"images are {height} x {width}, expected sides of at least patch_size = {self.patch_size}")
-        hidden = self.body(x)  # (B, 64 or 128, S // p, S // p)
-        return hidden.mean(dim=1, keepdim=True) if self.last is None else self.last(hidden)
+        hidden = self._hidden(x)  # (B, 64 or 128, S // p, S // p)
+        mask = hidden.mean(dim=1, keepdim=True) if self.last is None else self.last(hidden)
+        return mask.contiguous()
+
+    def _hidden(self, x):
+        layers = list(self.body)
+        while layers:
+            conv, norm, after, *_ = layers
+            pools = isinstance(after, nn.MaxPool2d)
+            block, layers = layers[: 3 + pools], layers[3 + pools :]
+            if pools and pooled_block.applies(x, conv, norm):
+                x = pooled_block.pooled_block(x, conv, norm)
+            else:
+                for layer in block:
+                    x = layer(x)
+        return x
 
 
 class SampleSpecificMask(nn.Module):

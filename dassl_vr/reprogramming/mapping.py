@@ -106,6 +106,14 @@ class LabelMapping(nn.Module):
     def update(self):
         """Compute the mapping from what was observed since `reset`."""
 
+    @property
+    def observed(self):
+        """{name: tensor} of what `observe` took in since `reset`; empty where nothing is gathered, and after `update`."""
+        return {}
+
+    def load_observed(self, state):
+        """Go on from what `observed` gave, if `state` holds it."""
+
     def strongest_source(self):
         """(target,) index of the source class that weighs most for each target class, to show the mapping."""
         raise NotImplementedError
@@ -152,6 +160,15 @@ class _Counted(LabelMapping):
             raise RuntimeError("observe() before reset()")
         cells = logits.argmax(dim=1) * self.num_target + labels  # (B,)
         self.counts.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+
+    @property
+    def observed(self):
+        return {} if self.counts is None else {"counts": self.counts}
+
+    def load_observed(self, state):
+        if "counts" in state:
+            self.reset()
+            self.counts.copy_(state["counts"])
 
     def _take_counts(self):
         if self.counts is None:

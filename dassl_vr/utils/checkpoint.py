@@ -8,6 +8,8 @@ import torch
 from .errors import WeightsError
 from .files import atomic_write
 
+BEST_MODEL = "model-best.pth.tar"
+
 
 def save_atomically(state, path):
     """`torch.save` such that `path` is the old file or the whole new one, never half of one."""
@@ -89,11 +91,11 @@ def save_checkpoint(state, save_dir, is_best=False, remove_module_from_keys=True
         state = {**state, "state_dict": {k.removeprefix("module."): v for k, v in state["state_dict"].items()}}
     fpath = os.path.join(save_dir, model_name or f"model.pth.tar-{state['epoch']}")
     save_atomically(state, fpath)
-    if model_name != "model-best.pth.tar":
+    if model_name != BEST_MODEL:
         with atomic_write(os.path.join(save_dir, "checkpoint")) as file:
             file.write(f"{os.path.basename(fpath)}\n")
     if is_best:
-        save_atomically(state, os.path.join(save_dir, "model-best.pth.tar"))
+        save_atomically(state, os.path.join(save_dir, BEST_MODEL))
     print(f"Checkpoint saved to {fpath}")
 
 
@@ -104,6 +106,26 @@ def newest_checkpoint(directory):
         return None
     with open(note, encoding="utf-8") as file:
         return os.path.join(directory, os.path.basename(file.readline().strip()))
+
+
+def find_checkpoint(folder, epoch=None):
+    """The file of one registered model in its `folder`: that of `epoch`; with None the best by validation, else the newest.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    best = os.path.join(folder, BEST_MODEL)
+    if epoch is not None:
+        path = os.path.join(folder, f"model.pth.tar-{epoch}")
+    else:
+        path = best if os.path.isfile(best) else newest_checkpoint(folder)
+    if path is None or not os.path.isfile(path):
+        found = sorted(f for f in os.listdir(folder) if "pth" in f) if os.path.isdir(folder) else []
+        raise WeightsError(
+            f"no checkpoint {path or f'in {folder}'}; expected the directory of a run with the same trainer"
+            f" (found there: {', '.join(found) or 'none'})"
+        )
+    return path
 
 
 def resume_from_checkpoint(fdir, model, optimizer=None, scheduler=None):

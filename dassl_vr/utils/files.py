@@ -72,6 +72,8 @@ def listdir_nohidden(path, sort=False):
     return sorted(names) if sort else names
 
 
+REMEDY_IN_A_RUN = "; replace or remove it, or set DATASET.ON_BAD_IMAGE skip"
+
 # How to turn an image upright, by the value of EXIF's orientation tag
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -95,17 +97,26 @@ def read_image(path):
 
     try:
         with Image.open(path) as image:
-            image.load()
-            turn = _UPRIGHT.get(_exif_orientation(image))
-            image = _to_rgb(image)
-            return image.transpose(Image.Transpose[turn]) if turn else image
+            return upright_rgb(image)
     except FileNotFoundError as error:
         raise DataError(f"image {path}: no such file") from error
     except Exception as error:  # a damaged file can raise nearly anything
         reason = "an empty file" if _is_empty(path) else str(error) or type(error).__name__
-        raise DataError(
-            f"image {path}: cannot be read ({reason}); replace or remove it, or set DATASET.ON_BAD_IMAGE skip"
-        ) from error
+        raise DataError(f"image {path}: cannot be read ({reason}){REMEDY_IN_A_RUN}") from error
+
+
+def upright_rgb(image):
+    """A PIL image of any mode as `read_image` gives it: RGB of 8 bits a channel, turned as its EXIF data say.
+
+    Raises:
+        ValueError: grey values that 8 bits cannot show.
+    """
+    from PIL import Image
+
+    image.load()
+    turn = _UPRIGHT.get(_exif_orientation(image))
+    image = _to_rgb(image)
+    return image.transpose(Image.Transpose[turn]) if turn else image
 
 
 def _exif_orientation(image):

@@ -55,6 +55,33 @@ def test_files_given_one_by_one_with_keys_in_a_file_of_the_users(checkout, run_p
     assert json.loads((tmp_path / "run/results.json").read_text())["accuracy"] > 90
 
 
+def test_a_trainer_that_reads_the_keys_of_the_method_it_descends_from(checkout, run_python, tmp_path):
+    """As KgCoOp reads CoOp's: what was set there is kept with the run, for its evaluation and to tell runs apart."""
+    (checkout / "trainers/descendant.py").write_text(
+        "from dassl.engine import TRAINER_REGISTRY\nfrom nets import MeanColour as Net\nfrom .meancolour import MeanColour\n"
+        "@TRAINER_REGISTRY.register()\nclass Descendant(MeanColour):\n"
+        "    def build_model(self):\n        super().build_model()\n"
+        "        print('reads PREC', self.cfg.TRAINER.MEANCOLOUR.PREC)\n"
+        "        if self.cfg.TRAINER.MEANCOLOUR.PREC == 'fp32':\n"
+        "            self.model.linear = self.model.linear.__class__(3, 9)\n"
+    )
+    out = tmp_path / "run"
+    plugins = ("train.py", "trainers/descendant.py")
+    train = command(checkout, "--output-dir", out, plugins=plugins, trainer="Descendant")
+    run = run_python(*train, "TRAINER.MEANCOLOUR.PREC", "amp")
+    assert run.returncode == 0, run.stderr
+    evaluate = command(checkout, "--eval-only", "--model-dir", out, plugins=plugins, trainer="Descendant")
+    again = run_python(*evaluate)
+    assert again.returncode == 0, again.stderr
+    assert "reads PREC amp" in again.stdout and last_accuracy(again.stdout) == last_accuracy(run.stdout)
+    other = run_python(*train)
+    assert other.returncode == 2 and "another configuration (TRAINER.MEANCOLOUR.PREC amp -> None)" in other.stderr
+    unfit = run_python(*evaluate, "TRAINER.MEANCOLOUR.PREC", "fp32")
+    (error,) = (line for line in unfit.stderr.splitlines() if line.startswith("error: "))
+    assert unfit.returncode == 2 and "Traceback" not in unfit.stderr
+    assert f"--model-dir {out} does not fit this model: size mismatch for linear.bias" in error
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

@@ -42,9 +42,8 @@ def test_a_step_or_a_line(tmp_path, tiny_command, repository, capsys, name, kind
     trainer = build_trainer(cfg)
     model = trainer.model
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    trainer.start_epoch = 0
-    trainer.init_writer = lambda *args, **kwargs: None
     trainer.before_train()
+    trainer.close_writer()
     trainer.before_epoch()
     trainer.set_model_mode("train")
     trainer.num_batches = len(trainer.train_loader_x)

@@ -106,7 +106,9 @@ def test_signals_in_any_place_of_an_epoch(monkeypatch, tmp_path, tiny_command, e
         assert f"{place} is next" in log
 
 
-def test_killed_outright_it_goes_on_from_the_last_periodic_file(monkeypatch, processes, tmp_path, tiny_command, ends_like_the_whole):
+def test_killed_outright_it_goes_on_from_the_last_periodic_file(
+    monkeypatch, processes, tmp_path, tiny_command, ends_like_the_whole
+):
     out, often = tmp_path / "run", ["TRAIN.RESUME_BATCHES", "2"]
 
     def killed():

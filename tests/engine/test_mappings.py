@@ -8,7 +8,7 @@ import torch
 from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
 from dassl_vr.engine import build_trainer
 from dassl_vr.plugins import load_plugins
-from dassl_vr.reprogramming import MAPPINGS
+from dassl_vr.reprogramming import MAPPINGS, greedy_assignment
 from dassl_vr.utils import set_random_seed
 
 load_plugins()
@@ -42,6 +42,74 @@ def test_passes_over_the_training_images(tmp_path, tiny_command, mapping, passes
     trainer.train()
     trainer.close_writer()
     assert counted == list(range(passes))
+
+
+@pytest.mark.parametrize(("mapping", "passes"), [("flm", 1), ("ilm", 1), ("blm", 1), ("blm+", 1), ("linear", 0)])
+def test_reuse_makes_one_pass(tmp_path, tiny_command, mapping, passes):
+    settings = ["TRAINER.VR.MAPPING", mapping, "TRAINER.VR.MAPPING_PASS", "reuse", "TEST.NO_TEST", "True"]
+    trainer = trainer_of(tiny_command(tmp_path / "run", *settings, trainer="VR"))
+    counted = []
+    refresh = trainer.refresh_mapping
+    trainer.refresh_mapping = lambda: (counted.append(trainer.epoch), refresh())
+    trainer.train()
+    trainer.close_writer()
+    assert counted == list(range(passes))
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_reuse_takes_what_training_saw_in_the_epoch_before(tmp_path, tiny_command, drop_last):
+    settings = ["TRAINER.SMM.MAPPING_PASS", "reuse", "TEST.NO_TEST", "True", "DATALOADER.TRAIN_X.DROP_LAST", drop_last]
+    trainer = trainer_of(tiny_command(tmp_path / "run", *settings))
+    mapping = trainer.model.f_out
+    seen = {}  # epoch -> (number of training images, (source, target) counts of arg-max classes)
+    step = trainer.forward_backward
+
+    def watched(batch):
+        total, counts = seen.get(trainer.epoch, (0, torch.zeros(1000, 10)))
+        logits = []
+        logits_of = trainer.model.backbone.logits
+        trainer.model.backbone.logits = lambda x: (logits.append(logits_of(x)), logits[-1])[1]
+        try:
+            summary = step(batch)
+        finally:
+            del trainer.model.backbone.logits
+        for source, target in zip(logits[0].argmax(1), batch["label"], strict=True):
+            counts[source, target] += 1
+        seen[trainer.epoch] = total + len(batch["label"]), counts
+        return summary
+
+    used = {}
+    begin = trainer.before_epoch
+    trainer.forward_backward = watched
+    trainer.before_epoch = lambda: (begin(), used.update({trainer.epoch: mapping.strongest_source().clone()}))
+    trainer.train()
+    trainer.close_writer()
+    assert [number for number, _ in seen.values()] == [24 if drop_last else 30] * 3
+    for epoch in (1, 2):
+        assert torch.equal(used[epoch], greedy_assignment(seen[epoch - 1][1])), epoch
+    assert not torch.equal(used[1], used[0])
+
+
+def test_reuse_is_resumed_bit_for_bit(tmp_path, tiny_command, monkeypatch):
+    from dassl_vr.engine import trainer as module
+
+    settings = ["TRAINER.SMM.MAPPING", "blm+", "TRAINER.SMM.MAPPING_PASS", "reuse", "TEST.TRAIN_GAP", "False"]
+    assert main(tiny_command(tmp_path / "whole", *settings)) == 0
+    save = module.save_resume_file
+
+    def save_and_stop(trainer, directory):
+        save(trainer, directory)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "stopped"
+    monkeypatch.setattr(module, "save_resume_file", save_and_stop)
+    for _ in range(2):
+        assert main(tiny_command(out, "--resume", out, *settings)) == 130
+    monkeypatch.setattr(module, "save_resume_file", save)
+    assert main(tiny_command(out, "--resume", out, *settings)) == 0
+    one, other = (torch.load(run / "prompt" / "model.pth.tar-3", weights_only=True) for run in (tmp_path / "whole", out))
+    for key, value in one["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][key]), key
 
 
 def test_random_map_follows_the_seed(tmp_path, tiny_command):

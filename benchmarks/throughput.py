@@ -1,0 +1,278 @@
+"""How fast training is: beside a textbook loop, and beside what the frozen backbone alone allows.
+
+    python benchmarks/throughput.py --backbones lite0 rn18 rn50 vit_b32 [--device cpu|cuda] [--json FILE]
+                                    [--images 500] [--batch 50] [--size S] [--repeats 3] [--workers 2]
+
+For each backbone, with random weights, in one process and in turns:
+
+(a) the textbook loop of `textbook.py`: an epoch of SMM, which is label mapping, training and test;
+(b) ours, through the engine: the same with MAPPING_PASS exact and reuse, and the training pass of the full watermark;
+(c) the bound: forward and input gradient of the same frozen backbone, in the same precision, on a batch that is there already.
+
+Images are scikit-learn's digits as JPEG files of 64 x 64 pixels, half as many for testing as for training. Every ratio is that of
+one turn; medians over the turns are printed, and written to FILE as one record a backbone.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from tabulate import tabulate
+from textbook import Textbook
+from torch.nn import functional as F
+
+from dassl_vr.backbones import backbone_spec, build_backbone
+from dassl_vr.config import get_cfg_default, merge_list
+from dassl_vr.data.store import cpu_cores
+from dassl_vr.engine import build_trainer, resolve_cfg
+from dassl_vr.engine.trainer import resolve_precision
+from dassl_vr.plugins import load_plugins
+from dassl_vr.utils.environment import collect_env_info
+from dassl_vr.utils.memory import keep_freed_memory
+from dassl_vr.utils.seeding import set_random_seed
+
+FIELDS = [
+    "backbone",
+    "device",
+    "precision",
+    "batch",
+    "textbook_images_per_s",  # training images a second of whole epochs of SMM
+    "ours_images_per_s",  # the same, with the exact mapping pass
+    "bound_images_per_s",  # of (c)
+    "speedup_exact",  # (a) / (b), seconds of an epoch of SMM
+    "speedup_reuse",
+    "of_bound_full",  # (c) / (b), seconds of a training pass
+    "of_bound_smm",
+    "peak_memory_bytes",  # of ours
+]
+
+
+def write_images(directory, train, test, side=64):
+    """Digits as `directory/{train,test}/<class>/*.jpg`, no image twice as long as there are enough of them (1,797)."""
+    digits = load_digits()
+    for number in range(train + test):
+        index = number % len(digits.images)
+        pixels = (digits.images[index] * (255 / 16)).astype("uint8")
+        image = Image.fromarray(pixels).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+        folder = Path(directory, "train" if number < train else "test", str(digits.target[index]))
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{number:05d}.jpg", quality=95)
+
+
+def config(trainer, directory, out, backbone, size, batch, *more):
+    """The configuration of a run on `write_images`' files in the paper's recipe."""
+    cfg = get_cfg_default()
+    settings = {
+        "OUTPUT_DIR": str(out),
+        "SEED": 1,
+        "VERBOSE": False,
+        "INPUT.SIZE": (size, size),
+        "INPUT.TRANSFORMS": ("vr_squash", "vr_crop", "vr_flip", "normalize"),
+        "DATASET.NAME": "folder",
+        "DATASET.ROOT": str(directory),
+        "DATASET.FLIP": False,
+        "DATASET.VAL_PERCENT": 0.0,
+        "DATALOADER.TRAIN_X.BATCH_SIZE": batch,
+        "DATALOADER.TRAIN_X.DROP_LAST": False,
+        "DATALOADER.TEST.BATCH_SIZE": batch,
+        "MODEL.BACKBONE.NAME": backbone,
+        "MODEL.BACKBONE.PRETRAINED": False,
+        "OPTIM.LR": 0.01,
+        "OPTIM.WEIGHT_DECAY": 0.0,
+        "OPTIM.MAX_EPOCH": 1000,
+        "TRAINER.NAME": trainer,
+    }
+    merge_list(cfg, [part for pair in settings.items() for part in pair])
+    merge_list(cfg, list(more))
+    resolve_cfg(cfg)
+    cfg.freeze()
+    return cfg
+
+
+class Ours:
+    """A trainer of ours, driven epoch by epoch as its own loop does, without the files of a run."""
+
+    def __init__(self, cfg):
+        set_random_seed(cfg.SEED)
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.trainer = build_trainer(cfg)
+        self.trainer.epoch = -1
+
+    def epoch(self):
+        """(seconds of an epoch, seconds of its training pass, test accuracy in percent)."""
+        trainer, cuda = self.trainer, self.trainer.device.type == "cuda"
+        trainer.epoch += 1
+        with contextlib.redirect_stdout(io.StringIO()):
+            start = time.perf_counter()
+            trainer._begin_epoch()
+            trainer.before_epoch()
+            training = now(cuda)
+            trainer.run_epoch()
+            testing = now(cuda)
+            accuracy = trainer.test()
+            return now(cuda) - start, testing - training, accuracy
+
+
+def now(cuda):
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def textbook_network(cfg, precision):
+    """The library's own module: nothing folded, memory in its usual order. Returns (logits, its frozen backbone)."""
+    node = cfg.MODEL.BACKBONE
+    set_random_seed(cfg.SEED)
+    with torch.random.fork_rng():  # the same random weights as `backbone_from_cfg` gives to ours
+        backbone = build_backbone(node.NAME, pretrained=node.PRETRAINED, size=cfg.INPUT.SIZE[0], fold=False, verbose=False)
+    backbone.model.to(memory_format=torch.contiguous_format)
+    return backbone.model
+
+
+class Bound:
+    """Forward and input gradient of a frozen backbone on one batch."""
+
+    def __init__(self, backbone, size, batch, device):
+        generator = torch.Generator().manual_seed(0)
+        self.backbone, self.cuda = backbone, device.type == "cuda"
+        self.x = torch.randn(batch, 3, size, size, generator=generator).to(device).requires_grad_()
+        self.labels = torch.randint(0, 10, (batch,), generator=generator).to(device)
+
+    def images_per_second(self, batches):
+        start = now(self.cuda)
+        for _ in range(batches):
+            torch.autograd.grad(F.cross_entropy(self.backbone.logits(self.x), self.labels), self.x)
+        return batches * len(self.x) / (now(self.cuda) - start)
+
+
+class PeakMemory:
+    """Bytes at most inside the block: resident ones of the process on a CPU, allocated ones on a GPU."""
+
+    def __init__(self, device):
+        self.cuda = device.type == "cuda"
+
+    def __enter__(self):
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")  # the highest so far = the present one
+        return self
+
+    def __exit__(self, *_):
+        if self.cuda:
+            self.bytes = torch.cuda.max_memory_allocated()
+        else:
+            status = Path("/proc/self/status").read_text()
+            self.bytes = int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def measure(name, directory, args):
+    """The record of one backbone, and seconds of each kind of epoch (medians)."""
+    device = torch.device(args.device)
+    precision = resolve_precision(args.precision, device)
+    size = args.size or backbone_spec(name).input_size
+    more = ["TRAIN.PRECISION", precision, "USE_CUDA", device.type == "cuda", *args.opts]
+    with tempfile.TemporaryDirectory() as out:
+        smm = config("SMM", directory, out, name, size, args.batch, *more)
+        trainers = {
+            "exact": Ours(smm),
+            "reuse": Ours(config("SMM", directory, out, name, size, args.batch, *more, "TRAINER.SMM.MAPPING_PASS", "reuse")),
+            "full": Ours(config("VR", directory, out, name, size, args.batch, *more, "TRAINER.VR.MAPPING_PASS", "reuse")),
+        }
+    backbone = trainers["full"].trainer.model.backbone
+    network = textbook_network(smm, precision).to(device)
+    textbook = Textbook(
+        directory, network, size, backbone.mean, backbone.std, args.batch, args.workers, device, precision, flip=smm.DATASET.FLIP
+    )
+    bound = Bound(backbone, size, args.batch, device)
+    turns = []
+    for turn in range(args.repeats + 1):  # the first one warms up
+        record = {}
+        keep_freed_memory(False)
+        start = time.perf_counter()
+        textbook.epoch()
+        record["textbook"] = now(bound.cuda) - start
+        keep_freed_memory(smm.TRAIN.KEEP_MEMORY)
+        batches = len(trainers["full"].trainer.train_loader_x)
+        with PeakMemory(device) as memory:
+            for kind, ours in trainers.items():
+                record[kind], record[f"{kind} training"], _ = ours.epoch()
+                record[f"{kind} bound"] = bound.images_per_second(batches)
+        record["memory"] = memory.bytes
+        turns.append(record)
+        print(f"  turn {turn}: " + ", ".join(f"{key} {value:.2f}" for key, value in record.items()), flush=True)
+    return summarize(name, device, precision, args, turns[1:] or turns)
+
+
+def summarize(name, device, precision, args, turns):
+    def median(value):
+        return statistics.median(value(turn) for turn in turns)
+
+    bound = {kind: (lambda turn, kind=kind: turn[f"{kind} bound"]) for kind in ("exact", "full")}
+    of_bound = {kind: (lambda turn, kind=kind: args.images / turn[f"{kind} training"] / bound[kind](turn)) for kind in bound}
+    values = (
+        name,
+        device.type,
+        precision,
+        args.batch,
+        median(lambda turn: args.images / turn["textbook"]),
+        median(lambda turn: args.images / turn["exact"]),
+        median(bound["full"]),
+        median(lambda turn: turn["textbook"] / turn["exact"]),
+        median(lambda turn: turn["textbook"] / turn["reuse"]),
+        median(of_bound["full"]),
+        median(of_bound["exact"]),
+        max(turn["memory"] for turn in turns),
+    )
+    seconds = {kind: median(lambda turn, kind=kind: turn[kind]) for kind in ("textbook", "exact", "reuse")}
+    return dict(zip(FIELDS, values, strict=True)), seconds
+
+
+def table(results):
+    headers = ["backbone", "textbook, img/s", "ours, img/s", "bound, img/s", "exact / textbook", "reuse / textbook"]
+    headers += ["full / bound", "SMM / bound", "s an epoch: textbook", "exact", "reuse", "peak memory, GB"]
+    rows = []
+    for record, seconds in results:
+        rates = [record[key] for key in FIELDS[4:11]]
+        rows.append([record["backbone"], *rates, *seconds.values(), record["peak_memory_bytes"] / 1e9])
+    return tabulate(rows, headers, floatfmt=("", ".1f", ".1f", ".1f", ".2f", ".2f", ".2f", ".2f", ".1f", ".1f", ".1f", ".2f"))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbones", nargs="+", default=["lite0", "rn18", "rn50", "vit_b32"])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--images", type=int, default=500, help="for training; half as many for the test")
+    parser.add_argument("--batch", type=int, default=50)
+    parser.add_argument("--size", type=int, help="side in pixels (default: the backbone's own)")
+    parser.add_argument("--repeats", type=int, default=3, help="turns that count, after one to warm up")
+    parser.add_argument("--workers", type=int, default=cpu_cores(), help="of the textbook's loader (default: one a core)")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="of our configuration")
+    args = parser.parse_args(argv)
+    load_plugins()
+    print(collect_env_info(), f"threads: {torch.get_num_threads()}", sep="\n", end="\n\n")
+    results = []
+    with tempfile.TemporaryDirectory() as directory:
+        write_images(directory, args.images, args.images // 2)
+        for name in args.backbones:
+            print(name, flush=True)
+            results.append(measure(name, directory, args))
+            if args.json:  # after each, so that an interruption leaves those that are done
+                Path(args.json).write_text(json.dumps([record for record, _ in results], indent=1) + "\n")
+    print()
+    print(table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

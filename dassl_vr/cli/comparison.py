@@ -1,0 +1,287 @@
+"""Which runs a comparison of methods needs, under which rule, and what comes out of them."""
+
+import os
+import re
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..engine import TRAINER_REGISTRY
+from ..engine.run_directory import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, command_line, read_results
+from ..report.comparison import Compared, by_size, protocol_table, shots_figure, summarize
+from ..report.runs import warnings_about
+from ..report.tables import render, results_table
+from ..utils.errors import ConfigError
+from ..utils.files import write_json
+from .cells import Cell, check_settings, data_arguments, join_tags, recipe_cfg, recipe_path, recipes_of
+from .grid import Run
+
+PROTOCOLS = {
+    FULL: "train and test on all classes, all training images",
+    FEW_SHOT: "train on a few images a class, test on all test images",
+    BASE_TO_NEW: "train on the first half of the classes; test on it, and on the other half by the classes' names",
+    CROSS_DATASET: "train on DATASET; test on it, and on each of --targets by its classes' names",
+}
+REFERENCE = "SMM"  # whose recipe gives the epochs
+
+
+# ------------------------------------------------------------------------------------------------------ the methods
+def cells_that_fit(args):
+    """{cell: its name} of each method that has a recipe for the backbone, in the order of the registry.
+
+    Raises:
+        ConfigError: there is none, or `--trainers` or `--recipes` name something else.
+    """
+    cells, recipes = {}, {trainer: recipes_of(trainer) for trainer in TRAINER_REGISTRY.registered_names()}
+    further = {}  # suffix -> trainers with such a recipe, besides those of their methods
+    for trainer, names in recipes.items():
+        variants = getattr(TRAINER_REGISTRY.get(trainer), "variants", {"": {}})
+        if args.backbone in names:
+            for label, keys in variants.items():
+                options = tuple(word for key, value in keys.items() for word in (f"TRAINER.{trainer.upper()}.{key}", str(value)))
+                cells[Cell(trainer, label, args.dataset, args.backbone, options=options)] = f"{trainer} {label}".strip()
+        for suffix in (name.removeprefix(f"{args.backbone}_") for name in names if name.startswith(f"{args.backbone}_")):
+            if suffix not in variants:
+                further.setdefault(suffix, []).append(trainer)
+    if not cells:
+        stems = {stem for names in recipes.values() for stem in names}
+        known = sorted(stem for stem in stems if not any(stem.startswith(f"{other}_") for other in stems))
+        raise ConfigError(f"no recipe {recipe_path('*', args.backbone)} (there are: {', '.join(known)})")
+    for suffix in args.recipes:
+        if suffix not in further:
+            there = ", ".join(sorted(further)) or "none besides the standard ones"
+            raise ConfigError(f"--recipes {suffix}: no recipe {recipe_path('*', args.backbone, suffix)} (there are: {there})")
+        for trainer in further[suffix]:
+            cells[Cell(trainer, "", args.dataset, f"{args.backbone}_{suffix}", options=())] = f"{trainer} {suffix}"
+    return _chosen(cells, args) if args.trainers else cells
+
+
+def _chosen(cells, args):
+    chosen = {}
+    for wanted in args.trainers:
+        names = {cell: (cell.trainer.lower(), name.lower().replace(" ", "-")) for cell, name in cells.items()}
+        found = {cell: name for cell, name in cells.items() if wanted.lower() in names[cell]}
+        if not found:
+            there = ", ".join(name.replace(" ", "-") for name in cells.values())
+            raise ConfigError(f"--trainers {wanted}: no such trainer with a recipe for {args.backbone} (there are: {there})")
+        chosen |= found
+    return chosen
+
+
+@dataclass(frozen=True)
+class EpochsRule:
+    """How long every trainer learns.
+
+    Attributes:
+        number: of epochs; None = the recipe's own.
+        text: the rule in words.
+    """
+
+    number: int | None
+    text: str
+
+    @classmethod
+    def of(cls, args):
+        if args.epochs == "recipe":
+            return cls(None, "each recipe's own number of epochs")
+        if args.epochs:
+            return cls(args.epochs, f"{_epochs(args.epochs)} for every trainer (--epochs)")
+        path = recipe_path(REFERENCE, args.backbone)
+        if args.backbone not in recipes_of(REFERENCE):
+            raise ConfigError(f"no recipe {path} to take the number of epochs from; give --epochs N or --epochs recipe")
+        number = recipe_cfg(Cell(REFERENCE, "", args.dataset, args.backbone)).OPTIM.MAX_EPOCH
+        return cls(number, f"{_epochs(number)} for every trainer (as in {path})")
+
+    def settings(self, cell):
+        """KEY, VALUE, ... that bring the recipe of `cell` to this number; warm-up and steps keep their share of the run."""
+        optim = recipe_cfg(cell).OPTIM
+        if self.number in (None, optim.MAX_EPOCH):
+            return ()
+        share = self.number / optim.MAX_EPOCH
+        settings = ["OPTIM.MAX_EPOCH", str(self.number)]
+        if optim.WARMUP_EPOCH >= 1:
+            settings += ["OPTIM.WARMUP_EPOCH", str(round(optim.WARMUP_EPOCH * share))]
+        if any(step >= 1 for step in optim.STEPSIZE):
+            steps = tuple(max(1, round(step * share)) if step >= 1 else step for step in optim.STEPSIZE)
+            settings += ["OPTIM.STEPSIZE", str(steps)]
+        return tuple(settings)
+
+
+def _epochs(number):
+    return f"{number} epoch{'s' if number > 1 else ''}"
+
+
+# --------------------------------------------------------------------------------------------------------- the runs
+class Comparison:
+    """All runs of a comparison and their results.
+
+    Attributes:
+        columns: what the runs of a method differ in: numbers of shots, base and new, or data sets. The first is trained on.
+        runs: cell -> column -> seed -> `Run`; those that test on other classes come with `add_tests`.
+        unfit: names of the methods that the protocol does not apply to.
+    """
+
+    def __init__(self, args, settings):
+        self.args, self.settings, self.root = args, settings, os.environ.get("DATA", "data")
+        self.names = cells_that_fit(args)
+        self.rule = EpochsRule.of(args)
+        own = {key for cell in self.names for key in cell.options[::2]}
+        check_settings(settings, own | {"OPTIM.MAX_EPOCH", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES"})
+        self.tests_elsewhere = args.protocol in (BASE_TO_NEW, CROSS_DATASET)
+        self.columns, self.titles = self._columns()
+        self.runs, self.unfit = {}, []
+        for cell, name in self.names.items():
+            trained = self.columns[:1] if self.tests_elsewhere else self.columns
+            runs = {column: self._training(cell, column) for column in trained}
+            if self.tests_elsewhere and not _takes_new_classes(cell, next(iter(runs[trained[0]].values()))):
+                self.unfit.append(name)
+            else:
+                self.runs[cell] = runs
+        if not self.runs:
+            raise ConfigError(
+                f"--protocol {args.protocol} tests on other classes than those trained on; the label mappings and heads on"
+                f" {args.backbone} belong to the latter ({', '.join(self.unfit)}); choose a CLIP backbone"
+            )
+        for target in args.targets:  # wrong names end the command here
+            self._run(replace(next(iter(self.runs)), dataset=target), Path(args.output, "seed0"), target)
+
+    def _columns(self):
+        args = self.args
+        if args.protocol == BASE_TO_NEW:
+            return ["base", "new"], ["base %", "new %"]
+        if args.protocol == CROSS_DATASET:
+            columns = [args.dataset, *args.targets]
+            return columns, [f"{column} %" for column in columns]
+        return args.shots, [f"{number} shot{'s' if number > 1 else ''}" for number in args.shots]
+
+    def _training(self, cell, column):
+        """{seed: Run} that trains for a column."""
+        settings = [*self.rule.settings(cell)]
+        epochs = f"ep{self.rule.number}" if settings else ""
+        shots, half = column if self.args.protocol == FEW_SHOT else self.args.shots[0], ""
+        if shots:
+            settings += ["DATASET.NUM_SHOTS", str(shots)]
+        if self.args.protocol == BASE_TO_NEW:
+            half = column
+            settings += ["DATASET.SUBSAMPLE_CLASSES", half]
+        directory = cell.directory(self.args.output, join_tags(self.args.tag, shots_tag(shots), epochs, half))
+        cell, name = replace(cell, settings=tuple(settings)), self.names[cell]
+        return {seed: self._run(cell, directory / f"seed{seed}", f"{name}, seed {seed}") for seed in self.args.seeds}
+
+    def _run(self, cell, directory, name):
+        seed = directory.name.removeprefix("seed")
+        return Run(name, cell.arguments(directory, seed, self.root, self.settings), directory)
+
+    def add_tests(self):
+        """The runs that test on other classes what was trained."""
+        tests = []
+        for columns in self.runs.values():
+            trained = columns[self.columns[0]]
+            for column in self.columns[1:] if self.tests_elsewhere else ():
+                columns[column] = {seed: self._test(column, run) for seed, run in trained.items() if not run.problem}
+                tests += columns[column].values()
+        return tests
+
+    def _test(self, column, trained):
+        directory = self._test_directory(column, trained.output_dir)
+        flags, keys = [], ["DATASET.SUBSAMPLE_CLASSES", column]
+        if self.args.protocol == CROSS_DATASET:
+            flags, keys = data_arguments(column)
+        argv = ["--eval-only", "--model-dir", str(trained.output_dir), *flags, "--root", self.root, "--output-dir", str(directory)]
+        return Run(f"{trained.name}, tested on {column}", [*argv, "DATASET.DOWNLOAD", "True", *keys], directory)
+
+    def _test_directory(self, column, trained):
+        """Beside the run that trained: under a tag of its own, on another data set with that of this one in it."""
+        seed, tag = trained.name, trained.parent.name
+        if self.args.protocol == BASE_TO_NEW:
+            return trained.parent.with_name(re.sub("base$", column, tag)) / seed
+        method = trained.parent.parent.relative_to(Path(self.args.output, self.args.dataset))
+        return Path(self.args.output, column, method, join_tags(tag, f"from-{self.args.dataset}"), seed)
+
+    @property
+    def all_runs(self):
+        return [run for columns in self.runs.values() for runs in columns.values() for run in runs.values()]
+
+    def announce(self):
+        """Print the protocol, the rule and the methods."""
+        args = self.args
+        shots = ", ".join(str(number or "all") for number in args.shots)
+        print(f"protocol: {args.protocol} ({PROTOCOLS[args.protocol]})")
+        print(f"epochs:   {self.rule.text}")
+        print(f"training images a class: {shots}; seeds: {', '.join(map(str, args.seeds))}")
+        print(f"methods:  {', '.join(self.names[cell] for cell in self.runs)}")
+        if self.unfit:
+            print(f"not applicable, their label mapping or head belongs to the classes trained on: {', '.join(self.unfit)}")
+        print(flush=True)
+
+    # -------------------------------------------------------------------------------------------------- the results
+    def compared(self):
+        """A `Compared` for each method that has a finished run that trained, from small to large."""
+        methods = []
+        for cell, columns in self.runs.items():
+            directories = {
+                column: {seed: run.output_dir for seed, run in runs.items() if not run.problem} for column, runs in columns.items()
+            }
+            results = {column: {seed: read_results(path) for seed, path in runs.items()} for column, runs in directories.items()}
+            if any(results.values()):
+                methods.append(Compared(self.names[cell], results, directories))
+        return by_size(methods)
+
+    def report(self):
+        """Print the table, and leave it with all it is made of in a JSON file; a curve besides where there are several shots."""
+        args, methods = self.args, self.compared()
+        if not methods:
+            return
+        if len(self.columns) > 1:
+            headers, rows = protocol_table(methods, args.protocol, self.columns, self.titles)
+        else:
+            groups = [method.group(self.columns[0]) for method in methods]
+            headers, rows = results_table(groups)
+            for line in warnings_about(groups):
+                print(f"warning: {line}", file=sys.stderr)
+        print(f"\n{args.dataset}, {args.backbone}; protocol: {args.protocol}; {self.rule.text}\n")
+        print(render(headers, rows, args.format), flush=True)
+        content = {
+            "dataset": args.dataset,
+            "backbone": args.backbone,
+            "protocol": args.protocol,
+            "epochs_rule": self.rule.text,
+            "shots": [number or "all" for number in args.shots],
+            "seeds": args.seeds,
+            "settings": self.settings,
+            "command": command_line(),
+            "not_applicable": self.unfit,
+            "failed": [{"run": run.name, "problem": run.problem} for run in self.all_runs if run.problem],
+            "methods": summarize(methods, args.protocol, self.columns),
+            "table": [headers, *rows],
+        }
+        path = self._file(".json")
+        write_json(content, path)
+        print(f"\nwrote {path}", file=sys.stderr)
+        if args.protocol == FEW_SHOT and len(self.columns) > 1:
+            self._draw_curve(methods)
+
+    def _draw_curve(self, methods):
+        path = self._file(".png")
+        try:
+            shots_figure(methods, self.columns, f"{self.args.dataset}, {self.args.backbone}").savefig(path)
+            print(f"wrote {path}", file=sys.stderr)
+        except ConfigError as error:  # the table is there; the curve takes a package more
+            print(f"no curve: {error}", file=sys.stderr)
+
+    def _file(self, suffix):
+        args = self.args
+        shots = shots_tag(args.shots[0]) if len(args.shots) == 1 else ""
+        epochs = {None: "", "recipe": "recipe-epochs"}.get(args.epochs, f"ep{args.epochs}")
+        parts = ["comparison", args.backbone, args.protocol, join_tags(args.tag, shots, epochs)]
+        return Path(args.output, args.dataset, "-".join(part for part in parts if part != "default") + suffix)
+
+
+def _takes_new_classes(cell, run):
+    question = getattr(TRAINER_REGISTRY.get(cell.trainer), "takes_new_classes", None)
+    return question is not None and question(run.cfg)
+
+
+def shots_tag(shots):
+    """Part of a run's directory, as scripts/_run.sh writes it; "" for all images."""
+    return f"{shots}shots" if shots else ""

@@ -1,0 +1,133 @@
+"""`python predict.py`: class names and probabilities for images, from a run, a bundle or an exported graph."""
+
+import argparse
+import csv
+import glob
+import json
+import os
+import sys
+
+import torch
+
+from ..data.datasets.benchmark import image_files
+from ..deploy import load_prompted
+from ..utils.errors import ConfigError, DataError
+from ..utils.files import REMEDY_IN_A_RUN
+from .errors import OneLineParser, one_line_errors
+
+EXIT_SKIPPED = 1
+EPILOG = """examples:
+  python predict.py output/digits/SMM/lite0/default/seed1 photo.jpg
+  python predict.py my_bundle photos/ 'more/**/*.png' --topk 3 --csv > predictions.csv
+
+An image that cannot be read is named on standard error and left out; the exit code is then 1.
+"""
+
+
+def build_predict_parser():
+    parser = OneLineParser(prog="predict.py", description=__doc__, epilog=EPILOG)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run, a bundle or an exported ONNX graph")
+    parser.add_argument("images", nargs="+", metavar="IMAGE|DIR|GLOB", help="image files, directories of them, or patterns")
+    parser.add_argument("--topk", type=int, default=1, metavar="K", help="classes an image (default: 1)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--csv", action="store_true", help="print a line for each image and class")
+    parser.add_argument("--batch-size", type=int, default=0, metavar="N", help="images at a time (default: as in testing)")
+    add_model_flags(parser)
+    return parser
+
+
+def add_model_flags(parser, device=True):
+    """The flags of all commands that load a trained model."""
+    if device:
+        parser.add_argument("--device", help="where the model works: cpu or cuda (default: cuda if there is one)")
+    parser.add_argument("--weights", default="", metavar="FILE", help="local file with the backbone's weights")
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="Python file (or folder) with the trainer or the backbone, if it is not of this package; may be repeated",
+    )
+
+
+def find_images(patterns):
+    """Paths of the images that files, directories and glob patterns name, in order, each once.
+
+    A name that stands for nothing is kept: reading it says what is wrong.
+    """
+    found = []
+    for pattern in patterns:
+        if os.path.isdir(pattern):
+            inside = image_files(pattern)
+            if not inside:
+                raise DataError(f"{pattern}: no image files in it")
+            found += inside
+        elif os.path.exists(pattern) or not glob.has_magic(pattern):
+            found.append(pattern)
+        else:
+            matches = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+            if not matches:
+                raise DataError(f"{pattern}: matches no file")
+            found += matches
+    return list(dict.fromkeys(found))
+
+
+def predict_files(model, paths, batch_size, on_unreadable):
+    """Yields ([path, ...], their `Predictions`) batch by batch; what cannot be read goes to `on_unreadable(path, error)`."""
+    for start in range(0, len(paths), batch_size):
+        readable, images = [], []
+        for path in paths[start : start + batch_size]:
+            try:
+                images.append(model.preprocess(path))
+                readable.append(path)
+            except DataError as error:
+                on_unreadable(path, error)
+        if images:
+            yield readable, model.predict_pixels(torch.cat(images))
+
+
+@one_line_errors
+def main(argv=None):
+    args = build_predict_parser().parse_args(argv)
+    for flag, value, least in (("--topk", args.topk, 1), ("--batch-size", args.batch_size, 0)):
+        if value < least:
+            raise ConfigError(f"{flag} {value}: expected {least} or more")
+    paths = find_images(args.images)
+    model = load_prompted(args.model, device=args.device, weights=args.weights, plugins=args.plugin)
+    skipped = {}
+
+    def on_unreadable(path, error):
+        skipped[path] = " ".join(str(error).removesuffix(REMEDY_IN_A_RUN).split())
+        print(f"skipped: {skipped[path]}", file=sys.stderr)
+
+    batches = predict_files(model, paths, args.batch_size or model.batch_size, on_unreadable)
+    rows = (row for files, predictions in batches for row in zip(files, predictions.top(args.topk), strict=True))
+    writer = write_json if args.json else write_csv if args.csv else write_text
+    writer(rows, skipped)
+    if len(skipped) == len(paths):
+        raise DataError(f"none of {len(paths)} images could be read")
+    return EXIT_SKIPPED if skipped else 0
+
+
+def write_text(rows, skipped):
+    for path, classes in rows:
+        print(f"{path}: " + ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in classes), flush=True)
+
+
+def write_csv(rows, skipped):
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "rank", "class", "probability"])
+    for path, classes in rows:
+        for rank, (name, probability) in enumerate(classes, start=1):
+            writer.writerow([path, rank, name, f"{probability:.6g}"])
+
+
+def write_json(rows, skipped):
+    predictions = [
+        {"path": path, "classes": [{"class": name, "probability": probability} for name, probability in classes]}
+        for path, classes in rows
+    ]
+    unread = [{"path": path, "reason": reason} for path, reason in skipped.items()]
+    print(json.dumps({"predictions": predictions, "skipped": unread}, indent=2, ensure_ascii=False))

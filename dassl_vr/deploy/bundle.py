@@ -1,0 +1,80 @@
+"""A bundle: a directory with what was trained (`prompt.safetensors`) and what it needs (`config.json`)."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..utils.checkpoint import trained_state
+from ..utils.errors import ConfigError, WeightsError
+from .description import BUNDLE, describe, write_description
+
+TENSORS_FILE = "prompt.safetensors"
+
+
+def write_bundle(model, out):
+    """Write the bundle of a `PromptedModel` to the directory `out`, which must not hold anything yet.
+
+    Raises:
+        ConfigError: it does.
+    """
+    from safetensors.torch import save
+
+    tensors = {
+        f"{name}.{key}": tensor.detach().cpu().contiguous().clone()  # safetensors takes no tensors that share memory
+        for name, module in model.details.modules.items()
+        for key, tensor in trained_state(module).items()
+    }
+    with new_directory(out) as directory:
+        file = directory / TENSORS_FILE
+        file.write_bytes(save(tensors))
+        write_description(describe(model, BUNDLE, [file]), directory)
+
+
+def read_states(directory, description):
+    """{registered name: {tensor's name: tensor}} of a bundle. Raises `WeightsError` for a file that holds no tensors."""
+    from safetensors.torch import load_file
+
+    file = Path(directory, TENSORS_FILE)
+    try:
+        tensors = load_file(file)
+    except Exception as error:  # the reader has exceptions of its own
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(f"{file}: no file of tensors ({reason}); expected safetensors, export the model again") from error
+    states = {}
+    for name, tensor in tensors.items():
+        part, _, key = name.partition(".")
+        states.setdefault(part, {})[key] = tensor
+    return states
+
+
+@contextlib.contextmanager
+def new_directory(out):
+    """A directory to fill, which becomes `out` when the block ends without an error: whole or not at all.
+
+    Raises:
+        ConfigError: `out` holds something already, or cannot be made.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: exists already; choose another directory")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be made ({error.strerror}); choose another directory") from error
+    try:
+        yield temporary
+        os.chmod(temporary, 0o755)
+        if out.exists():
+            out.rmdir()
+        os.replace(temporary, out)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def size_of(directory):
+    """Bytes of all files in `directory`."""
+    return sum(path.stat().st_size for path in Path(directory).iterdir())

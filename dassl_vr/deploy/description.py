@@ -1,0 +1,167 @@
+"""`config.json` of a bundle or an exported graph: what the model is, and what is needed to run it."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from .. import __version__
+from ..utils.errors import DataError
+from ..utils.files import write_json
+
+DESCRIPTION_FILE = "config.json"
+BUNDLE, ONNX, TORCH = "bundle", "onnx", "torch"
+FORMATS = (BUNDLE, ONNX, TORCH)
+VERSION = 1  # of the form of the file; raised when older programs could not read it
+
+# What of a run's results goes along: how good it is, and on what that was measured
+RESULT_KEYS = (
+    *("accuracy", "macro_f1", "accuracy_train", "evaluated_split", "evaluated_model", "num_train", "num_test", "split_sha256"),
+    *("dataset", "seed", "shots", "subsample_classes", "epochs", "params_trainable", "params_backbone", "precision", "versions"),
+)
+# Keys of the configuration that say where things lay on the machine that trained, or that matter to training only
+LOCAL_KEYS = {"DATASET": ("ROOT", "DOWNLOAD")}
+# Entry -> its type, of what has to be there
+EXPECTED = {
+    "format": str,
+    "version": int,
+    "trainer": str,
+    "backbone": dict,
+    "classnames": list,
+    "num_classes": int,
+    "preprocessing": dict,
+    "results": dict,
+    "config": dict,
+    "files": dict,
+    "sha256": str,
+}
+
+
+def describe(model, form, files):
+    """The content of `config.json`.
+
+    Args:
+        model: a `PromptedModel`.
+        form: one of FORMATS.
+        files: paths of the other files in the directory.
+    """
+    cfg, backbone = model.details.cfg, model.details.backbone
+    section = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
+    content = {
+        "format": form,
+        "version": VERSION,
+        "dassl_vr": __version__,
+        "trainer": cfg.TRAINER.NAME,
+        "method": section.get("METHOD", cfg.TRAINER.NAME.lower()),
+        "backbone": {
+            "name": backbone.spec.name,
+            "kind": backbone.kind,
+            "parameters": backbone.num_parameters,
+            "weights_sha256": backbone.weights_sha256,
+        },
+        "classnames": model.classnames,
+        "num_classes": len(model.classnames),
+        "label_mapping": label_mapping(model),
+        "preprocessing": {
+            "input": "RGB",
+            "to_pixels": [repr(op) for _, op in model.pipeline.image_ops],
+            "pixels": {"shape": ["N", *model.pixel_shape], "type": "uint8"},
+            "to_network": [name for name, _ in model.pipeline.batch_ops],
+            "size": list(cfg.INPUT.SIZE),
+            "mean": list(cfg.INPUT.PIXEL_MEAN),
+            "std": list(cfg.INPUT.PIXEL_STD),
+        },
+        "results": {key: model.details.results.get(key) for key in RESULT_KEYS},
+        "config": _portable(cfg),
+        "files": {Path(path).name: sha256_of_file(path) for path in files},
+    }
+    return {**content, "sha256": _seal(content)}
+
+
+def label_mapping(model):
+    """{target class: the source class that weighs most for it}, or None where a model has no source classes to map."""
+    mapping, source = getattr(model.network, "f_out", None), getattr(model.network, "backbone", None)
+    if mapping is None or not getattr(source, "source_classes", None):
+        return None
+    names = [source.source_classes[index] for index in mapping.strongest_source().tolist()]
+    return dict(zip(model.classnames, names, strict=True))
+
+
+def _portable(cfg):
+    """The sections of `cfg` that the model depends on, as plain values."""
+    plain = json.loads(json.dumps(cfg))
+    kept = {key: plain[key] for key in ("SEED", "INPUT", "DATASET", "MODEL")}
+    kept["DATALOADER"] = {"TEST": plain["DATALOADER"]["TEST"]}
+    kept["TRAIN"] = {"PRECISION": plain["TRAIN"]["PRECISION"]}
+    own = cfg.TRAINER.NAME.upper()
+    kept["TRAINER"] = {key: value for key, value in plain["TRAINER"].items() if key in ("NAME", own)}
+    for section, keys in LOCAL_KEYS.items():
+        for key in keys:
+            kept[section].pop(key, None)
+    kept["MODEL"].pop("INIT_WEIGHTS", None)
+    kept["MODEL"]["BACKBONE"].pop("WEIGHTS", None)
+    return kept
+
+
+def _seal(content):
+    """SHA-256 of the values, whatever their order and spacing in the file."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sha256_of_file(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256_in_blocks(file)
+
+
+def _sha256_in_blocks(file):
+    digest = hashlib.sha256()  # Python 3.10
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def write_description(content, directory):
+    write_json(content, os.path.join(directory, DESCRIPTION_FILE))
+
+
+def read_description(directory):
+    """The checked content of `config.json` in `directory`, whose other files are checked too.
+
+    Raises:
+        DataError: it is damaged, incomplete, changed, of a newer form, or one of the files is missing or changed.
+    """
+    path = Path(directory, DESCRIPTION_FILE)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}); export the model again") from error
+    content = content if isinstance(content, dict) else {}
+    for key, kind in EXPECTED.items():
+        if not isinstance(content.get(key), kind):
+            raise DataError(f"{path}: entry '{key}' is missing or no {kind.__name__}; export the model again")
+    if content["format"] not in FORMATS:
+        raise DataError(f"{path}: format '{content['format']}' is unknown; expected one of {', '.join(FORMATS)}")
+    if content["version"] > VERSION:
+        raise DataError(f"{path}: form {content['version']} is newer than this dassl_vr ({__version__}); update it")
+    check_classnames(content["classnames"], path, content["num_classes"])
+    if content["sha256"] != _seal({key: value for key, value in content.items() if key != "sha256"}):
+        raise DataError(f"{path}: was changed since it was written; export the model again")
+    for name, sha256 in content["files"].items():
+        file = Path(directory, name)
+        if file.parent != Path(directory) or not file.is_file():
+            raise DataError(f"{file}: no such file, though {DESCRIPTION_FILE} names it; export the model again")
+        if sha256_of_file(file) != sha256:
+            raise DataError(f"{file}: was changed since it was written (its SHA-256 differs); export the model again")
+    return content
+
+
+def check_classnames(names, path, number=None):
+    """Raises `DataError` unless `names` are `number` different names."""
+    number = len(names) if number is None else number
+    if len(names) != number:
+        raise DataError(f"{path}: {len(names)} class names for {number} classes; export the model again")
+    for position, name in enumerate(names):
+        if not isinstance(name, str) or not name:
+            raise DataError(f"{path}: class {position} has no name; export the model again")

@@ -1,0 +1,186 @@
+"""From a run's directory, a bundle or an exported graph to a model that predicts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..backbones.base import PRECISIONS
+from ..config import get_cfg_default, merge_mapping, read_yaml, validate_cfg
+from ..data.transforms import build_transform
+from ..engine import TRAINER_REGISTRY, PromptLearning
+from ..engine.prompt_learning import backbone_from_cfg
+from ..engine.run_directory import CONFIG_FILE, RESULTS_FILE, read_results
+from ..engine.trainer import resolve_precision
+from ..plugins import load_plugins
+from ..utils.checkpoint import find_checkpoint, load_checkpoint, load_trained_state
+from ..utils.errors import ConfigError, DataError, WeightsError
+from .bundle import read_states
+from .description import BUNDLE, DESCRIPTION_FILE, check_classnames, read_description
+from .model import PromptedModel
+
+
+def load_prompted(directory, device=None, weights="", precision=None, plugins=()):
+    """The model that a run has trained, ready to predict.
+
+    Args:
+        directory: of a finished run, of a bundle, or of an exported ONNX graph.
+        device: where it is to work; None = a GPU if there is one.
+        weights: a local file with the backbone's weights, in place of where the run found them.
+        precision: arithmetic of the backbone, "fp32", "bf16" or "fp16"; None = as `TRAIN.PRECISION` of the run says.
+        plugins: files with the trainer or the backbone, if these are not of this package.
+
+    Returns:
+        A `PromptedModel` in evaluation mode; of an ONNX graph an `OnnxModel`, which predicts alike.
+
+    Raises:
+        ConfigError: there is no such directory, or nothing in it that can be loaded.
+        DataError, WeightsError: a file in it is missing or damaged, or the backbone is not the one it was trained on.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ConfigError(f"{directory}: no such directory; expected that of a finished run or of a bundle")
+    if precision is not None and precision not in PRECISIONS:
+        raise ConfigError(f"precision '{precision}' is unknown; it is one of {', '.join(PRECISIONS)}")
+    device = _device(device)
+    load_plugins(plugins)
+    description = read_description(directory) if (directory / DESCRIPTION_FILE).is_file() else None
+    if description and description["format"] != BUNDLE:
+        from .exported import open_exported  # here: needs the extra `onnx`
+
+        return open_exported(directory, description, _configuration(description["config"], directory / DESCRIPTION_FILE))
+    parts = _from_bundle(directory, description) if description else _from_run(directory)
+    return assemble(parts, device, weights, precision)
+
+
+def _device(name):
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device '{name}': {reason}; expected cpu, or cuda on a machine that has it") from error
+    return device
+
+
+@dataclass
+class Parts:
+    """What a model is put together from.
+
+    Attributes:
+        cfg: its configuration, resolved.
+        classnames: K names in the order of the labels.
+        states: {registered name: its trained tensors}, or a callable from the names to that.
+        source: where it comes from, for messages.
+        results: of the run.
+        weights_sha256: of the backbone that it was trained on; None = not known, taken as it is.
+    """
+
+    cfg: object
+    classnames: list
+    states: object
+    source: str
+    results: dict
+    weights_sha256: str | None = None
+
+
+def _from_run(directory):
+    if not (directory / CONFIG_FILE).is_file():
+        raise ConfigError(f"{directory}: neither a run nor a bundle; expected {CONFIG_FILE} or {DESCRIPTION_FILE} in it")
+    cfg = _configuration(read_yaml(directory / CONFIG_FILE), directory / CONFIG_FILE)
+    if not (directory / RESULTS_FILE).is_file():
+        raise DataError(f"{directory}: the run has no {RESULTS_FILE}, so it is not finished; go on with --resume {directory}")
+    results = read_results(directory)
+    path = directory / RESULTS_FILE
+    if not isinstance(results, dict) or not results.get("classnames"):
+        raise DataError(f"{path}: has no classnames, as of an older version; train the run again")
+    check_classnames(results["classnames"], path)
+
+    def states(names):
+        files = {name: find_checkpoint(directory / name) for name in names}
+        return {name: load_checkpoint(file, needs=("state_dict",))["state_dict"] for name, file in files.items()}
+
+    return Parts(cfg, results["classnames"], states, str(directory), results)
+
+
+def _from_bundle(directory, description):
+    path = directory / DESCRIPTION_FILE
+    cfg = _configuration(description["config"], path)
+    states = read_states(directory, description)
+    sha256 = description["backbone"]["weights_sha256"]
+    return Parts(
+        cfg,
+        description["classnames"],
+        lambda names: {**{name: {} for name in names}, **states},
+        str(directory),
+        description["results"],
+        sha256,
+    )
+
+
+def _configuration(mapping, path):
+    cfg = get_cfg_default()
+    merge_mapping(cfg, mapping, path)
+    validate_cfg(cfg)
+    if min(cfg.INPUT.SIZE) <= 0:
+        raise ConfigError(f"{path}: INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}; expected the configuration that a run has written")
+    return cfg
+
+
+def assemble(parts, device, weights="", precision=None):
+    """The `PromptedModel` of `parts`; nothing random is drawn from the global generators. Raises as `load_prompted`."""
+    cfg = parts.cfg
+    cfg.VERBOSE = False
+    cfg.MODEL.BACKBONE.WEIGHTS = str(weights) or cfg.MODEL.BACKBONE.WEIGHTS
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if not issubclass(trainer, PromptLearning):
+        raise ConfigError(
+            f"{parts.source}: trainer {cfg.TRAINER.NAME} builds its model inside of the training engine; only trainers made of"
+            " `PromptLearning` can be loaded without it"
+        )
+    precision = precision or resolve_precision(cfg.TRAIN.PRECISION, device)
+    with torch.random.fork_rng():
+        torch.manual_seed(cfg.SEED % 2**63)  # a backbone without pre-trained weights starts from the run's seed
+        backbone = backbone_from_cfg(cfg, precision, frozen=trainer.freeze_backbone, checksum=True)
+        _check_backbone(backbone, parts)
+        backbone = backbone.to(device)
+        try:
+            network = trainer.build_network(cfg, backbone, parts.classnames).to(device)
+        except ValueError as error:
+            raise ConfigError(f"{parts.source}: {error}") from error
+    modules = {name: module for name, (module, _) in trainer.trained_parts(cfg, network).items()}
+    states = parts.states(list(modules))
+    if set(states) != set(modules):
+        expected, found = (", ".join(sorted(names)) or "none" for names in (modules, states))
+        raise WeightsError(f"{parts.source}: has the trained parts {found}; trainer {cfg.TRAINER.NAME} has {expected}")
+    for name, module in modules.items():
+        load_trained_state(module, states[name], f"{parts.source}: {name}")
+    model = PromptedModel(network, build_transform(cfg, is_train=False), parts.classnames, cfg.DATALOADER.TEST.BATCH_SIZE)
+    model.eval()
+    model.details = Details(cfg, parts.results, backbone, modules)
+    return model
+
+
+@dataclass
+class Details:
+    """What a `PromptedModel` was made from, for bundles and pictures.
+
+    Attributes:
+        cfg, results: of the run.
+        backbone: the pre-trained model inside of the network.
+        modules: {registered name: what of the network was trained}.
+    """
+
+    cfg: object
+    results: dict
+    backbone: object
+    modules: dict
+
+
+def _check_backbone(backbone, parts):
+    if parts.weights_sha256 not in (None, backbone.weights_sha256):
+        raise WeightsError(
+            f"{parts.source}: trained on weights of {backbone.spec.name} with the SHA-256 {parts.weights_sha256[:12]}..., but those"
+            f" found here have {backbone.weights_sha256[:12]}...; name a file with the right ones with --weights"
+        )

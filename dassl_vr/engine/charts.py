@@ -1,0 +1,43 @@
+"""What every run tells TensorBoard about itself, so that runs can be told apart and lie on one chart."""
+
+from torch.utils.tensorboard.summary import custom_scalars
+
+# Chart -> regular expression of its tags: one line a run, so that rival methods lie on one chart
+CHARTS = {
+    "accuracy": {
+        "test accuracy in %": ["Multiline", ["test/accuracy"]],
+        "training accuracy in % (of the batches)": ["Multiline", ["train/acc"]],
+        "macro-F1 in %": ["Multiline", ["test/macro_f1"]],
+    },
+    "training": {
+        "loss": ["Multiline", ["train/loss"]],
+        "learning rates": ["Multiline", ["train/lr/.+"]],
+        "images a second": ["Multiline", ["train/images_per_second"]],
+    },
+}
+
+
+def write_layout(writer):
+    """Group the scalars of all runs into charts (TensorBoard's page "custom scalars")."""
+    writer._get_file_writer().add_summary(custom_scalars(CHARTS))
+
+
+def write_hparams(trainer):
+    """The run's line in TensorBoard's table of hyperparameters: what it was, and how good it became."""
+    cfg = trainer.cfg
+    section = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
+    hparams = {
+        "trainer": cfg.TRAINER.NAME,
+        "method": section.get("METHOD", cfg.TRAINER.NAME.lower()),
+        "mapping": section.get("MAPPING", ""),
+        "dataset": cfg.DATASET.NAME,
+        "backbone": cfg.MODEL.BACKBONE.NAME,
+        "seed": cfg.SEED,
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "lr": cfg.OPTIM.LR,
+        "epochs": cfg.OPTIM.MAX_EPOCH,
+        "batch_size": cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
+    }
+    metrics = {f"hparam/{key}": value for key, value in trainer.results.get(cfg.TEST.SPLIT, {}).items()}
+    if metrics:
+        trainer._writer.add_hparams(hparams, metrics, run_name=".")

@@ -1,0 +1,134 @@
+"""Tables of a comparison of methods, over several numbers of shots, halves of the classes, or data sets."""
+
+import statistics
+from dataclasses import dataclass
+
+from .runs import Group
+from .tables import mean_std
+
+
+@dataclass
+class Compared:
+    """A method and what came out of it.
+
+    Attributes:
+        name: `SMM`, `VR full`.
+        results: {column: {seed: content of results.json}}; the first column is what was trained on.
+        directories: {column: {seed: directory}}.
+    """
+
+    name: str
+    results: dict
+    directories: dict
+
+    @property
+    def trained(self):
+        """{seed: results} of the runs that trained, of the first column that has some."""
+        return next((runs for runs in self.results.values() if runs), {})
+
+    def accuracies(self, column):
+        """Test accuracies in percent over the seeds, without missing ones."""
+        found = (run["accuracy"] for _, run in sorted(self.results.get(column, {}).items()))
+        return [accuracy for accuracy in found if accuracy is not None]
+
+    def group(self, column):
+        """The runs of one column as the tables of runs take them."""
+        runs, directories = self.results[column], self.directories[column]
+        first = next(iter(runs.values()))
+        trainer, _, label = self.name.partition(" ")
+        keys = (first["dataset"], first["backbone"], first["mapping"], next(iter(directories.values())).parent.name)
+        return Group(trainer, label or trainer.lower(), *keys, runs, {seed: directories[seed] for seed in runs})
+
+
+def harmonic_mean(numbers):
+    """Of accuracies; 0 if one of them is 0."""
+    return statistics.harmonic_mean(numbers)
+
+
+# What sums up a row of a protocol: (header, function of the accuracies that one seed has in the given columns)
+SUMMARIES = {"base-to-new": ("harmonic mean", harmonic_mean), "cross-dataset": ("average of targets", statistics.fmean)}
+
+
+def summary(method, protocol, columns):
+    """One number a seed, of the seeds that have all of the columns that it is made of; [] where the protocol has none."""
+    if protocol not in SUMMARIES:
+        return []
+    used = columns if protocol == "base-to-new" else columns[1:]
+    by_seed = [method.results.get(column, {}) for column in used]
+    seeds = sorted(set.intersection(*(set(runs) for runs in by_seed)))
+    return [SUMMARIES[protocol][1]([runs[seed]["accuracy"] for runs in by_seed]) for seed in seeds]
+
+
+def protocol_table(methods, protocol, columns, titles):
+    """(headers, rows) of text: one row a method, the accuracy in each of `columns` under its title, the protocol's summary, cost.
+
+    The harmonic mean and the average of the targets are taken seed by seed, then averaged.
+    """
+    summed = [SUMMARIES[protocol][0]] if protocol in SUMMARIES else []
+    headers = ["method", *titles, *summed, "seeds", "trained", "train s", "memory MiB"]
+    rows = []
+    for method in methods:
+        cells = [_mean_std(method.accuracies(column)) for column in columns]
+        if summed:
+            cells.append(_mean_std(summary(method, protocol, columns)))
+        runs = list(method.trained.values())
+        counts = sorted({len(method.results.get(column, {})) for column in columns})
+        seconds = [run["seconds_train"] for run in runs if run.get("seconds_train") is not None]
+        rows.append([
+            *(method.name, *cells),
+            " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))),
+            f"{runs[0]['params_trainable']:,}",
+            f"{statistics.fmean(seconds):.0f}" if seconds else "",
+            f"{max((run.get('peak_memory_bytes') or 0) for run in runs) / 2**20:.0f}",
+        ])  # fmt: skip
+    return headers, rows
+
+
+def _mean_std(values):
+    if not values:
+        return ""
+    return mean_std(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def by_size(methods):
+    """From the method that trains least to the one that trains most."""
+    return sorted(methods, key=lambda method: next(iter(method.trained.values()))["params_trainable"])
+
+
+def summarize(methods, protocol, columns):
+    """What a file of results says of each method."""
+    keys = ("accuracy", "macro_f1", "params_trainable", "seconds_train", "peak_memory_bytes", "epochs", "protocol")
+    found = []
+    for method in methods:
+        row = {"method": method.name, "runs": {}}
+        for column in columns:
+            row["runs"][str(column)] = [
+                {"seed": seed, **{key: run.get(key) for key in keys}, "directory": str(method.directories[column][seed])}
+                for seed, run in sorted(method.results.get(column, {}).items())
+            ]
+        if protocol in SUMMARIES:
+            row[SUMMARIES[protocol][0].replace(" ", "_")] = summary(method, protocol, columns)
+        found.append(row)
+    return found
+
+
+def shots_figure(methods, shots, task):
+    """Accuracy against the number of training images a class, a line a method (mean, bars of a standard deviation)."""
+    from .figures import new_figure  # here: a table does not need it
+
+    figure = new_figure(7, 4.5)
+    axes = figure.add_subplot()
+    for method in methods:
+        values = {number: method.accuracies(number) for number in shots}
+        there = [number for number in shots if values[number]]
+        means = [statistics.fmean(values[number]) for number in there]
+        errors = [statistics.stdev(values[number]) if len(values[number]) > 1 else 0.0 for number in there]
+        axes.errorbar(there, means, errors, marker="o", capsize=3, label=method.name)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(shots, [str(number) for number in shots])
+    axes.set_xlabel("training images a class")
+    axes.set_ylabel("test accuracy in %")
+    axes.set_title(f"{task} (mean ± std over seeds)")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper")
+    return figure

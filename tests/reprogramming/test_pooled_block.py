@@ -1,0 +1,97 @@
+"""The mask generator's fast first block against its layers, one after the other."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dassl_vr.reprogramming import MaskGenerator, SampleSpecificMask
+from dassl_vr.reprogramming.pooled_block import applies
+
+
+def generator(seed=0, **arguments):
+    """Batch norms with scales of both signs, as after some training."""
+    torch.manual_seed(seed)
+    module = MaskGenerator(**arguments)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight)
+            nn.init.normal_(layer.bias, std=0.3)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+    return module
+
+
+def step_by_step(module, x):
+    """Convolution, norm, ReLU, pool, in the order of the paper."""
+    pools = module.patch_size.bit_length() - 1
+    convs = [layer for layer in module.body if isinstance(layer, nn.Conv2d)]
+    norms = [layer for layer in module.body if isinstance(layer, nn.BatchNorm2d)]
+    for number, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
+        x = F.relu(norm(conv(x)))
+        if number < pools:
+            x = F.max_pool2d(x, 2)
+    return x.mean(1, keepdim=True) if module.last is None else module.last(x)
+
+
+def pictures(kind, size):
+    noise = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(3))
+    if kind == "noise":
+        return noise
+    flat = torch.full((3, 3, size, size), -2.1)  # a black border: all four values of a pool are equal
+    flat[:, :, size // 4 : -size // 4, size // 4 : -size // 4] = noise[:, :, size // 4 : -size // 4, size // 4 : -size // 4]
+    return flat
+
+
+@pytest.mark.parametrize("kind", ["noise", "flat"])
+@pytest.mark.parametrize(
+    "size, arguments",
+    [(32, {}), (96, {}), (44, {}), (33, {}), (32, {"layers": 6, "patch_size": 32}), (32, {"channels": 1}), (16, {"patch_size": 1})],
+)
+def test_values_gradients_and_running_statistics_are_those_of_the_layers(size, arguments, kind):
+    fast = generator(**arguments)
+    slow = copy.deepcopy(fast).double()
+    x = pictures(kind, size).requires_grad_()
+    x_slow = x.detach().double().requires_grad_()
+    assert applies(x, fast.body[0], fast.body[1])
+    for step in range(2):  # the second shows whether running statistics add up
+        got, expected = fast(x), step_by_step(slow, x_slow)
+        assert (got - expected).abs().max() < 1e-5 * expected.abs().max(), f"step {step}"
+        weights = torch.randn(got.shape, generator=torch.Generator().manual_seed(step))
+        (got * weights).sum().backward()
+        (expected * weights.double()).sum().backward()
+    scale = max(p.grad.abs().max() for p in slow.parameters())
+    for (name, p), q in zip(fast.named_parameters(), slow.parameters(), strict=True):
+        # a bias before batch norm has no influence: its gradient is zero but for rounding
+        largest = scale if name.endswith("bias") and q.grad.abs().max() < 1e-9 * scale else q.grad.abs().max()
+        assert (p.grad - q.grad).abs().max() < 1e-4 * largest, name
+    assert (x.grad - x_slow.grad).abs().max() < 1e-4 * x_slow.grad.abs().max()
+    for (name, p), q in zip(fast.named_buffers(), slow.buffers(), strict=True):
+        assert torch.allclose(p.double(), q.double(), rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.parametrize("size, patch_size", [(64, 8), (45, 8), (32, 1), (32, 2)])
+def test_evaluation_is_that_of_the_layers(size, patch_size):
+    fast = generator(patch_size=patch_size).eval()
+    x = pictures("noise", size)
+    expected = step_by_step(fast, x)
+    assert not applies(x, fast.body[0], fast.body[1]), "gradients in evaluation mode go through the layers"
+    assert torch.allclose(fast(x), expected, rtol=1e-5, atol=1e-6)
+    with torch.inference_mode():
+        assert applies(x, fast.body[0], fast.body[1])
+        assert torch.allclose(fast(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_not_needed_is_not_computed():
+    module = SampleSpecificMask(32).train()
+    module.generator.body[0].requires_grad_(False)
+    module.delta.data.normal_()
+    module(pictures("noise", 32)).sum().backward()
+    assert module.generator.body[0].weight.grad is None and module.generator.body[1].weight.grad is not None
+
+
+def test_norms_that_ask_other_processes_keep_their_layers():
+    module = nn.SyncBatchNorm.convert_sync_batchnorm(MaskGenerator())
+    assert not applies(pictures("noise", 32), module.body[0], module.body[1])
+    assert not applies(pictures("noise", 32).double(), *MaskGenerator().double().body[:2])
