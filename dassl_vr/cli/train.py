@@ -163,8 +163,12 @@ def main(argv=None):
         return evaluate(args, cfg) if args.eval_only else train(args, cfg)
 
 
-def train(args, cfg):
-    """Train, test and leave a run in `cfg.OUTPUT_DIR`. Nothing is written there before data and model are at hand."""
+def train(args, cfg, watch=None):
+    """Train, test and leave a run in `cfg.OUTPUT_DIR`. Nothing is written there before data and model are at hand.
+
+    Args:
+        watch: called with the trainer at the end of each epoch.
+    """
     settle(cfg)
     state = claim(cfg)
     if state == FINISHED:
@@ -174,6 +178,7 @@ def train(args, cfg):
         return
     with Logger() as log:
         trainer = build(args, cfg)
+        trainer.watch = watch
         if args.no_train:
             return
         with hold(cfg.OUTPUT_DIR) if distributed.is_main() else contextlib.nullcontext():

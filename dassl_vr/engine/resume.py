@@ -40,6 +40,7 @@ def save_resume_file(trainer, directory):
     """
     progress = trainer.progress
     within_epoch = None if progress is None else progress.state_dict()
+    extra = trainer.extra_state()
     if not is_main():
         return
     state = {
@@ -54,7 +55,7 @@ def save_resume_file(trainer, directory):
         "precision": trainer.precision,
         "split_sha256": trainer.dm.split_sha256,
         "random_states": get_random_states(),
-        "extra": trainer.extra_state(),
+        "extra": extra,
     }
     save_atomically(state, os.path.join(directory, RESUME_FILE))
 

@@ -310,6 +310,7 @@ class SimpleTrainer(TrainerBase):
         self.cfg = cfg
         self.best_result = -float("inf")
         self.progress = None  # the `EpochPass` of the current epoch
+        self.watch = None  # called with the trainer at the end of each epoch, if set
         self.history = []  # one dictionary of numbers an epoch, carried over a resume
         self.results = {}  # split -> the metrics of the last test on it
         self.dm = None  # a trainer that makes its own loaders may leave it so
@@ -417,6 +418,8 @@ class SimpleTrainer(TrainerBase):
         last = self.epoch + 1 == self.max_epoch
         if last or (self.epoch + 1) % self.cfg.TRAIN.RESUME_FREQ == 0:
             save_resume_file(self, self.output_dir)
+        if self.watch is not None:
+            self.watch(self)
         self._epoch_start = time.time()
 
     def after_epoch(self):
