@@ -7,6 +7,7 @@ import secrets
 import signal
 import threading
 
+import torch
 from tabulate import tabulate
 
 from ..config import get_cfg_default, merge_list, merge_mapping, read_yaml, to_yaml, validate_cfg
@@ -31,7 +32,7 @@ from ..plugins import load_plugins
 from ..utils import distributed
 from ..utils.checkpoint import newest_checkpoint
 from ..utils.environment import collect_env_info
-from ..utils.errors import ConfigError, DataError, DiskError, RunInterrupted, UserError, WeightsError
+from ..utils.errors import ConfigError, DataError, DiskError, LostProcessError, RunInterrupted, UserError, WeightsError
 from ..utils.logger import Logger
 from ..utils.seeding import set_random_seed
 from .errors import DISK_ERRORS, EXIT_PREEMPTED, OneLineParser, one_line_errors
@@ -212,7 +213,7 @@ def clear_about_files_and_workers(directory):
     """Say what a disk that takes no more, or a worker that is gone, means for the run in `directory`.
 
     Raises:
-        DiskError, DataError: in place of an `OSError` of that kind, and of what torch raises for a dead worker.
+        DiskError, DataError, LostProcessError: in place of an `OSError` of that kind, and of what torch raises for a dead worker.
     """
     good = f"what was saved before is good: add --resume {directory} to go on"
     try:
@@ -222,6 +223,8 @@ def clear_about_files_and_workers(directory):
             raise
         raise DiskError(f"{error.strerror}: {error.filename or directory}; make room or make it writable; {good}") from error
     except RuntimeError as error:
+        if distributed.is_parallel() and ("gloo" in str(error) or isinstance(error, torch.distributed.DistError)):
+            raise LostProcessError(f"another process of this run has ended or cannot be reached; {good}") from error
         if "DataLoader worker" not in str(error):
             raise
         if threading.current_thread() is threading.main_thread():

@@ -19,6 +19,8 @@ CHARTS = {
 
 def write_layout(writer):
     """Group the scalars of all runs into charts (TensorBoard's page "custom scalars")."""
+    if writer is None:  # not the main process
+        return
     writer._get_file_writer().add_summary(custom_scalars(CHARTS))
 
 
@@ -39,5 +41,5 @@ def write_hparams(trainer):
         "batch_size": cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
     }
     metrics = {f"hparam/{key}": value for key, value in trainer.results.get(cfg.TEST.SPLIT, {}).items()}
-    if metrics:
+    if metrics and trainer._writer is not None:
         trainer._writer.add_hparams(hparams, metrics, run_name=".")
