@@ -127,8 +127,8 @@ def now(cuda):
     return time.perf_counter()
 
 
-def textbook_network(cfg, precision):
-    """The library's own module: nothing folded, memory in its usual order. Returns (logits, its frozen backbone)."""
+def textbook_network(cfg):
+    """The library's own module: nothing folded, memory in its usual order."""
     node = cfg.MODEL.BACKBONE
     set_random_seed(cfg.SEED)
     with torch.random.fork_rng():  # the same random weights as `backbone_from_cfg` gives to ours
@@ -188,28 +188,32 @@ def measure(name, directory, args):
             "full": Ours(config("VR", directory, out, name, size, args.batch, *more, "TRAINER.VR.MAPPING_PASS", "reuse")),
         }
     backbone = trainers["full"].trainer.model.backbone
-    network = textbook_network(smm, precision).to(device)
+    network = textbook_network(smm).to(device)
     textbook = Textbook(
         directory, network, size, backbone.mean, backbone.std, args.batch, args.workers, device, precision, flip=smm.DATASET.FLIP
     )
     bound = Bound(backbone, size, args.batch, device)
+    keep_freed_memory(smm.TRAIN.KEEP_MEMORY)
+    for ours in trainers.values():  # their first epoch reads the images and, with `reuse`, makes the only mapping pass
+        ours.epoch()
+    batches = -(-args.images // args.batch)
     turns = []
-    for turn in range(args.repeats + 1):  # the first one warms up
+    for turn in range(args.repeats):
         record = {}
         keep_freed_memory(False)
         start = time.perf_counter()
         textbook.epoch()
         record["textbook"] = now(bound.cuda) - start
         keep_freed_memory(smm.TRAIN.KEEP_MEMORY)
-        batches = len(trainers["full"].trainer.train_loader_x)
         with PeakMemory(device) as memory:
             for kind, ours in trainers.items():
                 record[kind], record[f"{kind} training"], _ = ours.epoch()
-                record[f"{kind} bound"] = bound.images_per_second(batches)
+                if kind != "reuse":
+                    record[f"{kind} bound"] = bound.images_per_second(-(-batches // 2))
         record["memory"] = memory.bytes
         turns.append(record)
         print(f"  turn {turn}: " + ", ".join(f"{key} {value:.2f}" for key, value in record.items()), flush=True)
-    return summarize(name, device, precision, args, turns[1:] or turns)
+    return summarize(name, device, precision, args, turns)
 
 
 def summarize(name, device, precision, args, turns):
@@ -255,7 +259,7 @@ def main(argv=None):
     parser.add_argument("--images", type=int, default=500, help="for training; half as many for the test")
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--size", type=int, help="side in pixels (default: the backbone's own)")
-    parser.add_argument("--repeats", type=int, default=3, help="turns that count, after one to warm up")
+    parser.add_argument("--repeats", type=int, default=3, help="turns")
     parser.add_argument("--workers", type=int, default=cpu_cores(), help="of the textbook's loader (default: one a core)")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="of our configuration")
     args = parser.parse_args(argv)

@@ -19,7 +19,7 @@ class DigitsStripes(Digits):
     test images are those of `digits`.
     """
 
-    facts = {"FLIP": False, "NATIVE_SIZE": SIDE}
+    facts = {**Digits.facts, "NATIVE_SIZE": SIDE}
 
     def load(self, cfg):
         digits = super().load(cfg)

@@ -1,6 +1,7 @@
 """Any directory of images: one folder a class, or a split file."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, BenchmarkDataset
@@ -8,6 +9,8 @@ from dassl_vr.data.datasets.benchmark import read_class_folders
 from dassl_vr.data.datasets.split import SPLIT_NAMES, Splits, read_split
 from dassl_vr.utils.errors import DataError
 
+UNEVEN = 3  # times as many training images in the largest class as in the smallest: worth a word
+NAMED = 20  # classes in it
 TEST_SHARE = 0.3  # of the images, where there are none for testing
 
 
@@ -57,6 +60,8 @@ class Folder(BenchmarkDataset):
             )
         if not test:
             raise DataError(f"{self.dataset_dir}: too few images to set any aside for testing; add some")
+        if line := uneven_classes(train):
+            self.say(f"WARNING: {line}")
         return Splits(train, val, test)
 
     @staticmethod
@@ -87,3 +92,15 @@ class Folder(BenchmarkDataset):
                 "; every class needs training images"
             )
         return [item.relabelled(labels[item.classname]) for item in items]
+
+
+def uneven_classes(items):
+    """A line with the training images of each class where these are uneven, else ""."""
+    counts = Counter(item.classname for item in items).most_common()
+    largest, smallest = counts[0][1], counts[-1][1]
+    if largest < UNEVEN * smallest:
+        return ""
+    half = NAMED // 2
+    shown = counts if len(counts) <= NAMED else [*counts[:half], ("...", "..."), *counts[-half:]]
+    told = ", ".join(f"{name} {count}" for name, count in shown)
+    return f"classes are uneven, {largest} to {smallest} training images ({told}); look at macro-F1 besides the accuracy"

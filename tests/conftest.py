@@ -24,6 +24,8 @@ TINY = [
     "8",
     "OPTIM.MAX_EPOCH",
     "3",
+    "TRAIN.END_FIGURES",
+    "False",
 ]
 
 

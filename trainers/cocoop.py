@@ -20,6 +20,8 @@ def extend_cfg(cfg):
 class CoCoOp(TextPromptLearning, TrainerX):
     """CoOp's context, shifted for each image by a small net that sees the image's features."""
 
+    least = {"N_CTX": 1}
+
     @classmethod
     def build_network(cls, cfg, backbone, classnames):
         options = cls.options_in(cfg)

@@ -23,7 +23,12 @@ def extend_cfg(cfg):
 class CoOp(TextPromptLearning, TrainerX):
     """Context vectors before the class's name, learned in front of the frozen text tower."""
 
+    least = {"N_CTX": 1}
     choices = {"CLASS_TOKEN_POSITION": ("end", "middle", "front")}
+
+    @classmethod
+    def takes_new_classes(cls, cfg):
+        return not cls.options_in(cfg).CSC
 
     @classmethod
     def build_network(cls, cfg, backbone, classnames):

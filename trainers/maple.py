@@ -24,6 +24,11 @@ class MaPLe(PromptLearning, TrainerX):
 
     backbone_kinds = ("clip",)
     needs_tokens = True
+    least = {"N_CTX": 1, "PROMPT_DEPTH": 1}
+
+    @classmethod
+    def takes_new_classes(cls, cfg):
+        return True
 
     @classmethod
     def build_network(cls, cfg, backbone, classnames):

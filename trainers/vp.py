@@ -20,6 +20,7 @@ class VP(VisualReprogramming, TrainerX):
     """A frame of pixels added to the normalized image, in front of a frozen CLIP with its text head."""
 
     backbone_kinds = ("clip",)
+    least = {"WIDTH": 1}
     choices = {"INIT": ("normal", "zeros")}
 
     @classmethod

@@ -29,7 +29,9 @@ class VPT(VisualReprogramming, TrainerX):
 
     backbone_kinds = ("vit", "clip")
     needs_tokens = True
+    least = {"N_CTX": 1}
     choices = {"METHOD": ("shallow", "deep")}
+    variants = {method: {"METHOD": method} for method in choices["METHOD"]}
 
     @classmethod
     def build_input(cls, cfg, size):

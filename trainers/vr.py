@@ -20,7 +20,7 @@ class VR(VisualReprogramming, TrainerX):
     """A pattern under a shared mask in front of a frozen classifier."""
 
     choices = {"METHOD": METHODS}
-    variants = {method: {"METHOD": method} for method in METHODS}
+    variants = {method: {"METHOD": method} for method in FRAMES}  # pad where it has a recipe
 
     @classmethod
     def build_input(cls, cfg, size):

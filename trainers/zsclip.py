@@ -18,7 +18,13 @@ class ZeroshotCLIP(PromptLearning, TrainerX):
     """Class names in templates, in front of a frozen CLIP; "training" only tests."""
 
     backbone_kinds = ("clip",)
+    learns = False
     choices = {"METHOD": ("template", "ensemble")}
+    variants = {method: {"METHOD": method} for method in choices["METHOD"]}
+
+    @classmethod
+    def takes_new_classes(cls, cfg):
+        return True
 
     @classmethod
     def build_network(cls, cfg, backbone, classnames):

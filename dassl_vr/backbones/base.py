@@ -55,12 +55,14 @@ class TokenLayout:
         width: numbers a token.
         patch_size: side of a patch in pixels.
         prefix: tokens in front of the patches, such as the class token.
+        entry: the module that takes the sequence first: a layer norm in front of the blocks (CLIP), or the first block.
     """
 
     blocks: list
     width: int
     patch_size: int
     prefix: int
+    entry: nn.Module
 
 
 class Backbone(nn.Module):
@@ -105,8 +107,10 @@ class FrozenBackbone(Backbone):
         self.num_parameters = sum(p.numel() for p in model.parameters())
         model.requires_grad_(not frozen)
         # Convolutions are faster on pixels whose channels lie together, on CPUs and on tensor cores
-        self._memory_format = torch.channels_last if spec.kind == "cnn" else torch.contiguous_format
+        convolutional = spec.kind == "cnn" or (spec.kind == "clip" and not spec.tokens)
+        self._memory_format = torch.channels_last if convolutional else torch.contiguous_format
         model.to(memory_format=self._memory_format)
+        self._compiled = {}  # name of the adapter's method -> what runs in its place
         self.train(not frozen)
 
     @property
@@ -149,13 +153,11 @@ class FrozenBackbone(Backbone):
                 f"backbone '{self.spec.name}' has no classifier, so there are no source classes to map; choose a "
                 "backbone with one, or a trainer that works on features"
             )
-        with self._autocast(x):
-            return self._adapter.logits(self.model, x.contiguous(memory_format=self._memory_format)).float()
+        return self._run("logits", x)
 
     def features(self, x):
         """(B, 3, S, S) normalized images -> (B, D) float32: what the classifier sees."""
-        with self._autocast(x):
-            return self._adapter.features(self.model, x.contiguous(memory_format=self._memory_format)).float()
+        return self._run("features", x)
 
     def freeze_unused(self):
         """Freeze what `features` has no use for, such as the classifier or a text tower, in a model that is trained on features."""
@@ -169,6 +171,26 @@ class FrozenBackbone(Backbone):
             p.requires_grad_(p.grad is not None)
             p.grad = None
         self.train(training)
+
+    def compile_model(self):
+        """Run the model through `torch.compile` from now on. Where that fails at the first images, a line says so and the model
+        goes on as it is."""
+        self._compiled = {name: torch.compile(getattr(self._adapter, name)) for name in ("logits", "features")}
+
+    def _run(self, name, x):
+        x = x.contiguous(memory_format=self._memory_format)
+        plain = getattr(self._adapter, name)
+        with self._autocast(x):
+            if name not in self._compiled:
+                return plain(self.model, x).float()
+            try:
+                return self._compiled[name](self.model, x).float()
+            except Exception as error:
+                result = plain(self.model, x).float()  # an error of the model's own comes again here
+                reason = str(error).strip().partition("\n")[0][:200]
+                print(f"TRAIN.COMPILE: backbone '{self.spec.name}' goes on uncompiled ({type(error).__name__}: {reason})")
+                self._compiled = {}
+                return result
 
     def forward(self, x):
         """The features, as the family expects of a backbone."""

@@ -35,12 +35,14 @@ def cells_that_fit(args):
     cells, recipes = {}, {trainer: recipes_of(trainer) for trainer in TRAINER_REGISTRY.registered_names()}
     further = {}  # suffix -> trainers with such a recipe, besides those of their methods
     for trainer, names in recipes.items():
-        variants = getattr(TRAINER_REGISTRY.get(trainer), "variants", {"": {}})
+        of_its_own = [name.removeprefix(f"{args.backbone}_") for name in names if name.startswith(f"{args.backbone}_")]
+        variants, methods = _variants(TRAINER_REGISTRY.get(trainer))
         if args.backbone in names:
+            variants |= {suffix: {"METHOD": suffix} for suffix in of_its_own if suffix in methods}
             for label, keys in variants.items():
                 options = tuple(word for key, value in keys.items() for word in (f"TRAINER.{trainer.upper()}.{key}", str(value)))
                 cells[Cell(trainer, label, args.dataset, args.backbone, options=options)] = f"{trainer} {label}".strip()
-        for suffix in (name.removeprefix(f"{args.backbone}_") for name in names if name.startswith(f"{args.backbone}_")):
+        for suffix in of_its_own:
             if suffix not in variants:
                 further.setdefault(suffix, []).append(trainer)
     if not cells:
@@ -54,6 +56,11 @@ def cells_that_fit(args):
         for trainer in further[suffix]:
             cells[Cell(trainer, "", args.dataset, f"{args.backbone}_{suffix}", options=())] = f"{trainer} {suffix}"
     return _chosen(cells, args) if args.trainers else cells
+
+
+def _variants(trainer):
+    """({name: {key: value}} of a trainer's class, the values of its METHOD)."""
+    return dict(getattr(trainer, "variants", {"": {}})), getattr(trainer, "choices", {}).get("METHOD", ())
 
 
 def _chosen(cells, args):
@@ -95,7 +102,7 @@ class EpochsRule:
     def settings(self, cell):
         """KEY, VALUE, ... that bring the recipe of `cell` to this number; warm-up and steps keep their share of the run."""
         optim = recipe_cfg(cell).OPTIM
-        if self.number in (None, optim.MAX_EPOCH):
+        if self.number in (None, optim.MAX_EPOCH) or not getattr(TRAINER_REGISTRY.get(cell.trainer), "learns", True):
             return ()
         share = self.number / optim.MAX_EPOCH
         settings = ["OPTIM.MAX_EPOCH", str(self.number)]

@@ -29,6 +29,7 @@ from ..engine.run_directory import (
 )
 from ..engine.trainer import BEST_MODEL
 from ..plugins import load_plugins
+from ..report.end_figures import show_in_tensorboard
 from ..utils import distributed
 from ..utils.checkpoint import newest_checkpoint
 from ..utils.environment import collect_env_info
@@ -192,6 +193,8 @@ def train(args, cfg, watch=None):
                     write_config(cfg)
                     trainer.train()
                     write_results(trainer)
+                    if cfg.TRAIN.END_FIGURES and distributed.is_main():
+                        show_in_tensorboard(trainer)
                     trainer.close_writer()
             except (UserError, RunInterrupted, KeyboardInterrupt) as error:
                 with contextlib.suppress(OSError):  # the log may be what cannot be written

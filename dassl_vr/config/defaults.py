@@ -149,7 +149,7 @@ _C.MODEL.BACKBONE.NAME = ""
 _C.MODEL.BACKBONE.PRETRAINED = True
 # A local .pth or .safetensors file with the backbone's weights ("" = from the library's hub)
 _C.MODEL.BACKBONE.WEIGHTS = ""
-# Fold batch norms of a frozen CNN into its convolutions: faster, logits equal to 1e-4 of the largest
+# Fold batch norms of a frozen CNN (CLIP's too) into its convolutions: faster, logits equal to 1e-4 of the largest
 _C.MODEL.BACKBONE.FOLD = True
 # Where mean and std come from. Options: weights, config (= INPUT.PIXEL_MEAN, INPUT.PIXEL_STD)
 _C.MODEL.BACKBONE.NORM = "weights"
@@ -215,8 +215,13 @@ _C.TRAIN.DETERMINISTIC = False
 _C.TRAIN.PRINT_FREQ = 10
 # Write pictures to TensorBoard every so many epochs (0 = about ten times a run; always after the last)
 _C.TRAIN.PICTURE_FREQ = 0
+# Show the figures of visualize.py in TensorBoard at the end of a run (where the extra `report` is installed)
+_C.TRAIN.END_FIGURES = True
 # Arithmetic of the frozen backbone. Options: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
 _C.TRAIN.PRECISION = "auto"
+# Run the frozen backbone through torch.compile (logits equal to 1e-4 of the largest; takes a minute to begin). Meant for GPUs: on a
+# CPU only the passes without gradients gain from it. Where it cannot be done, a line says so
+_C.TRAIN.COMPILE = False
 # On a CPU, keep the memory of a step for the next one instead of fetching it anew from the system (bits do not change; the process
 # holds its peak until it ends)
 _C.TRAIN.KEEP_MEMORY = True
@@ -241,6 +246,8 @@ _C.TEST.SPLIT = "test"
 _C.TEST.TRAIN_GAP = True
 # Options: last_step, best_val (needs a validation split; the test split never selects anything)
 _C.TEST.FINAL_MODEL = "last_step"
+# best_val: evaluate on the validation split every so many epochs, and after the last
+_C.TEST.VAL_FREQ = 1
 
 # -------------------------------------------------------------------------------------------------------- TRAINER
 _C.TRAINER = CN()

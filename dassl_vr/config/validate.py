@@ -28,6 +28,7 @@ POSITIVE = (
     "OPTIM.MAX_EPOCH",
     "TRAIN.PRINT_FREQ",
     "TRAIN.RESUME_FREQ",
+    "TEST.VAL_FREQ",
 )
 NOT_NEGATIVE = (
     "DATALOADER.TRAIN_X.N_DOMAIN",
@@ -79,6 +80,8 @@ def validate_cfg(cfg):
     size = cfg.INPUT.SIZE
     if len(size) != 2 or any(not isinstance(s, int) or s < 0 for s in size):
         problems.append(f"INPUT.SIZE is {size}; it takes height and width in pixels, such as (224, 224)")
+    if "{}" not in cfg.DATASET.TEMPLATE:
+        problems.append(f"DATASET.TEMPLATE is '{cfg.DATASET.TEMPLATE}'; it takes a sentence with {{}} for the class's name")
     if not cfg.OPTIM.STEPSIZE:
         problems.append(f"OPTIM.STEPSIZE is {cfg.OPTIM.STEPSIZE}; it takes epochs or shares of the run, such as (0.5, 0.72)")
     for key in ("PIXEL_MEAN", "PIXEL_STD"):

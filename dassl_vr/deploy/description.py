@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from .. import __version__
+from ..reprogramming import TextMapping
+from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier
 from ..utils.errors import DataError
 from ..utils.files import write_json
 
@@ -79,12 +81,17 @@ def describe(model, form, files):
 
 
 def label_mapping(model):
-    """{target class: the source class that weighs most for it}, or None where a model has no source classes to map."""
-    mapping, source = getattr(model.network, "f_out", None), getattr(model.network, "backbone", None)
-    if mapping is None or not getattr(source, "source_classes", None):
+    """{target class: the source class that weighs most for it}, or None where a model has no label mapping."""
+    if not has_label_mapping(model.network):
         return None
-    names = [source.source_classes[index] for index in mapping.strongest_source().tolist()]
+    names = [model.network.backbone.source_classes[index] for index in model.network.f_out.strongest_source().tolist()]
     return dict(zip(model.classnames, names, strict=True))
+
+
+def has_label_mapping(network):
+    """Whether a network reads its classes off source classes that have names of their own."""
+    reads = isinstance(network, ReprogrammedClassifier) and not isinstance(network.backbone, FeatureSource)
+    return reads and not isinstance(network.f_out, TextMapping)
 
 
 def _portable(cfg):

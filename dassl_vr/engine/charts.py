@@ -1,7 +1,5 @@
 """What every run tells TensorBoard about itself, so that runs can be told apart and lie on one chart."""
 
-from torch.utils.tensorboard.summary import custom_scalars
-
 # Chart -> regular expression of its tags: one line a run, so that rival methods lie on one chart
 CHARTS = {
     "accuracy": {
@@ -19,9 +17,8 @@ CHARTS = {
 
 def write_layout(writer):
     """Group the scalars of all runs into charts (TensorBoard's page "custom scalars")."""
-    if writer is None:  # not the main process
-        return
-    writer._get_file_writer().add_summary(custom_scalars(CHARTS))
+    if writer is not None:  # the main process has one
+        writer.add_custom_scalars(CHARTS)
 
 
 def write_hparams(trainer):

@@ -28,6 +28,7 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
             frozen=frozen,
             precision=precision,
             fold=node.FOLD,
+            compiled=cfg.TRAIN.COMPILE,
             verbose=cfg.VERBOSE,
             checksum=checksum,
         )
@@ -36,11 +37,12 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
 def in_iterations(optim_cfg, num_batches):
     """A copy of a node of `cfg.OPTIM`'s keys whose schedule is stepped after each of `num_batches` batches an epoch.
 
-    WARMUP_EPOCH counts iterations already; the schedule proper takes the rest of the run.
+    WARMUP_EPOCH counts iterations already; the schedule proper takes the rest of the run, or with WARMUP_RECOUNT False all of it.
     """
     optim_cfg = optim_cfg.clone()
     optim_cfg.defrost()
-    optim_cfg.MAX_EPOCH = max(1, optim_cfg.MAX_EPOCH * num_batches - max(0, optim_cfg.WARMUP_EPOCH))
+    warmup = max(0, optim_cfg.WARMUP_EPOCH) if optim_cfg.WARMUP_RECOUNT else 0
+    optim_cfg.MAX_EPOCH = max(1, optim_cfg.MAX_EPOCH * num_batches - warmup)
     optim_cfg.STEPSIZE = tuple(step * num_batches if step >= 1 else step for step in optim_cfg.STEPSIZE)
     return optim_cfg
 
@@ -59,16 +61,20 @@ class PromptLearning:
         backbone_kinds: what the method works on, of "cnn", "vit" and "clip".
         needs_tokens: it works on transformers only, whose blocks take patch tokens.
         freeze_backbone: False = the backbone is trained as well (full fine-tuning).
+        learns: False = there is nothing to train, and no epochs.
         variants: {name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods (scripts/compare.sh); "" is the
-            recipe as it is, any other name also that of a recipe of its own, `<backbone>_<name>.yaml`, if there is one.
+            recipe as it is. A METHOD that has a recipe of its own, `<backbone>_<method>.yaml`, stands there without being named.
         choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys; those of its bases are added.
+        least: {key of `TRAINER.<NAME>`: smallest allowed value}.
     """
 
     backbone_kinds = ("cnn", "vit", "clip")
     needs_tokens = False
     freeze_backbone = True
+    learns = True
     variants = {"": {}}
     choices = {}
+    least = {}
 
     @classmethod
     def options_in(cls, cfg):
@@ -96,6 +102,9 @@ class PromptLearning:
         for base in reversed(type(self).__mro__):
             choices |= vars(base).get("choices", {})
         problems = choice_problems(cfg, {f"TRAINER.{name}.{key}": allowed for key, allowed in choices.items()})
+        for key, value in ((key, self.options_in(cfg)[key]) for key in self.least):
+            if not value >= self.least[key]:
+                problems.append(f"TRAINER.{name}.{key} is {value}; it must be {self.least[key]} or more")
         if cfg.DATALOADER.K_TRANSFORMS > 1:
             problems.append(f"DATALOADER.K_TRANSFORMS is above 1; trainer {type(self).__name__} looks at one version of an image")
         return problems
@@ -163,6 +172,10 @@ class TextPromptLearning(PromptLearning):
     """
 
     backbone_kinds = ("clip",)
+
+    @classmethod
+    def takes_new_classes(cls, cfg):
+        return True
 
     @classmethod
     def trained_parts(cls, cfg, network):

@@ -36,6 +36,7 @@ NEUTRAL_KEYS = {
     "TRAIN.RESUME_BATCHES",
     "TRAIN.PRINT_FREQ",
     "TRAIN.PICTURE_FREQ",
+    "TRAIN.END_FIGURES",
 }
 
 
@@ -215,7 +216,7 @@ def write_results(trainer, eval_only=False, trained_on=""):
         "mapping": section.get("MAPPING"),
         "seed": cfg.SEED,
         "shots": cfg.DATASET.NUM_SHOTS,
-        "epochs": cfg.OPTIM.MAX_EPOCH,
+        "epochs": trainer.max_epoch,
         "accuracy": metrics.get("accuracy"),
         "macro_f1": metrics.get("macro_f1"),
         "accuracy_train": trainer.results.get("train", {}).get("accuracy"),

@@ -424,13 +424,15 @@ class SimpleTrainer(TrainerBase):
 
     def after_epoch(self):
         self.check_before_saving()
-        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
+        last = self.epoch + 1 == self.max_epoch
+        validates = last or (self.epoch + 1) % self.cfg.TEST.VAL_FREQ == 0
+        if validates and not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
             result = self.test(split="val")
             if result > self.best_result:
                 self.best_result = result
                 self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_MODEL)
         frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
-        if self.epoch + 1 == self.max_epoch or (frequency > 0 and (self.epoch + 1) % frequency == 0):
+        if last or (frequency > 0 and (self.epoch + 1) % frequency == 0):
             self.save_model(self.epoch, self.output_dir)
 
     def after_train(self):

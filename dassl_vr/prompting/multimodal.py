@@ -36,7 +36,7 @@ class MultimodalClassifier(TextPromptedClassifier):
         """(B, 3, S, S) normalized images -> (B, D) of unit length."""
         text = [self.prompts.context, *self.deep_text]
         visual = [coupling(tokens) for coupling, tokens in zip(self.couplings, text)]
-        with inserted_tokens(self.backbone.tokens.blocks, visual):
+        with inserted_tokens(self.backbone.tokens, visual):
             return F.normalize(self.backbone.features(x), dim=-1)
 
     def forward(self, x):

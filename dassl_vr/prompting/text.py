@@ -5,7 +5,9 @@ import contextlib
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from ..backbones import clip
 from .templates import fill_in
 
 PLACEHOLDER = "X"  # one token in every vocabulary; its embedding is replaced
@@ -33,6 +35,7 @@ class ContextPrompts(nn.Module):
         super().__init__()
         if position not in POSITIONS:
             raise ValueError(f"the name's position is '{position}', expected one of {', '.join(POSITIONS)}")
+        init = init.replace("_", " ")
         words = self._length(backbone, init) if init else 0
         count = words if count is None else count
         if count < 1:
@@ -43,11 +46,14 @@ class ContextPrompts(nn.Module):
             )
         names = [fill_in("{}", name) for name in classnames]
         self.name_lengths = [self._length(backbone, name) for name in names]
-        tokens = backbone.tokenize([" ".join([PLACEHOLDER] * count + [name + "."]) for name in names])
+        context = init or " ".join([PLACEHOLDER] * count)
+        tokens = backbone.tokenize([f"{context} {name}." for name in names])
         room = tokens.shape[1] - 3  # the start, the full stop and the end need one each
-        if max(self.name_lengths) + count > room:
+        if max(self.name_lengths) + max(count, words) > room:
+            longest = names[self.name_lengths.index(max(self.name_lengths))]
             raise ValueError(
-                f"{count} context vectors and a name of {max(self.name_lengths)} tokens, but the text tower takes {room}"
+                f"{max(count, words)} tokens of context and '{longest[:40]}' of {max(self.name_lengths)}, but the text tower takes"
+                f" {room} in all; take fewer context vectors or shorter names"
             )
         tokens = tokens[:, : backbone.text_length(tokens)]
         self.position = position
@@ -78,9 +84,15 @@ class ContextPrompts(nn.Module):
         """The embedded sentences, (K, L, width).
 
         Args:
-            context: in place of the learned one: (M, width) or (K, M, width).
+            context: in place of the learned one: (M, width) or (K, M, width); or (B, 1, M, width) for B times the sentences,
+                (B, K, L, width), where the name stands at the end.
         """
         context = self.context if context is None else context
+        if context.dim() == 4:
+            start, rest = self.embeddings[:, :1], self.embeddings[:, 1 + self.count :]
+            batch, classes = context.shape[0], len(self.tokens)
+            parts = (start.expand(batch, -1, -1, -1), context.expand(-1, classes, -1, -1), rest.expand(batch, -1, -1, -1))
+            return torch.cat(parts, dim=2)
         if context.dim() == 2:
             context = context.expand(len(self.tokens), -1, -1)
         before = self.embeddings[:, :1]  # the start token
@@ -107,23 +119,27 @@ class TextPromptedClassifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.prompts = prompts
-        self._known = None  # text features, as long as the prompts do not change
-
-    def train(self, mode=True):
-        self._known = None
-        return super().train(mode)
+        self._known = None  # (state of the prompts, text features) of the last pass without gradient
 
     def inside_text(self):
         """A context for the pass through the text tower, for methods that do something in its blocks."""
         return contextlib.nullcontext()
 
     def text_features(self):
-        """(K, D) of unit length; kept in evaluation mode, where nothing changes them."""
-        if self._known is None or torch.is_grad_enabled():
-            features = self.backbone.prompted_text_features(self.prompts(), self.prompts.tokens, self.inside_text)
-            self._known = None if self.training or torch.is_grad_enabled() else features
-            return features
-        return self._known
+        """(K, D) of unit length; without gradient they are computed anew only when the prompts have changed."""
+        if torch.is_grad_enabled():
+            return self._text_features()
+        if self._known is None or not (torch.compiler.is_exporting() or self._known[0] == self._state()):
+            self._known = self._state(), self._text_features()
+        return self._known[1]
+
+    def _text_features(self):
+        return self.backbone.prompted_text_features(self.prompts(), self.prompts.tokens, self.inside_text)
+
+    def _state(self):
+        """What changes when a parameter is updated, loaded, replaced or moved."""
+        own = [p for name, p in self.named_parameters() if not name.startswith("backbone.")] + [self.prompts.embeddings]
+        return [(id(p), p.data_ptr(), p._version) for p in own]
 
     def classify(self, image_features):
         """(B, D) features of unit length -> (B, K) logits."""
@@ -146,17 +162,28 @@ class ConditionalClassifier(TextPromptedClassifier):
         super().__init__(backbone, prompts)
         width = backbone.out_features
         self.meta_net = nn.Sequential(
-            nn.Linear(width, width // 16), nn.ReLU(inplace=True), nn.Linear(width // 16, backbone.text_width)
+            nn.Linear(width, max(1, width // 16)), nn.ReLU(inplace=True), nn.Linear(max(1, width // 16), backbone.text_width)
         )
 
     def classify(self, image_features):
-        batch, classes = image_features.shape[0], len(self.prompts.tokens)  # not len(), which fixes the batch of a traced graph
         shifts = self.meta_net(image_features)[:, None]  # (B, 1, width)
-        # One call for all images, so that a traced graph takes batches of any size
-        embeddings = torch.vmap(lambda shift: self.prompts(self.prompts.context + shift))(shifts).flatten(0, 1)  # (B K, L, width)
-        tokens = self.prompts.tokens.repeat(batch, 1)
-        text = self.backbone.prompted_text_features(embeddings, tokens).view(batch, classes, -1)
+        together = max(1, clip.CHUNK // len(self.prompts.tokens))  # images whose sentences are kept for the backward pass
+        if torch.compiler.is_exporting() or len(shifts) <= together:  # a traced graph takes any number
+            text = self._shifted_text_features(shifts)
+        elif torch.is_grad_enabled():
+            parts = shifts.split(together)
+            text = torch.cat([checkpoint(self._shifted_text_features, part, use_reentrant=False) for part in parts])
+        else:
+            text = torch.cat([self._shifted_text_features(part) for part in shifts.split(together)])
         return self.backbone.scale * torch.einsum("bd,bkd->bk", image_features, text)
+
+    def _shifted_text_features(self, shifts):
+        """(B, 1, width) -> (B, K, D) of unit length"""
+        batch, classes = shifts.shape[0], len(self.prompts.tokens)  # not len(), which fixes the batch of a traced graph
+        context = self.prompts.context + shifts  # (B, M, width)
+        embeddings = self.prompts(context[:, None]).flatten(0, 1)  # (B K, L, width)
+        tokens = self.prompts.tokens.repeat(batch, 1)
+        return self.backbone.prompted_text_features(embeddings, tokens).view(batch, classes, -1)
 
 
 class FixedClassifier(nn.Module):
@@ -169,7 +196,8 @@ class FixedClassifier(nn.Module):
     def __init__(self, backbone, sentences):
         super().__init__()
         self.backbone = backbone
-        features = [backbone.text_features(of_class).mean(dim=0) for of_class in sentences]
+        features = backbone.text_features([sentence for of_class in sentences for sentence in of_class])
+        features = [of_class.mean(dim=0) for of_class in features.split([len(of_class) for of_class in sentences])]
         self.register_buffer("text_features", F.normalize(torch.stack(features), dim=-1), persistent=False)  # (K, D)
 
     def forward(self, x):

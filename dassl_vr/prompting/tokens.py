@@ -31,15 +31,16 @@ def replaced_tokens(blocks, prompts, start):
 
 
 @contextlib.contextmanager
-def inserted_tokens(blocks, prompts, start=None):
-    """While open, `prompts[0]` is put into the sequence in front of block 0, `prompts[i]` takes its place in front of block i, and
-    behind the last block the sequence is as long as it was.
+def inserted_tokens(layout, prompts, start=None):
+    """While open, `prompts[0]` is put into the sequence where it enters the transformer, `prompts[i]` takes its place in front of
+    block i, and behind the last block the sequence is as long as it was.
 
     Args:
+        layout: `TokenLayout` of the transformer. What stands in front of its blocks (CLIP: a layer norm) sees `prompts[0]` too.
         prompts: list of (n, width), or (B, n, width), for the first blocks.
         start: how many tokens stay in front of the prompt; None = it goes to the end.
     """
-    count = prompts[0].shape[-2]
+    blocks, count = layout.blocks, prompts[0].shape[-2]
     place = []  # where the prompt begins, once a sequence has come
 
     def insert(block, arguments):
@@ -57,7 +58,7 @@ def inserted_tokens(blocks, prompts, start=None):
     def take_out(block, arguments, x):
         return torch.cat([x[:, : place[0]], x[:, place[0] + count :]], dim=1)
 
-    handles = [blocks[0].register_forward_pre_hook(insert)]
+    handles = [layout.entry.register_forward_pre_hook(insert)]
     handles += [block.register_forward_pre_hook(replace(tokens)) for block, tokens in zip(blocks[1:], prompts[1:])]
     handles.append(blocks[-1].register_forward_hook(take_out))
     with _hooks(handles):
@@ -107,11 +108,11 @@ class VisualTokens(nn.Module):
         else:
             nn.init.normal_(self.tokens, std=0.02)
 
-    def inside(self, blocks):
-        """A context in which the tokens are in the sequence of `blocks`."""
+    def inside(self, layout):
+        """A context in which the tokens are in the transformer's sequence."""
         if not self.tokens.shape[1]:
             return contextlib.nullcontext()
-        return inserted_tokens(blocks, list(self.tokens), self.start)
+        return inserted_tokens(layout, list(self.tokens), self.start)
 
 
 class TokenPrompted(nn.Module):
@@ -129,12 +130,12 @@ class TokenPrompted(nn.Module):
 
     def logits(self, x):
         """(B, 3, S, S) normalized images -> (B, source)"""
-        with self.prompts.inside(self.backbone.tokens.blocks):
+        with self.prompts.inside(self.backbone.tokens):
             return self.backbone.logits(x)
 
     def features(self, x):
         """(B, 3, S, S) normalized images -> (B, D)"""
-        with self.prompts.inside(self.backbone.tokens.blocks):
+        with self.prompts.inside(self.backbone.tokens):
             return self.backbone.features(x)
 
     @property

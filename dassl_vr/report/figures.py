@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..reprogramming.pictures import pattern_to_rgb, unnormalize
+from ..reprogramming.pictures import masks_of, pattern_to_rgb, unnormalize
 from ..utils.errors import ConfigError, UserError
 from .analysis import BaselineCache, features_before_and_after, load_run, loss_change, sample_batches, tsne
 from .runs import distinct_names
@@ -22,7 +22,7 @@ def new_figure(width, height):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigError("--figures needs matplotlib; install it with: pip install 'dassl_vr[report]'") from error
+        raise ConfigError("figures need matplotlib; install it with: pip install 'dassl_vr[report]'") from error
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
 
 
@@ -192,12 +192,9 @@ def gallery_figure(trainer, title):
     mean, std = trainer.cfg.INPUT.PIXEL_MEAN, trainer.cfg.INPUT.PIXEL_STD
     predicted = trainer.model(images).argmax(dim=1).tolist()
     columns = [("input", unnormalize(images, mean, std))]
-    masks = f_in.mask(images) if hasattr(f_in, "generator") else f_in.mask.float().expand(len(images), 3, -1, -1)
-    limit = float(masks.abs().max())
-    if torch.equal(masks[:, 0], masks[:, 1]) and torch.equal(masks[:, 0], masks[:, 2]):
-        columns.append(("mask", masks[:, 0]))
-    else:
-        columns += [(f"mask, {colour}", masks[:, channel]) for channel, colour in enumerate(("red", "green", "blue"))]
+    masks = masks_of(f_in, images)
+    limit = max((float(mask.abs().max()) for _, mask in masks), default=1.0)
+    columns += masks
     if f_in.delta is not None:
         columns.append(("pattern", pattern_to_rgb(f_in.delta).expand_as(images)))
     columns.append(("added", pattern_to_rgb(f_in.masked_pattern(images))))
@@ -221,7 +218,8 @@ def gallery_figure(trainer, title):
         truth, said = (_short(trainer.lab2cname[index]) for index in (label, prediction))
         grid[row][0].set_ylabel(f"true: {truth}", fontsize=9)
         grid[row][-1].set_xlabel(f"predicted: {said}", fontsize=9, color="green" if label == prediction else "red")
-    figure.colorbar(shown, ax=grid, location="right", fraction=0.03, label="mask")
+    if masks:
+        figure.colorbar(shown, ax=grid, location="right", fraction=0.03, label="mask")
     figure.suptitle(title)
     return figure
 
@@ -229,21 +227,32 @@ def gallery_figure(trainer, title):
 def features_figure(trainer, title):
     """t-SNE of the backbone's features of up to `TSNE_SAMPLES` test images, before and after prompting."""
     before, after, labels = features_before_and_after(trainer, TSNE_SAMPLES)
-    few = trainer.num_classes <= LEGEND_CLASSES
-    figure = new_figure(12.5 if few else 11, 5.2)
-    panels = figure.subplots(1, 2)
-    colours = _colours(trainer.num_classes) if few else _hues(trainer.num_classes)
+    names = [trainer.lab2cname[label] for label in range(trainer.num_classes)]
+    return scatter_figure({"without the prompt": before, "with the prompt": after}, labels, names, title)
+
+
+def scatter_figure(panels, labels, names, title):
+    """t-SNE of several sets of features of the same images, side by side.
+
+    Args:
+        panels: {heading: (N, D)}.
+        labels: (N,) classes, for the colours.
+        names: of the classes.
+    """
+    few = len(names) <= LEGEND_CLASSES
+    figure = new_figure(5.5 * len(panels) + (1.5 if few else 0), 5.2)
+    colours = _colours(len(names)) if few else _hues(len(names))
     size = 18 if len(labels) < 1000 else 5
-    for axes, heading, features in zip(panels, ("without the prompt", "with the prompt"), (before, after)):
+    for number, (axes, (heading, features)) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items())):
         points = tsne(features)
         for label, colour in enumerate(colours):
             mine = points[(labels == label).numpy()]
-            name = _short(trainer.lab2cname[label]) if few and axes is panels[0] else None
+            name = _short(names[label]) if few and number == 0 else None
             axes.scatter(mine[:, 0], mine[:, 1], s=size, color=[colour], linewidths=0, label=name)
         axes.set_title(heading, fontsize=11)
         axes.set_xticks([])
         axes.set_yticks([])
-    what = f"{len(labels)} test images" + ("" if few else f", a colour for each of {trainer.num_classes} classes")
+    what = f"{len(labels)} images" + ("" if few else f", a colour for each of {len(names)} classes")
     figure.suptitle(f"Features (t-SNE): {title}\n{what}")
     if few:
         figure.legend(loc="outside right upper", markerscale=2 if size < 10 else 1)

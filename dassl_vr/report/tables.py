@@ -39,6 +39,7 @@ def _row(group, groups):
     memory = max(group.values("peak_memory_bytes"), default=0)
     all_seeds = {seed for g in groups if (g.dataset, g.backbone) == (group.dataset, group.backbone) for seed in g.runs}
     missing = [str(seed) for seed in sorted(all_seeds - set(group.runs))]
+    # What is trained may be the backbone itself: then the frozen rest says nothing
     share = 100 * run["params_trainable"] / run["params_backbone"] if run["params_backbone"] else None
     return {
         "data": group.dataset,
@@ -56,7 +57,7 @@ def _row(group, groups):
         "seeds": str(len(group.runs)),
         "missing seeds": ", ".join([*missing, *(f"{name} unfinished" for name in group.unfinished)]),
         "trained": f"{run['params_trainable']:,}",
-        "% of backbone": "" if share is None else f"{share:.2f}",
+        "% of backbone": "" if share is None or share > 100 else f"{share:.2f}",
         "train s": "" if seconds is None else f"{seconds:.0f}",
         "memory MiB": f"{memory / 2**20:.0f}",
     }

@@ -174,7 +174,11 @@ class SampleSpecificMask(nn.Module):
         n = self.size // patch
         values = self.generator(x)[:, :, :, None, :, None]  # (B, 3 or 1, n, 1, n, 1)
         pattern = self.delta.view(3, n, patch, n, patch)
-        return (x.reshape(-1, 3, n, patch, n, patch) + values * pattern).view(-1, 3, self.size, self.size)
+        prompted = (x.reshape(-1, 3, n, patch, n, patch) + values * pattern).view(-1, 3, self.size, self.size)
+        if prompted.requires_grad:
+            # A convolutional backbone gives it with channels that lie together, and the sums over patches would jump through it
+            prompted.register_hook(torch.Tensor.contiguous)
+        return prompted
 
 
 class PlainInput(nn.Module):

@@ -25,3 +25,24 @@ def signed_to_rgb(x, limit=None):
 def pattern_to_rgb(x):
     """A pattern (..., 3, H, W) as RGB around mid grey, each colour channel in its own colour, scaled to its largest value."""
     return 0.5 + 0.5 * x / x.abs().max().clamp(min=1e-12)
+
+
+def masks_of(f_in, x):
+    """What an input transformation multiplies its pattern with, by colour where the colours differ.
+
+    Args:
+        f_in: a module of `reprogramming.input`.
+        x: (B, 3, S, S) normalized images.
+
+    Returns:
+        [(name, (B, S, S))], empty where there is no mask.
+    """
+    if hasattr(f_in, "generator"):
+        masks = f_in.mask(x)  # (B, 3, S, S)
+    elif getattr(f_in, "mask", None) is not None:
+        masks = f_in.mask.float().expand(len(x), 3, -1, -1)
+    else:
+        return []
+    if torch.equal(masks[:, 0], masks[:, 1]) and torch.equal(masks[:, 0], masks[:, 2]):
+        return [("mask", masks[:, 0])]
+    return [(f"mask, {colour}", masks[:, channel]) for channel, colour in enumerate(("red", "green", "blue"))]

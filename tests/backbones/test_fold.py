@@ -2,6 +2,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
 from dassl_vr.backbones import build_backbone
@@ -30,6 +31,7 @@ MODELS = {
     "mobilenet_v2": lambda: torchvision.models.mobilenet_v2(),
     "timm efficientnet": lambda: timm.create_model("test_efficientnet"),
     "timm resnet": lambda: timm.create_model("test_resnet"),
+    "clip resnet": lambda: ModifiedResNet(layers=[1, 1, 1, 1], output_dim=16, heads=4, image_size=64, width=8),
 }
 
 
@@ -92,3 +94,14 @@ def test_backbones_are_folded_unless_told_otherwise():
     assert (folded.logits(x) - plain.logits(x)).abs().max() < 1e-4
     assert torch.allclose(folded.features(x), plain.features(x), atol=1e-4)
     assert norms(build_backbone("lite0", frozen=False, verbose=False)) == 49, "a backbone to be trained keeps its norms"
+
+
+def test_the_image_tower_of_a_clip_cnn_is_folded():
+    towers = []
+    for fold in (True, False):
+        torch.manual_seed(0)
+        towers.append(build_backbone("open_clip:RN50-quickgelu", pretrained=False, size=64, fold=fold, verbose=False))
+    folded, plain = towers
+    assert norms(folded) == 0 and norms(plain) > 50
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.allclose(folded.features(x), plain.features(x), atol=1e-4 * float(plain.features(x).abs().max()))

@@ -96,7 +96,7 @@ def test_a_run_is_the_one_of_the_scripts(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--backbone", "rn51"], "there are: lite0"),
+        (["--backbone", "rn51"], "there are: clip_rn50"),
         (["--datasets", "digitz"], "did you mean 'digits'"),
         (["--datasets", "digits", "--", "OPTIM.MAX", "3"], "OPTIM.MAX_EPOCH"),
         (["--datasets", "digits", "--", "SEED", "3"], "sets SEED itself"),

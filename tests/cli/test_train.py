@@ -377,7 +377,7 @@ def test_eval_only_takes_another_data_set_but_no_other_trainer(finished_run, tmp
     root = folder_of_images(tmp_path / "images")
     (tmp_path / "data.yaml").write_text("DATASET:\n  NAME: folder\n")
     assert main([*test, "--dataset-config-file", str(tmp_path / "data.yaml"), "--root", str(root)]) == 2
-    assert "does not fit this model" in capsys.readouterr().err, "two classes where ten were trained"
+    assert "was trained on other classes" in capsys.readouterr().err, "two classes where ten were trained"
     assert main([*test, "--trainer", "VR"]) == 2
     assert "was trained with SMM, not with VR" in capsys.readouterr().err
 

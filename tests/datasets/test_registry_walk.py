@@ -5,6 +5,7 @@ import pytest
 from dassl_vr.config import get_cfg_default
 from dassl_vr.config.merge import read_yaml
 from dassl_vr.data import DATASET_REGISTRY, DataManager, split_sha256
+from dassl_vr.prompting import fill_in
 from dassl_vr.utils.errors import DataError
 
 from .miniatures import MINIATURES, TEST_SETS, WITHOUT_ROOT
@@ -63,6 +64,16 @@ def test_the_split_is_the_same_everywhere_and_for_every_seed(miniature, load, tm
 def test_its_facts_are_keys_of_the_configuration(miniature):
     facts = DATASET_REGISTRY.get(miniature[0]).facts
     assert set(facts) <= set(get_cfg_default().DATASET)
+
+
+def test_its_template_has_one_place_for_the_class(miniature, load):
+    name, root, _ = miniature
+    cfg = get_cfg_default()
+    template = {"TEMPLATE": cfg.DATASET.TEMPLATE, **DATASET_REGISTRY.get(name).facts}["TEMPLATE"]
+    assert template.count("{}") == 1 and template.count("{") == template.count("}") == 1
+    classname = load(name, root).classnames[-1]
+    sentence = fill_in(template, classname)
+    assert classname.replace("_", " ") in sentence and sentence.endswith(".") and "  " not in sentence
 
 
 def test_batches_come_out(miniature):

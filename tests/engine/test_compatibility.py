@@ -56,7 +56,8 @@ def test_a_step_or_a_line(tmp_path, tiny_command, repository, capsys, name, kind
     for trainer.batch_idx in range(2):  # a pattern starts at zero, so a mask generator's first gradient is zero
         trainer.forward_backward(next(iter(trainer.train_loader_x)))
     moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
-    assert trained <= moved
+    # A bias in front of a batch norm has no effect, so its gradient is left out
+    assert {key for key in trained - moved if not (name == "SMM" and ".generator.body." in key and key.endswith(".bias"))} == set()
     frozen = [m for m in model.modules() if isinstance(m, FrozenBackbone) and m.frozen]
     inside = {id(tensor) for module in frozen for tensor in module.model.state_dict(keep_vars=True).values()}
     assert not any(id(tensor) in inside for key, tensor in model.state_dict(keep_vars=True).items() if key in moved)

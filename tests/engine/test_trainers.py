@@ -57,6 +57,23 @@ def test_best_by_validation_is_kept_and_deployed(tmp_path, tiny_command, capsys)
     assert f"model-best.pth.tar into prompt (epoch={best['epoch']}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("frequency", "epochs"), [(1, [0, 1, 2]), (2, [1, 2]), (5, [2])])
+def test_validation_every_so_many_epochs_and_after_the_last(tmp_path, tiny_command, monkeypatch, frequency, epochs):
+    from dassl_vr.engine.trainer import SimpleTrainer
+
+    seen, test = [], SimpleTrainer.test
+
+    def watched(trainer, split=None):
+        if split == "val":
+            seen.append(trainer.epoch)
+        return test(trainer, split)
+
+    monkeypatch.setattr(SimpleTrainer, "test", watched)
+    settings = ["TEST.FINAL_MODEL", "best_val", "TEST.VAL_FREQ", frequency, "TEST.TRAIN_GAP", "False"]
+    assert main(tiny_command(tmp_path / "run", *settings, trainer="VR")) == 0
+    assert seen == epochs
+
+
 def test_mapping_pass_sees_every_sample_in_evaluation_mode(tmp_path, tiny_command):
     trainer = trainer_of(tiny_command(tmp_path / "run"))
     statistics = {k: v.clone() for k, v in trainer.model.f_in.generator.state_dict().items() if "running" in k}

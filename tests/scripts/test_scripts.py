@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -51,6 +52,47 @@ def test_wrong_arguments(bash, arguments, words):
     done = bash("smm.sh", *arguments)
     assert done.returncode == 2
     assert words in done.stderr and "Traceback" not in done.stderr
+
+
+FAMILY = ("coop", "cocoop", "maple", "vp", "vpt", "zeroshot", "linear_probe", "full_ft")
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_script_a_trainer(bash, repository, name):
+    """What the head of each script says it does, as a shell reads it; and its usage."""
+    done = bash(f"{name}.sh", "digits")
+    assert done.returncode == 2 and f"bash scripts/{name}.sh DATASET BACKBONE [SHOTS] [-- KEY VALUE...]" in done.stderr
+    trainer = re.search(r"run_with_shots (\w+)", (repository / f"scripts/{name}.sh").read_text())[1]
+    done = bash(f"{name}.sh", "digits", "rn51")
+    assert done.returncode == 2 and f"no recipe configs/trainers/{trainer}/rn51.yaml" in done.stderr
+
+
+def test_shots_and_seeds(bash, tmp_path):
+    """The runs are those that a comparison looks for."""
+    tiny = ["VERBOSE", "False"]
+    done = bash("zeroshot.sh", "digits", "tiny_clip", 2, "--", *tiny, SEEDS="1 3", METHOD="ensemble")
+    assert done.returncode == 0, done.stderr
+    for seed in (1, 3):
+        results = json.loads((tmp_path / f"out/digits/ZeroshotCLIP-ensemble/tiny_clip/2shots/seed{seed}/results.json").read_text())
+        assert (results["trainer"], results["method"], results["seed"]) == ("ZeroshotCLIP", "ensemble", seed)
+        assert (results["shots"], results["protocol"], results["epochs"]) == (2, "few-shot", 0)
+    options = ["--shots", 2, "--seeds", 1, 3, "--trainers", "zeroshotclip-ensemble", "--", *tiny]
+    done = bash("compare.sh", "digits", "tiny_clip", *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("] finished ") == 2 and "ZeroshotCLIP ensemble" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["digits", "tiny_clip", "few"], {}, "SHOTS 'few'"),
+        (["digits", "tiny_clip", "4", "2"], {}, "seeds go into SEEDS"),
+        (["digits", "tiny_clip"], {"SEEDS": "1 two"}, "seed 'two'"),
+    ],
+)
+def test_wrong_arguments_with_shots(bash, tmp_path, arguments, environment, words):
+    done = bash("coop.sh", *arguments, **environment)
+    assert done.returncode == 2 and words in done.stderr and not (tmp_path / "out").exists()
 
 
 def test_reproduce_says_what_it_would_do(bash, tmp_path):

@@ -7,12 +7,13 @@ import contextlib
 import logging
 import re
 
+import torch
 from torch import nn
 
 from ...utils.errors import ConfigError
 from ..base import BackboneSpec, TokenLayout
 from ..clip import ClipBackbone
-from ..weights import download, host_answers, load_state, no_fit, read_weights
+from ..weights import download, first_line, host_answers, load_state, no_fit, read_weights
 from . import Adapter
 
 # Entries of OpenAI's state dicts that are settings, not weights
@@ -100,13 +101,15 @@ class OpenClipAdapter(Adapter):
         import open_clip
 
         native = self.spec(spec.model_name).input_size
-        arguments = {"force_image_size": spec.input_size} if spec.input_size != native else {}
+        arguments = {"device": torch.get_default_device()}
+        if spec.input_size != native:
+            arguments["force_image_size"] = spec.input_size
         patch = open_clip.get_model_config(architecture)["vision_cfg"].get("patch_size")
         if spec.tokens and patch and spec.input_size % patch:
             raise ConfigError(
                 f"INPUT.SIZE is {spec.input_size}, expected a multiple of {patch}, the patch of backbone '{spec.name}'"
             )
-        with _quiet():
+        with _quiet(), _needs_of_hugging_face(spec):
             return open_clip.create_model(architecture, pretrained=None, load_weights=False, pretrained_text=False, **arguments)
 
     def _from_hub(self, spec, architecture, tag):
@@ -131,7 +134,8 @@ class OpenClipAdapter(Adapter):
     def tokenizer(self, spec):
         import open_clip
 
-        return open_clip.get_tokenizer(spec.model_name.partition(".")[0])
+        with _quiet(), _needs_of_hugging_face(spec):
+            return open_clip.get_tokenizer(spec.model_name.partition(".")[0])
 
     # ------------------------------------------------------------------------------------------------ image tower
     def features(self, model, x):
@@ -141,11 +145,13 @@ class OpenClipAdapter(Adapter):
         projection = getattr(model, "text_projection", None)
         if projection is not None and not isinstance(projection, nn.Linear):
             return projection.shape[1]
-        return model.visual.output_dim if hasattr(model.visual, "output_dim") else None
+        # timm's image towers do not say; the text tower has the same
+        return next((part.output_dim for part in (model.visual, getattr(model, "text", None)) if hasattr(part, "output_dim")), None)
 
     def tokens(self, model):
         visual = model.visual
-        return TokenLayout(list(visual.transformer.resblocks), visual.transformer.width, visual.patch_size[0], prefix=1)
+        blocks = list(visual.transformer.resblocks)
+        return TokenLayout(blocks, visual.transformer.width, visual.patch_size[0], prefix=1, entry=visual.ln_pre)
 
     # ------------------------------------------------------------------------------------------------- text tower
     def text_tower(self, model):
@@ -191,6 +197,18 @@ def _quiet():
         yield
     finally:
         logging.disable(before)
+
+
+@contextlib.contextmanager
+def _needs_of_hugging_face(spec):
+    """Around what may need the package transformers and files of the hub: text towers and tokenizers of others than CLIP."""
+    try:
+        yield
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"open_clip cannot build backbone '{spec.name}' or its tokenizer ({first_line(error)}); those with a text tower or"
+            " tokenizer of Hugging Face's need `pip install transformers` and its files; clip_vit_b16 and the like do not"
+        ) from error
 
 
 def _pooling(tower):

@@ -147,7 +147,8 @@ class TimmAdapter(Adapter):
         return getattr(model, "head_hidden_size", None) or model.num_features
 
     def tokens(self, model):
-        return TokenLayout(list(model.blocks), model.embed_dim, model.patch_embed.patch_size[0], model.num_prefix_tokens)
+        patch_size = model.patch_embed.patch_size[0]
+        return TokenLayout(list(model.blocks), model.embed_dim, patch_size, model.num_prefix_tokens, model.norm_pre)
 
 
 def from_pytorch_pretrained_vit(state):

@@ -126,7 +126,8 @@ class TorchvisionAdapter(Adapter):
         return classifier.in_features if isinstance(classifier, nn.Linear) else classifier.in_channels
 
     def tokens(self, model):
-        return TokenLayout(list(model.encoder.layers), model.hidden_dim, model.patch_size, prefix=1)
+        blocks = list(model.encoder.layers)
+        return TokenLayout(blocks, model.hidden_dim, model.patch_size, prefix=1, entry=blocks[0])
 
 
 def _keep_input(seen, layer, arguments):

@@ -1,0 +1,72 @@
+"""`python visualize.py`: what a trained model does to images, as PNG files and one HTML page."""
+
+import argparse
+import contextlib
+import io
+
+from ..data.datasets import build_dataset
+from ..deploy import PromptedModel, load_prompted
+from ..report.look import look_at
+from ..report.page import spread, write_look
+from ..utils.errors import ConfigError, DataError
+from ..utils.files import read_image
+from .errors import OneLineParser, one_line_errors
+from .predict import add_model_flags, find_images
+
+FEW = 10  # images below which t-SNE shows nothing
+EPILOG = """examples:
+  python visualize.py output/digits/SMM/lite0/default/seed1 --out look
+  python visualize.py my_bundle --images photos/ --out look
+
+Without --images, test images of the run's data set are shown, which has to be at hand (for a bundle, say where with --root).
+"""
+
+
+def build_visualize_parser():
+    parser = OneLineParser(prog="visualize.py", description=__doc__, epilog=EPILOG)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory for the pictures and index.html")
+    parser.add_argument("--images", nargs="+", default=[], metavar="IMAGE|DIR|GLOB", help="show these")
+    parser.add_argument("--number", type=int, default=6, metavar="N", help="images of the data set to show (default: 6)")
+    parser.add_argument("--features", type=int, default=1000, metavar="N", help="test images for t-SNE, 0 = none (default: 1000)")
+    parser.add_argument("--root", default="", metavar="DIR", help="where the data sets are, if not where they were in training")
+    add_model_flags(parser)
+    return parser
+
+
+@one_line_errors
+def main(argv=None):
+    args = build_visualize_parser().parse_args(argv)
+    for flag, value, least in (("--number", args.number, 1), ("--features", args.features, 0)):
+        if value < least:
+            raise ConfigError(f"{flag} {value}: expected {least} or more")
+    paths = find_images(args.images)
+    model = load_prompted(args.model, device=args.device, weights=args.weights, plugins=args.plugin)
+    if not isinstance(model, PromptedModel):
+        raise ConfigError(f"{args.model}: an exported graph cannot be looked into; give the run or the bundle it was made from")
+    test, problem = _test_images(model, args.root)
+    if not paths and test is None:
+        raise DataError(f"{problem} (or name images with --images)")
+    if paths:
+        images, names, labels = [read_image(path) for path in paths], [str(path) for path in paths], None
+    else:
+        images, labels = spread(test, args.number)
+        names = [f"test image {number}" for number in range(1, len(images) + 1)]
+    features = spread(test, args.features) if test is not None and min(args.features, len(test)) >= FEW else None
+    for path in write_look(look_at(model, images, names, labels), args.out, features):
+        print(f"wrote {path}")
+
+
+def _test_images(model, root):
+    """(list of test items, "") or (None, why there are none)."""
+    cfg = model.details.cfg
+    cfg.DATASET.ROOT, cfg.DATASET.DOWNLOAD = root or cfg.DATASET.ROOT, False
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            dataset = build_dataset(cfg)
+    except (ConfigError, DataError) as error:
+        return None, str(error)
+    if list(dataset.classnames) != model.classnames:
+        return None, f"the data set in {cfg.DATASET.ROOT} has other classes than the model"
+    return dataset.test, ""

@@ -1,0 +1,43 @@
+"""The figures of `visualize.py` in TensorBoard, at the end of a run."""
+
+import importlib.util
+
+from ..engine import PromptLearning
+
+SHOWN = 4  # test images
+FEATURES = 300  # test images for t-SNE
+
+
+def show_in_tensorboard(trainer):
+    """Write what there is to see of a trained model to its run's TensorBoard; nothing without matplotlib or a writer."""
+    if trainer._writer is None or not isinstance(trainer, PromptLearning) or not importlib.util.find_spec("matplotlib"):
+        return
+    # here: matplotlib is slow to import
+    from ..deploy.load import Details
+    from ..deploy.model import PromptedModel
+    from .look import features_figure_of, image_figure, look_at, mapping_figure, pattern_figure
+    from .page import spread, title_of
+
+    cfg, dm = trainer.cfg, trainer.dm
+    trainer.set_model_mode("eval")
+    model = PromptedModel(trainer.model, dm.tfm_test, dm.dataset.classnames, cfg.DATALOADER.TEST.BATCH_SIZE).eval()
+    model.details = Details(cfg, {}, inner_backbone(trainer.model), {})
+    images, labels = spread(dm.dataset.test, SHOWN)
+    look = look_at(model, images, [f"test image {number}" for number in range(1, SHOWN + 1)][: len(images)], labels)
+    figures = {f"look/1 image {number + 1}": image_figure(look, number) for number in range(len(images))}
+    figures |= {"look/2 pattern": pattern_figure(model), "look/3 label mapping": mapping_figure(model)}
+    images, labels = spread(dm.dataset.test, FEATURES)
+    if len(images) >= 10:
+        figures["look/4 features"] = features_figure_of(model, images, labels, title_of(model))
+    step = trainer.steps_done()
+    for tag, figure in figures.items():
+        if figure is not None:
+            trainer._writer.add_figure(tag, figure, step, close=False)
+
+
+def inner_backbone(network):
+    """The pre-trained model inside of a network, whatever is wrapped around it."""
+    backbone = network.backbone
+    while hasattr(backbone, "backbone"):
+        backbone = backbone.backbone
+    return backbone

@@ -1,0 +1,61 @@
+"""The speed benchmark runs, and what it compares is the same function."""
+
+import importlib
+import json
+import sys
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def benchmark(repository, monkeypatch):
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    yield lambda name: importlib.import_module(name)
+    for name in ("throughput", "textbook", "growth"):
+        sys.modules.pop(name, None)
+
+
+def test_a_record_a_backbone(tmp_path, benchmark, capsys):
+    throughput = benchmark("throughput")
+    file = tmp_path / "records.json"
+    arguments = ["--device", "cpu", "--size", "32", "--images", "30", "--batch", "10", "--repeats", "1", "--workers", "0"]
+    assert throughput.main(["--backbones", "lite0", *arguments, "--json", str(file)]) == 0
+    (record,) = json.loads(file.read_text())
+    assert list(record) == throughput.FIELDS
+    assert (record["backbone"], record["device"], record["precision"], record["batch"]) == ("lite0", "cpu", "fp32", 10)
+    assert all(record[key] > 0 for key in throughput.FIELDS[4:])
+    assert record["peak_memory_bytes"] > 50e6
+    assert "reuse / textbook" in capsys.readouterr().out
+
+
+def test_textbook_and_ours_compute_the_same(tmp_path, benchmark):
+    throughput, textbook = benchmark("throughput"), benchmark("textbook")
+    throughput.load_plugins()
+    throughput.write_images(tmp_path / "images", 20, 20)
+    cfg = throughput.config("SMM", tmp_path / "images", tmp_path / "out", "lite0", 32, 10)
+    ours = throughput.Ours(cfg).trainer
+    assert ours.dm.dataset.lab2cname == dict(enumerate("0123456789"))
+    network = throughput.textbook_network(cfg)
+    backbone = ours.model.backbone
+    loop = textbook.Textbook(tmp_path / "images", network, 32, backbone.mean, backbone.std, 10, 0, "cpu")
+    with torch.no_grad():
+        ours.model.f_in.delta.normal_()
+        loop.prompt.pattern.copy_(ours.model.f_in.delta)
+    state = ours.model.f_in.generator.state_dict()
+    loop.prompt.generator.load_state_dict({k.replace("body.", "").replace("last.", "15."): v for k, v in state.items()})
+
+    batch, (x, labels) = next(iter(ours.test_loader)), next(iter(loop.test_loader))
+    assert torch.equal(batch["label"], labels)
+    assert torch.allclose(batch["img"], x, atol=1e-5), "both prepare images alike"
+    for training in (True, False):
+        ours.model.f_in.train(training), loop.prompt.train(training)
+        one, other = backbone.logits(ours.model.f_in(x)), network(loop.prompt(x))
+        assert (one - other).abs().max() < 1e-4 * other.abs().max().clamp(min=1)
+    ours.model.f_out.reset()
+    logits = torch.randn(50, 1000)
+    targets = torch.arange(50) % 10
+    ours.model.f_out.observe(logits, targets)
+    ours.model.f_out.update()
+    expected = textbook.frequent_mapping(logits.argmax(1), targets, 1000, 10)
+    assert torch.equal(ours.model.f_out.source_index, expected)

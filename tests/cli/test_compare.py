@@ -1,0 +1,190 @@
+"""`scripts/compare.sh`: which methods stand side by side, under which rule and protocol, and what is left of it."""
+
+import json
+import os
+
+import pytest
+
+from dassl_vr.cli import comparison, grid
+from dassl_vr.cli.cells import Cell
+from dassl_vr.cli.compare import main
+from dassl_vr.cli.comparison import EpochsRule
+from dassl_vr.cli.train import build_parser, setup_cfg
+from dassl_vr.cli.train import main as train
+from dassl_vr.plugins import load_plugins
+
+QUIET = ["--", "VERBOSE", "False", "TEST.TRAIN_GAP", "False"]
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(monkeypatch, repository, tmp_path):
+    load_plugins()
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "out"))
+    monkeypatch.setenv("DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """train.py without a start of Python for each run."""
+    monkeypatch.setattr(grid.Children, "run", lambda self, command, **options: train(command[2:]))
+
+
+def results_of(directory):
+    return json.loads((directory / "results.json").read_text())
+
+
+def dry_run(capsys, *arguments):
+    """(what is announced, directories below the data set's)."""
+    assert main(["digits", *arguments, "--dry-run"]) == 0
+    announced, _, runs = capsys.readouterr().out.partition("\n\n")
+    return announced, [line.split("/digits/")[1] for line in runs.splitlines()[:-1]]
+
+
+def test_what_fits_is_what_has_a_recipe_for_the_backbone(capsys, tmp_path):
+    announced, directories = dry_run(capsys, "lite0")
+    assert "protocol: full" in announced and "8 epochs for every trainer (as in configs/trainers/SMM/lite0.yaml)" in announced
+    names = {"FullFT", "LinearProbe", "SMM", "VR-narrow", "VR-medium", "VR-full", "VR-pad"}
+    assert set(directories) == {f"{name}/lite0/default/seed1" for name in names}, "those of scripts/smm.sh and its like"
+    _, directories = dry_run(capsys, "tiny_vit")
+    assert {"VPT-shallow/tiny_vit/default/seed1", "VPT-deep/tiny_vit/default/seed1"} < set(directories)
+    assert not any(name.startswith(("CoOp", "ZeroshotCLIP")) for name in directories)
+    _, directories = dry_run(capsys, "tiny_clip")
+    assert {f"ZeroshotCLIP-{name}/tiny_clip/default/seed1" for name in ("template", "ensemble")} < set(directories), "no epochs"
+    assert not (tmp_path / "out").exists(), "a dry run leaves nothing"
+
+
+def test_shots_epochs_recipes_and_tags_keep_runs_apart(capsys):
+    options = ["lite0", "--trainers", "smm", "VR-pad", "--seeds", "1", "2", "--shots", "4", "--epochs", "3", "--tag", "mine"]
+    announced, directories = dry_run(capsys, *options)
+    assert "protocol: few-shot" in announced and "3 epochs for every trainer (--epochs)" in announced
+    tag = "mine-4shots-ep3"
+    assert directories == [f"{name}/lite0/{tag}/seed{seed}" for name in ("SMM", "VR-pad") for seed in (1, 2)]
+    announced, directories = dry_run(capsys, "lite0", "--trainers", "SMM", "--recipes", "robust", "--epochs", "recipe")
+    assert "each recipe's own number" in announced and "SMM, SMM robust" in announced
+    assert directories == ["SMM/lite0/default/seed1", "SMM/lite0_robust/default/seed1"]
+    _, directories = dry_run(capsys, "lite0", "--trainers", "SMM", "--protocol", "few-shot")
+    assert directories == [f"SMM/lite0/{shots}shots/seed1" for shots in (1, 2, 4, 8, 16)]
+
+
+def test_warm_up_and_steps_keep_their_share(monkeypatch):
+    optim = setup_cfg(build_parser().parse_args([])).OPTIM
+    optim.MAX_EPOCH, optim.WARMUP_EPOCH, optim.STEPSIZE = 100, 10, (50, 0.72)
+    monkeypatch.setattr(comparison, "recipe_cfg", lambda cell: type("Cfg", (), {"OPTIM": optim}))
+    cell = Cell("VPT", "deep", "digits", "vit_b32")
+    keys = EpochsRule(20, "").settings(cell)
+    assert keys == ("OPTIM.MAX_EPOCH", "20", "OPTIM.WARMUP_EPOCH", "2", "OPTIM.STEPSIZE", "(10, 0.72)")
+    assert EpochsRule(100, "").settings(cell) == EpochsRule(None, "").settings(cell) == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["digits", "lite1"], "there are: clip_rn101"),
+        (["digitz", "lite0"], "did you mean 'digits'"),
+        (["digits", "lite0", "--trainers", "CoOp"], "--trainers CoOp: no such trainer with a recipe for lite0"),
+        (["digits", "lite0", "--recipes", "weak"], "there are: robust"),
+        (["digits", "lite0", "--epochs", "0"], "--epochs"),
+        (["digits", "lite0", "--jobs", "none"], "--jobs"),
+        (["digits", "lite0", "--seeds", "-1"], "--seeds -1"),
+        (["digits", "lite0", "--protocol", "full", "--shots", "4"], "--shots does not go with"),
+        (["digits", "lite0", "--protocol", "base-to-new"], "choose a CLIP backbone"),
+        (["digits", "tiny_clip", "--protocol", "base-to-new", "--shots", "1", "2"], "one number of --shots"),
+        (["digits", "tiny_clip", "--protocol", "cross-dataset"], "--targets"),
+        (["digits", "tiny_clip", "--protocol", "cross-dataset", "--targets", "digitz"], "did you mean 'digits"),
+        (["digits", "lite0", "--", "OPTIM.MAX_EPOCH", "3"], "sets OPTIM.MAX_EPOCH itself"),
+        (["digits", "lite0", "--", "TRAINER.VR.METHOD", "full"], "sets TRAINER.VR.METHOD itself"),
+    ],
+)
+def test_mistakes_end_before_the_first_run(capsys, tmp_path, arguments, words):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_base_to_new_from_training_to_the_table(capfd, tmp_path):
+    methods = ["--trainers", "CoOp", "LinearProbe", "ZeroshotCLIP-template"]
+    command = ["digits", "tiny_clip", "--protocol", "base-to-new", "--shots", "2", "--epochs", "1", "--jobs", "2", *methods, *QUIET]
+    assert main(command) == 0
+    out, _ = capfd.readouterr()
+    assert "not applicable, their label mapping or head belongs to the classes trained on: LinearProbe" in out
+    content = json.loads((tmp_path / "out/digits/comparison-tiny_clip-base-to-new-2shots-ep1.json").read_text())
+    assert content["protocol"] == "base-to-new" and content["epochs_rule"] == "1 epoch for every trainer (--epochs)"
+    assert [row["method"] for row in content["methods"]] == ["ZeroshotCLIP template", "CoOp"], "from small to large"
+    assert content["not_applicable"] == ["LinearProbe"] and not content["failed"]
+    for name, tag, row in zip(("ZeroshotCLIP-template", "CoOp"), ("2shots", "2shots-ep1"), content["methods"], strict=True):
+        base, new = (results_of(tmp_path / f"out/digits/{name}/tiny_clip/{tag}-{half}/seed1") for half in ("base", "new"))
+        assert base["protocol"] == new["protocol"] == "base-to-new"
+        assert (base["classnames"], new["classnames"]) == (list("01234"), list("56789"))
+        assert new["evaluated_model"] == "checkpoint" and base["accuracy"] > 50 < new["accuracy"], "names carry over"
+        harmonic = 2 * base["accuracy"] * new["accuracy"] / (base["accuracy"] + new["accuracy"])
+        assert row["harmonic_mean"] == [pytest.approx(harmonic)]
+        (line,) = [line for line in out.splitlines() if line.startswith(row["method"])][-1:]
+        assert [f"{number:.1f}" for number in (base["accuracy"], new["accuracy"], harmonic)] == line[len(row["method"]) :].split()[
+            :3
+        ]
+
+    # Again: everything is there; but a model that was trained anew would be tested anew
+    assert main(command) == 0
+    again, _ = capfd.readouterr()
+    assert again.count("] finished ") == 4 and again[again.index("\nmethod  ") :] == out[out.index("\nmethod  ") :]
+    trained = tmp_path / "out/digits/ZeroshotCLIP-template/tiny_clip/2shots-base/seed1"
+    tested = trained.parent.with_name("2shots-new") / "seed1"
+    test = grid.Run("", ["--eval-only", "--model-dir", str(trained), "--output-dir", str(tested), "VERBOSE", "False"], tested)
+    assert test.task() == "finished"
+    os.utime(trained / "results.json")
+    assert test.task() == "test"
+
+
+def test_a_run_that_cannot_be_does_not_cost_the_others(in_this_process, capfd, tmp_path):
+    taken = tmp_path / "out/digits/ZeroshotCLIP-template/tiny_clip/2shots/seed1"
+    taken.mkdir(parents=True)
+    (taken / "config.yaml").write_text("SEED: 7\n")
+    command = ["digits", "tiny_clip", "--shots", "1", "2", "--trainers", "ZeroshotCLIP-template", "--format", "csv", *QUIET]
+    assert main(command) == 1
+    out, err = capfd.readouterr()
+    accuracy = results_of(tmp_path / "out/digits/ZeroshotCLIP-template/tiny_clip/1shots/seed1")["accuracy"]
+    assert f"\nmethod,1 shot,2 shots,seeds,trained,train s,memory MiB\nZeroshotCLIP template,{accuracy:.1f},,0 to 1,0," in out
+    assert "1 of 2 runs failed" in err and str(taken) in err and "choose another --tag" in err
+    content = json.loads((tmp_path / "out/digits/comparison-tiny_clip-few-shot.json").read_text())
+    assert [failed["run"] for failed in content["failed"]] == ["ZeroshotCLIP template, seed 1"]
+    assert (tmp_path / "out/digits/comparison-tiny_clip-few-shot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_cross_dataset(in_this_process, capfd, tmp_path):
+    names = ["--targets", "digits_stripes", "--trainers", "zeroshotclip-template"]
+    assert main(["digits", "tiny_clip", "--protocol", "cross-dataset", *names, *QUIET]) == 0
+    out, _ = capfd.readouterr()
+    run = results_of(tmp_path / "out/digits_stripes/ZeroshotCLIP-template/tiny_clip/16shots-from-digits/seed1")
+    assert (run["dataset"], run["protocol"]) == ("digits_stripes", "cross-dataset")
+    clean = results_of(tmp_path / "out/digits/ZeroshotCLIP-template/tiny_clip/16shots/seed1")
+    assert clean["accuracy"] > run["accuracy"] + 10, "with stripes it is harder"
+    assert f"{clean['accuracy']:.1f}" in out and "average of targets" in out
+
+
+def test_another_data_set_is_tested_under_its_own_facts(tmp_path):
+    """What the run took from the facts of its data set is dropped; what was set by hand for the same data set stays."""
+    run = ["--trainer", "ZeroshotCLIP", "--config-file", "configs/trainers/ZeroshotCLIP/tiny_clip.yaml", "--seed", "1"]
+    keys = ["DATASET.NAME", "digits", "DATASET.NUM_SHOTS", "1", "DATASET.TEMPLATE", "the {}.", "VERBOSE", "False"]
+    assert train([*run, "--output-dir", str(tmp_path / "run"), *keys]) == 0
+    evaluate = ["--eval-only", "--model-dir", str(tmp_path / "run")]
+
+    def dataset(*more):
+        return setup_cfg(build_parser().parse_args([*evaluate, *more])).DATASET
+
+    assert (dataset().TEMPLATE, dataset().FLIP) == ("the {}.", False)
+    assert dataset("DATASET.NAME", "DIGITS").TEMPLATE == "the {}."
+    cifar = dataset("DATASET.NAME", "cifar10")
+    assert (cifar.TEMPLATE, cifar.FLIP, cifar.NATIVE_SIZE) == ("a photo of a {}.", True, 32)
+    assert dataset("DATASET.NAME", "eurosat").TEMPLATE == "a centered satellite photo of {}."
+    assert dataset("DATASET.NAME", "eurosat", "DATASET.TEMPLATE", "my {}").TEMPLATE == "my {}"
+
+
+def test_a_head_is_not_tested_on_other_classes(tmp_path, tiny_command, capsys):
+    out = tmp_path / "run"
+    assert train(tiny_command(out, "DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.MAX_EPOCH", "1", trainer="VR")) == 0
+    assert train(["--eval-only", "--model-dir", str(out)]) == 0
+    capsys.readouterr()
+    assert train(["--eval-only", "--model-dir", str(out), "DATASET.SUBSAMPLE_CLASSES", "new"]) == 2
+    error = capsys.readouterr().err
+    assert "VR was trained on other classes (5: 0, ...) than these (5: 5, ...)" in error and error.count("\n") == 1

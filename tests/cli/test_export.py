@@ -1,0 +1,51 @@
+"""`export.py`: what it refuses."""
+
+import sys
+
+import pytest
+import torch
+
+from dassl_vr.cli.export import main as export
+from dassl_vr.cli.train import main as train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    from pathlib import Path
+
+    recipe = Path(__file__).resolve().parents[2] / "configs/trainers/LinearProbe/tiny_vit.yaml"
+    out = tmp_path_factory.mktemp("run") / "probe"
+    command = ["--trainer", "LinearProbe", "--config-file", str(recipe), "--seed", "1", "--output-dir", str(out)]
+    assert train([*command, "DATASET.NAME", "digits", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False"]) == 0
+    return out
+
+
+def refused(capsys, *arguments):
+    assert export(list(map(str, arguments))) == 2
+    return capsys.readouterr().err
+
+
+def test_without_onnx(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert "dassl_vr[onnx]" in refused(capsys, run, tmp_path / "out", "--format", "onnx")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_graph_that_differs_is_not_written(run, tmp_path, monkeypatch, capsys):
+    from dassl_vr.deploy import exported
+
+    def wrong(file):
+        return lambda pixels: torch.full((len(pixels), 10), 0.5)
+
+    monkeypatch.setattr(exported, "_program_runner", wrong)
+    assert "differ by" in refused(capsys, run, tmp_path / "out", "--format", "torch")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_of_torch_is_not_opened(run, tmp_path, capsys):
+    assert export([str(run), str(tmp_path / "program"), "--format", "torch"]) == 0
+    assert "torch.export.load" in refused(capsys, tmp_path / "program", tmp_path / "again")
+
+
+def test_out_is_in_use(run, capsys):
+    assert "exists already" in refused(capsys, run, run)
