@@ -45,6 +45,8 @@ def kill_later(delay, kind):
     """Have SIGKILL come over this process, or one of its workers, after `delay` seconds."""
 
     def kill():
+        while kind == "rank" and not torch.distributed.is_initialized():
+            time.sleep(0.01)  # before that the others wait for it, until torchrun, which is not there, ends them
         own = [child.pid for child in multiprocessing.active_children() if child._parent_pid == os.getpid()]
         if kind != "worker":
             os.kill(os.getpid(), signal.SIGKILL)
