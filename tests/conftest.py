@@ -1,6 +1,10 @@
 """Fixtures shared by all tests."""
 
+import json
 import os
+import socket
+import sys
+import traceback
 from pathlib import Path
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the tests compare bits, on the CPU
@@ -46,3 +50,46 @@ def tiny_command():
         return [*recipe, *data, "--output-dir", str(output_dir), "--seed", str(seed), *flags, *opts]
 
     return command
+
+
+@pytest.fixture
+def processes(tmp_path):
+    """processes(number, function): call `function()` in processes that have joined as those of a torchrun do.
+
+    They are forks, which cost no imports. Returns [(exit code, what the function returned, if it came to that)] by rank;
+    the code is 0, that of a `SystemExit`, -N for signal N, or 1 after a traceback.
+    """
+    places = iter(range(100))
+
+    def run(number, function):
+        place = tmp_path / f"processes{next(places)}"
+        place.mkdir()
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        pids = [_fork(rank, number, port, function, place / str(rank)) for rank in range(number)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        results = [place / str(rank) for rank in range(number)]
+        return [(code, json.loads(file.read_text()) if file.exists() else None) for code, file in zip(codes, results)]
+
+    return run
+
+
+def _fork(rank, number, port, function, file):
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(number), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(number)}
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+        file.write_text(json.dumps(function()))
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)  # not through pytest's own end

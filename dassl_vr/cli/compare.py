@@ -12,6 +12,7 @@ from .cells import check_checkout
 from .comparison import PROTOCOLS, Comparison
 from .errors import OneLineParser, one_line_errors, positive
 from .grid import describe, name_failed, run_grid
+from .ray_runs import add_ray_arguments, on_ray_of
 
 SHOTS = {FEW_SHOT: (1, 2, 4, 8, 16), BASE_TO_NEW: (16,), CROSS_DATASET: (16,)}  # the family's
 EPILOG = """protocols:
@@ -69,6 +70,7 @@ def build_compare_parser():
     parser.add_argument("--tag", default="default", help="part of the runs' directories, to keep apart runs with other settings")
     parser.add_argument("--output", metavar="DIR", help="directory for the runs and the results (default: $OUTPUT or ./output)")
     parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
+    add_ray_arguments(parser, optional=True)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
     return parser
 
@@ -117,10 +119,10 @@ def main(argv=None):
     if args.dry_run:
         describe(comparison.all_runs)
         return 0
-    run_grid(comparison.all_runs, args.jobs)
+    run_grid(comparison.all_runs, args.jobs, on_ray_of(args))
     if tests := comparison.add_tests():
         print("\nTests of what was trained:")
-        run_grid(tests, args.jobs)
+        run_grid(tests, args.jobs, on_ray_of(args))
     comparison.report()
     return name_failed(comparison.all_runs)
 

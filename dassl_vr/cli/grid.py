@@ -162,7 +162,7 @@ def _say(line):
     print(f"{line}\n", end="", flush=True)  # in one piece, for several threads print
 
 
-def run_grid(runs, jobs=1):
+def run_grid(runs, jobs=1, on_ray=None):
     """Do what is left to do of `runs`, `jobs` at a time; a run that cannot or does not succeed gets a `problem`.
 
     Several at a time have one thread each, where `OMP_NUM_THREADS` does not say otherwise: on small models two processes of
@@ -171,7 +171,12 @@ def run_grid(runs, jobs=1):
     Args:
         runs: a list of `Run` that do not depend on each other.
         jobs: processes at a time.
+        on_ray: a `ray_runs.OnRay`, to have a Ray cluster do it in place of `jobs` processes here.
     """
+    if on_ray is not None:
+        with interrupt_on_sigterm():
+            on_ray.run_all(runs)
+        return
     environment = {} if jobs == 1 else {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     children = Children()
 

@@ -11,6 +11,7 @@ from ..utils.errors import ConfigError
 from .cells import Cell, check_checkout, check_settings, recipe_cfg, recipes_of
 from .errors import OneLineParser, one_line_errors, positive
 from .grid import Run, describe, name_failed, run_grid
+from .ray_runs import add_ray_arguments, on_ray_of
 
 TABLES = {
     "methods": "the shared masks pad, narrow, medium, full, and SMM (tables 1 and 2)",
@@ -90,6 +91,7 @@ def build_reproduce_parser():
     parser.add_argument("--tag", default="default", help="part of the runs' directories, to keep apart runs with other settings")
     parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
     parser.add_argument("--jobs", type=positive, default=1, help="runs at a time, with one thread each if several (default: 1)")
+    add_ray_arguments(parser, optional=True)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
     return parser
 
@@ -129,12 +131,13 @@ def main(argv=None):
     if args.dry_run:
         describe(runs)
     else:
-        run_grid(runs, args.jobs)
-        _print_table(runs, args.format)
+        run_grid(runs, args.jobs, on_ray_of(args))
+        print_table(runs, args.format)
     return name_failed(runs)
 
 
-def _print_table(runs, style):
+def print_table(runs, style):
+    """Print the table of those that did not fail."""
     good = [str(run.output_dir) for run in runs if not run.problem]
     if good:
         print()

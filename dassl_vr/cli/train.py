@@ -1,14 +1,19 @@
 """`python train.py`: train a trainer on a data set, or evaluate a finished run."""
 
 import argparse
+import contextlib
 import os
 import secrets
+import signal
+import threading
 
+import torch
 from tabulate import tabulate
 
 from ..config import get_cfg_default, merge_list, merge_mapping, read_yaml, to_yaml, validate_cfg
 from ..data import DATASET_REGISTRY
 from ..engine import build_trainer, resolve_cfg
+from ..engine.interruption import noticing_signals
 from ..engine.run_directory import (
     CONFIG_FILE,
     FINISHED,
@@ -25,19 +30,24 @@ from ..engine.run_directory import (
 from ..engine.trainer import BEST_MODEL
 from ..plugins import load_plugins
 from ..report.end_figures import show_in_tensorboard
+from ..utils import distributed
 from ..utils.checkpoint import newest_checkpoint
 from ..utils.environment import collect_env_info
-from ..utils.errors import ConfigError, UserError, WeightsError
+from ..utils.errors import ConfigError, DataError, DiskError, LostProcessError, RunInterrupted, UserError, WeightsError
 from ..utils.logger import Logger
 from ..utils.seeding import set_random_seed
-from .errors import OneLineParser, one_line_errors
+from .errors import DISK_ERRORS, EXIT_PREEMPTED, OneLineParser, one_line_errors
 
-EPILOG = """examples:
+EPILOG = f"""examples:
   python train.py --trainer SMM --dataset-config-file configs/datasets/digits.yaml \\
       --config-file configs/trainers/SMM/lite0.yaml --output-dir output/try --seed 1
   python train.py ... --resume output/try                          # go on with an interrupted run
   python train.py --eval-only --model-dir output/try               # test a finished run
   python train.py ... TRAINER.SMM.PATCH_SIZE 16 OPTIM.MAX_EPOCH 20 # any key of the configuration
+  torchrun --nproc_per_node 4 train.py ...                         # the same run on four GPUs, or four processes without any
+
+exit codes: 0 done, 2 an error that is told in one line, 130 Ctrl-C, {EXIT_PREEMPTED} asked to end by SIGTERM or SIGUSR1: the run is
+  saved after the batch in progress, and --resume goes on from there with the same results
 """
 
 # Flags that set one key each, as in the Dassl family: flag -> key
@@ -151,13 +161,18 @@ def main(argv=None):
     args = build_parser().parse_args(argv)
     load_plugins(args.plugin)
     cfg = setup_cfg(args)
-    return evaluate(args, cfg) if args.eval_only else train(args, cfg)
+    with distributed.process_group(cfg.USE_CUDA):
+        return evaluate(args, cfg) if args.eval_only else train(args, cfg)
 
 
-def train(args, cfg):
-    """Train, test and leave a run in `cfg.OUTPUT_DIR`. Nothing is written there before data and model are at hand."""
+def train(args, cfg, watch=None):
+    """Train, test and leave a run in `cfg.OUTPUT_DIR`. Nothing is written there before data and model are at hand.
+
+    Args:
+        watch: called with the trainer at the end of each epoch.
+    """
     settle(cfg)
-    state = claim_run_directory(cfg)
+    state = claim(cfg)
     if state == FINISHED:
         accuracy = read_results(cfg.OUTPUT_DIR)["accuracy"]
         outcome = "untested" if accuracy is None else f"with {accuracy:.1f}% accuracy"
@@ -165,22 +180,62 @@ def train(args, cfg):
         return
     with Logger() as log:
         trainer = build(args, cfg)
+        trainer.watch = watch
         if args.no_train:
             return
-        with hold(cfg.OUTPUT_DIR):
-            if claim_run_directory(cfg.clone()) != state:
+        with hold(cfg.OUTPUT_DIR) if distributed.is_main() else contextlib.nullcontext():
+            if claim(cfg.clone()) != state:
                 raise ConfigError(f"output directory {cfg.OUTPUT_DIR} was used by another process meanwhile; start again")
-            log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "a" if state == RESUMED else "w")
+            if distributed.is_main():
+                log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "a" if state == RESUMED else "w")
             try:
-                write_config(cfg)
-                trainer.train()
-                write_results(trainer)
-                if cfg.TRAIN.END_FIGURES:
-                    show_in_tensorboard(trainer)
-                trainer.close_writer()
-            except (UserError, KeyboardInterrupt) as error:
-                log.note(f"error: {error}" if str(error) else f"interrupted; go on with --resume {cfg.OUTPUT_DIR}")
+                with noticing_signals(), clear_about_files_and_workers(cfg.OUTPUT_DIR):
+                    write_config(cfg)
+                    trainer.train()
+                    write_results(trainer)
+                    if cfg.TRAIN.END_FIGURES and distributed.is_main():
+                        show_in_tensorboard(trainer)
+                    trainer.close_writer()
+            except (UserError, RunInterrupted, KeyboardInterrupt) as error:
+                with contextlib.suppress(OSError):  # the log may be what cannot be written
+                    log.note(f"error: {error}" if str(error) else f"interrupted; go on with --resume {cfg.OUTPUT_DIR}")
                 raise
+
+
+def claim(cfg):
+    """`claim_run_directory` by the main process, for all of them."""
+    state = claim_run_directory(cfg) if distributed.is_main() else None
+    state, seed = distributed.from_main([state, cfg.SEED])
+    if seed != cfg.SEED:
+        cfg.SEED = seed
+    return state
+
+
+@contextlib.contextmanager
+def clear_about_files_and_workers(directory):
+    """Say what a disk that takes no more, or a worker that is gone, means for the run in `directory`.
+
+    Raises:
+        DiskError, DataError, LostProcessError: in place of an `OSError` of that kind, and of what torch raises for a dead worker.
+    """
+    good = f"what was saved before is good: add --resume {directory} to go on"
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise DiskError(f"{error.strerror}: {error.filename or directory}; make room or make it writable; {good}") from error
+    except RuntimeError as error:
+        if distributed.is_parallel() and ("gloo" in str(error) or isinstance(error, torch.distributed.DistError)):
+            raise LostProcessError(f"another process of this run has ended or cannot be reached; {good}") from error
+        if "DataLoader worker" not in str(error):
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would raise again, in the middle of anything
+        raise DataError(
+            f"a worker that reads images has died, perhaps for lack of memory; {good}, with a lower DATALOADER.NUM_WORKERS if it"
+            " happens again"
+        ) from error
 
 
 def evaluate(args, cfg):
@@ -205,8 +260,8 @@ def evaluate(args, cfg):
         load(trainer, args.model_dir, args.load_epoch)
         trainer.test()
         if args.output_dir:
-            os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-            log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "w")
+            if distributed.is_main():
+                log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "w")
             write_config(cfg)
             write_results(trainer, eval_only=True, trained_on=trained_on)
 
@@ -259,7 +314,7 @@ def settle(cfg):
 def build(args, cfg):
     """The trainer, with every random generator seeded before it is built."""
     if cfg.SEED < 0:
-        cfg.SEED = secrets.randbelow(2**31)
+        cfg.SEED = distributed.from_main(secrets.randbelow(2**31))
         print(f"Drew the seed {cfg.SEED}")
     cfg.freeze()
     set_random_seed(cfg.SEED)

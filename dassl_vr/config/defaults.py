@@ -103,12 +103,15 @@ _C.DATALOADER.NUM_WORKERS = -1
 _C.DATALOADER.STORE = "auto"
 # Directory for such files ("" = beside the data, or in ~/.cache where that cannot be written)
 _C.DATALOADER.STORE_DIR = ""
-# GB of memory for all stores of a run under "auto"
+# GB of memory for all stores of a run (of all its processes on a machine) under "auto"
 _C.DATALOADER.STORE_MEMORY = 2.0
 # Apply the transforms K times to an image
 _C.DATALOADER.K_TRANSFORMS = 1
 # Also return the image without augmentation, as img0
 _C.DATALOADER.RETURN_IMG0 = False
+# False = BATCH_SIZE in training counts the images of all processes of a torchrun together, so that their number changes
+# nothing; True = of each process
+_C.DATALOADER.BATCH_PER_PROCESS = False
 
 _C.DATALOADER.TRAIN_X = CN()
 # Options: RandomSampler, SequentialSampler, RandomDomainSampler, SeqDomainSampler, RandomClassSampler
@@ -203,8 +206,11 @@ _C.OPTIM.WARMUP_RECOUNT = True
 _C.TRAIN = CN()
 # Keep the family's checkpoint files every so many epochs (0 = of the last epoch only)
 _C.TRAIN.CHECKPOINT_FREQ = 0
-# Write the resume file every so many epochs
+# Write the resume file every so many epochs, and every so many batches within an epoch (0 = only at its end)
 _C.TRAIN.RESUME_FREQ = 1
+_C.TRAIN.RESUME_BATCHES = 0
+# Only algorithms that give the same bits again on the same machine; slower on a GPU
+_C.TRAIN.DETERMINISTIC = False
 # Print and write TensorBoard scalars every so many batches
 _C.TRAIN.PRINT_FREQ = 10
 # Write pictures to TensorBoard every so many epochs (0 = about ten times a run; always after the last)

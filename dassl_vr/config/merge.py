@@ -105,8 +105,9 @@ def _collect(node, mapping, prefix, problems, updates):
         dotted = f"{prefix}{key}"
         if key not in node:
             hint = _nearest_key(node, prefix, str(key))
-            section = prefix == "TRAINER." and isinstance(value, dict)
-            remedy = "; a --plugin file can declare it in `extend_cfg(cfg)`" if section else ""
+            # a section of a trainer, or a key that a plug-in's trainer has where ours of the same name has not
+            declarable = isinstance(value, dict) if prefix == "TRAINER." else prefix.startswith("TRAINER.") and hint is None
+            remedy = "; a --plugin file can declare it in `extend_cfg(cfg)`" if declarable else ""
             problems.append(f"unknown key '{dotted}'" + (f" (did you mean '{hint}'?)" if hint else "") + remedy)
         elif isinstance(node[key], CN):
             if isinstance(value, dict):

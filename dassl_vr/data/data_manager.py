@@ -8,10 +8,11 @@ import torch
 from tabulate import tabulate
 from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import Sampler as TorchSampler
 
+from ..utils import distributed
 from ..utils.errors import DataError, UserError
 from .augment_rng import SampleKeys, derive_seed, seeded_generators
+from .batches import BatchSampler, heed_the_parent_alone
 from .datasets import build_dataset, split_sha256
 from .samplers import build_sampler
 from .store import ImageStores, cpu_cores, read_item_image
@@ -155,16 +156,24 @@ class BatchLoader:
     """Iterates over dictionaries of finished batches on the device.
 
     The pictures and their order depend on seed and epoch alone: not on the number of workers, nor on what else draws
-    random numbers; nor does iterating move any global generator.
+    random numbers; nor does iterating move any global generator. Where several processes share a run, each gives its part.
 
     Args:
         dataset: a `DatasetWrapper` or what stands in for it.
-        sampler: gives the indices of an epoch.
+        sampler: gives the indices of an epoch, for all processes.
+        batch_size: of all processes together if `in_step`, else of each.
+        in_step: each process takes its part of every batch, so that all give equally many (for training), in place of its
+            part of the samples.
         persistent: keep the workers from one epoch to the next.
         stream: see `SampleKeys`.
         stores: `ImageStores` to take the images from where that is possible.
         skip_bad: leave out images that cannot be read, instead of raising `DataError`.
         skipped: {path: why} that images left out are added to.
+
+    Attributes:
+        real: how many samples of the batch given last count. Less than its length only if there was nothing for this process in
+            a batch of the others: then it is 0, and the batch holds a stand-in, because all processes have to take the step.
+        position: the number of the next batch of this epoch.
     """
 
     def __init__(
@@ -181,6 +190,7 @@ class BatchLoader:
         stores=None,
         skip_bad=False,
         skipped=None,
+        in_step=False,
     ):
         self.dataset = dataset
         self.sampler = sampler
@@ -194,16 +204,17 @@ class BatchLoader:
         self._two_steps = getattr(dataset, "works_in_two_steps", False)
         if self._two_steps:
             dataset.stream = stream
-        self._keys = _EpochAndIndex(sampler)
+        self.real = self.position = 0
+        self._stand_in = None  # the first sample of the last batch
+        self._keys = BatchSampler(sampler, batch_size, drop_last, in_step)
         self._loader = DataLoader(
             _Items(dataset, self._two_steps, seed, stream),
-            batch_size=batch_size,
-            sampler=self._keys,
-            drop_last=drop_last,
+            batch_sampler=self._keys,
             num_workers=num_workers,
             persistent_workers=persistent and num_workers > 0,
             pin_memory=self.device.type == "cuda",
             collate_fn=_collate,
+            worker_init_fn=heed_the_parent_alone,
             generator=torch.Generator(),  # for the workers' base seed, else drawn from the global one
         )
         # Keeps torch's loader out of cycles that this object may be in (a trainer's, a traceback's): collected as part
@@ -217,16 +228,38 @@ class BatchLoader:
             if hasattr(part, "set_epoch"):
                 part.set_epoch(epoch)
 
+    def start_at(self, batch):
+        """Have the next iteration leave out the batches before number `batch`, without reading them."""
+        self._keys.first = batch
+
     @property
     def epoch(self):
         return self._keys.epoch
 
+    @property
+    def num_samples(self):
+        """How many samples all processes take together in an epoch."""
+        return self._keys.total()
+
     def __len__(self):
-        return len(self._loader)
+        return len(self._keys)
 
     def __iter__(self):
         stores = self._open_stores()
-        for batch in self._batches_of(stores) if stores else self._loaded_batches():
+        first, parts = self._keys.first, self._keys.parts()
+        batches = zip(self._batches_of(stores, parts) if stores else self._loaded_batches(), parts)
+        for self.position, ((batch, failures), part) in enumerate(batches, start=first + 1):
+            if failures and not self.skip_bad:
+                raise failures[0].error
+            self._note_skipped({failure.impath: str(failure.error) for failure in failures})
+            self.real = part.real - len(failures) if part.real else 0
+            if batch is None and self._keys.in_step and distributed.is_parallel():
+                batch = self._stand_in
+                if batch is None:
+                    raise DataError("a process can read none of its images of the first batch; mend them, or use fewer processes")
+            if batch is None:
+                continue
+            self._stand_in = _first_sample(batch) if self._keys.in_step else None
             batch = _to_device(batch, self.device)
             yield self.dataset.finish(batch) if self._two_steps else batch
 
@@ -238,26 +271,22 @@ class BatchLoader:
         stores = {name: self._stores.get(self.dataset.data_source, pipeline) for name, pipeline in views.items()}
         return stores if all(stores.values()) else None
 
-    def _batches_of(self, stores):
-        """Batches gathered in this process: copying takes less time than talking to workers would."""
+    def _batches_of(self, stores, parts):
+        """(batch, failures) gathered in this process: copying takes less time than talking to workers would."""
         bad = {index: why for store in stores.values() for index, why in store.bad.items()}
-        order = np.fromiter(self.sampler, dtype=np.int64)
-        stop = len(order) // self.batch_size * self.batch_size if self.drop_last else len(order)
-        for start in range(0, stop, self.batch_size):
-            index = order[start : min(start + self.batch_size, stop)]
-            if bad:
-                self._note_skipped({self.dataset.data_source[idx].impath: bad[idx] for idx in index.tolist() if idx in bad})
-                index = np.array([idx for idx in index if idx not in bad], dtype=np.int64)
-            if len(index):
-                yield self.dataset.stored_items(index, stores, pin=self.device.type == "cuda")
+        for part in parts:
+            good = [index for index in part if index not in bad]
+            failures = [_Failure(bad[index], self.dataset.data_source[index].impath) for index in part if index in bad]
+            pin = self.device.type == "cuda"
+            yield self.dataset.stored_items(np.array(good, dtype=np.int64), stores, pin) if good else None, failures
 
     def _loaded_batches(self):
-        for batch, failures in self._loader:
-            if failures and not self.skip_bad:
-                raise failures[0].error
-            self._note_skipped({failure.impath: str(failure.error) for failure in failures})
-            if batch is not None:
-                yield batch
+        try:
+            yield from self._loader
+        except (OSError, EOFError) as error:
+            if not self.num_workers or str(error).startswith("Caught"):  # by torch, in a worker that lives
+                raise
+            raise RuntimeError("a DataLoader worker broke off in the middle of a batch") from error  # as torch tells it elsewhere
 
     def _note_skipped(self, reasons):
         for path in reasons.keys() - self.skipped.keys():
@@ -299,17 +328,13 @@ class _Items(TorchDataset):
             return _Failure(error, items[index].impath if items else f"index {index}")
 
 
-class _EpochAndIndex(TorchSampler):
-    def __init__(self, sampler):
-        self.sampler = sampler
-        self.epoch = 0
-
-    def __len__(self):
-        return len(self.sampler)
-
-    def __iter__(self):
-        epoch = self.epoch
-        return ((epoch, index) for index in self.sampler)
+def _first_sample(value):
+    """The first sample of a collated batch, as a batch."""
+    if isinstance(value, dict):
+        return {key: _first_sample(entry) for key, entry in value.items()}
+    if isinstance(value, list) and value and isinstance(value[0], torch.Tensor):
+        return [_first_sample(entry) for entry in value]
+    return value[:1]
 
 
 def _collate(items):
@@ -417,9 +442,20 @@ class DataManager:
     def _train_loader(self, data_source, name, settings, stream):
         limit = self.cfg.DATASET.BATCH_LIMIT
         batch_size = min(settings.BATCH_SIZE, limit) if limit else settings.BATCH_SIZE
+        if self.cfg.DATALOADER.BATCH_PER_PROCESS:
+            batch_size *= distributed.world_size()
         drop_last = self.cfg.DATALOADER.TRAIN_X.DROP_LAST and len(data_source) >= batch_size
         return self._loader(
-            data_source, name, self.tfm_train, True, settings, batch_size, stream, drop_last=drop_last, persistent=True
+            data_source,
+            name,
+            self.tfm_train,
+            True,
+            settings,
+            batch_size,
+            stream,
+            drop_last=drop_last,
+            persistent=True,
+            in_step=True,
         )
 
     def _test_loader(self, data_source, name, transform=None):
@@ -454,7 +490,7 @@ class DataManager:
             skipped=self.skipped_images,
             **options,
         )
-        if len(loader) == 0:
+        if not loader.num_samples:
             raise DataError(f"the sampler {settings.SAMPLER} gives no batch of {batch_size} {name} images; lower BATCH_SIZE")
         return loader
 

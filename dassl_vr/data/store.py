@@ -24,8 +24,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
+from ..utils.distributed import local_world_size
 from ..utils.errors import DataError, UserError
 from ..utils.files import read_image, read_json, write_json
+from .batches import heed_the_parent_alone
 
 FORMAT = 1
 FOLDER = ".image_store"
@@ -65,7 +67,7 @@ class ImageStores:
     def __init__(self, cfg, directory="", name="data"):
         self.mode = cfg.DATALOADER.STORE
         self.skip_bad = cfg.DATASET.ON_BAD_IMAGE == "skip"
-        self.memory_left = int(cfg.DATALOADER.STORE_MEMORY * 1e9)
+        self.memory_left = int(cfg.DATALOADER.STORE_MEMORY * 1e9) // local_world_size()
         self.num_workers = 0 if cfg.DATALOADER.NUM_WORKERS == 0 else cpu_cores()
         self.directories = store_directories(directory, name, cfg.DATALOADER.STORE_DIR)
         self.base = directory if os.path.isabs(directory) else ""
@@ -273,6 +275,7 @@ class _Source:
             batch_size=CHUNK,
             num_workers=num_workers if len(self.items) > FEW else 0,
             collate_fn=_chunk,
+            worker_init_fn=heed_the_parent_alone,
             generator=torch.Generator(),  # else the workers' seed is drawn from the global one
         )
         start = 0
@@ -389,5 +392,6 @@ def _amount(count):
 
 
 def cpu_cores():
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processor cores this process may use, if all processes of the run on this machine take equally many."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // local_world_size())

@@ -17,7 +17,8 @@ CHARTS = {
 
 def write_layout(writer):
     """Group the scalars of all runs into charts (TensorBoard's page "custom scalars")."""
-    writer.add_custom_scalars(CHARTS)
+    if writer is not None:  # the main process has one
+        writer.add_custom_scalars(CHARTS)
 
 
 def write_hparams(trainer):
@@ -37,5 +38,5 @@ def write_hparams(trainer):
         "batch_size": cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
     }
     metrics = {f"hparam/{key}": value for key, value in trainer.results.get(cfg.TEST.SPLIT, {}).items()}
-    if metrics:
+    if metrics and trainer._writer is not None:
         trainer._writer.add_hparams(hparams, metrics, run_name=".")

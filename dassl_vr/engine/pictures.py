@@ -32,6 +32,8 @@ class RunPictures:
     @torch.no_grad()
     def after(self, epoch):
         """Draw the state after `epoch` (-1 = before training), if it is one of those to be shown."""
+        if epoch < 0 and getattr(self.trainer, "progress", None) is not None:
+            return  # within the first epoch: the state before training is gone
         if self.writer is None or not (epoch < 0 or (epoch + 1) % self.every == 0 or epoch + 1 == self.trainer.max_epoch):
             return
         trainer, cfg, model = self.trainer, self.trainer.cfg, self.trainer.model

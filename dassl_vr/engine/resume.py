@@ -3,7 +3,8 @@
 import os
 
 from ..utils.checkpoint import load_checkpoint, load_trained_state, save_atomically, trained_state
-from ..utils.errors import WeightsError
+from ..utils.distributed import barrier, is_main
+from ..utils.errors import RunInterrupted, WeightsError
 from ..utils.seeding import get_random_states, set_random_states
 
 RESUME_FILE = "resume.pt"
@@ -21,13 +22,30 @@ KEYS = (
 )
 
 
+def stop(trainer, signal_name):
+    """Save a run that was asked to end by a signal, if it is in an epoch, and end it by `RunInterrupted`."""
+    directory = trainer.output_dir
+    if trainer.progress is not None:
+        trainer.check_before_saving()
+        save_resume_file(trainer, directory)
+    barrier()  # together, because torchrun ends the others when the first one leaves
+    batch = "" if trainer.progress is None else f", batch {trainer.progress.batches}"
+    raise RunInterrupted(f"stopped by {signal_name} after epoch {trainer.epoch + 1}{batch}; add --resume {directory} to go on")
+
+
 def save_resume_file(trainer, directory):
-    """Write the state at the end of `trainer.epoch`, atomically.
+    """Write the state of now, at the end of `trainer.epoch` or within it, atomically. All processes of a run call it.
 
     Data loaders need no state of their own: their order and their augmentation are functions of (seed, epoch, sample).
     """
+    progress = trainer.progress
+    within_epoch = None if progress is None else progress.state_dict()
+    extra = trainer.extra_state()
+    if not is_main():
+        return
     state = {
-        "next_epoch": trainer.epoch + 1,
+        "next_epoch": trainer.epoch + (within_epoch is None),
+        "within_epoch": within_epoch,
         "models": {name: trained_state(model) for name, model in trainer._models.items()},
         "optims": {name: o.state_dict() for name, o in trainer._optims.items() if o is not None},
         "scheds": {name: s.state_dict() for name, s in trainer._scheds.items() if s is not None},
@@ -37,7 +55,7 @@ def save_resume_file(trainer, directory):
         "precision": trainer.precision,
         "split_sha256": trainer.dm.split_sha256,
         "random_states": get_random_states(),
-        "extra": trainer.extra_state(),
+        "extra": extra,
     }
     save_atomically(state, os.path.join(directory, RESUME_FILE))
 
@@ -77,5 +95,9 @@ def load_resume_file(trainer, directory):
     trainer.history = state["history"]
     trainer.load_extra_state(state.get("extra", {}))
     set_random_states(state["random_states"])
-    print(f"Resumed from {path}: epoch {trainer.start_epoch + 1} is next")
+    place = f"epoch {trainer.start_epoch + 1}"
+    if state.get("within_epoch"):
+        trainer.begin_progress().load_state_dict(state["within_epoch"])
+        place += f", batch {trainer.progress.batches + 1}"
+    print(f"Resumed from {path}: {place} is next")
     return True

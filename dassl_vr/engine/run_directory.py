@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from ..config import get_cfg_default, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY
+from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions, peak_memory_bytes
 from ..utils.errors import ConfigError, DataError, WeightsError
 from ..utils.files import atomic_write, read_json, write_json
@@ -32,6 +33,7 @@ NEUTRAL_KEYS = {
     "DATALOADER.STORE_MEMORY",
     "TRAIN.CHECKPOINT_FREQ",
     "TRAIN.RESUME_FREQ",
+    "TRAIN.RESUME_BATCHES",
     "TRAIN.PRINT_FREQ",
     "TRAIN.PICTURE_FREQ",
     "TRAIN.END_FIGURES",
@@ -159,8 +161,10 @@ def _flatten(node, prefix=""):
 
 
 def write_config(cfg):
-    """Write the resolved configuration to `OUTPUT_DIR/config.yaml`, such that it can be used for another run: without where
-    this one was resumed from."""
+    """Have the main process write the resolved configuration to `OUTPUT_DIR/config.yaml`, such that it can be used for another
+    run: without where this one was resumed from."""
+    if not is_main():
+        return
     cfg = _of_the_run(cfg)
     cfg.RESUME = ""
     with atomic_write(os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)) as file:
@@ -191,10 +195,15 @@ def protocol_of(cfg, trained_on=""):
 def write_results(trainer, eval_only=False, trained_on=""):
     """Write `OUTPUT_DIR/results.json`: all that a table of results needs to know of a run. Its presence marks the run finished.
 
+    All processes of a run call it; the main one writes.
+
     Args:
         eval_only: a checkpoint was tested.
         trained_on: as for `protocol_of`.
     """
+    skipped = {path for paths in gather_values(list(getattr(trainer.dm, "skipped_images", ()))) for path in paths}
+    if not is_main():
+        return None
     cfg, dm = trainer.cfg, trainer.dm  # a trainer that makes its own loaders may have no data manager
     trained, frozen = trainer.count_parameters()
     section = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
@@ -220,11 +229,12 @@ def write_results(trainer, eval_only=False, trained_on=""):
         "seconds_train": trainer.seconds_train(),
         "peak_memory_bytes": peak_memory_bytes(trainer.device),
         "device": device_name(trainer.device),
+        "processes": world_size(),
         "precision": trainer.precision,
         "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
         "num_train": len(dm.dataset.train_x) if dm else None,
         "num_test": len(dm.dataset.test) if dm else None,
-        "skipped_images": len(getattr(dm, "skipped_images", ())),
+        "skipped_images": len(skipped),
         "classnames": [name for _, name in sorted((trainer.lab2cname or {}).items())],
         "split_sha256": dm.split_sha256 if dm else None,
         "history": trainer.history,

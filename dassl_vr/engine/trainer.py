@@ -19,16 +19,22 @@ from tqdm import tqdm
 from ..backbones import FrozenBackbone
 from ..config.validate import lookup
 from ..data import DataManager
+from ..data.augment_rng import derive_seed
+from ..data.data_manager import BatchLoader
 from ..evaluation import build_evaluator
 from ..modeling import SimpleNet
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils import checkpoint as ckpt
+from ..utils import distributed
 from ..utils.errors import ConfigError, DataError, NonFiniteLossError
 from ..utils.memory import keep_freed_memory
-from ..utils.meters import AverageMeter, MetricMeter
 from ..utils.misc import check_availability, tolist_if_not
+from ..utils.seeding import set_deterministic, set_random_seed
 from .charts import write_hparams, write_layout
-from .resume import load_resume_file, save_resume_file
+from .epoch_pass import EpochPass
+from .interruption import asked
+from .parallel import train_together
+from .resume import load_resume_file, save_resume_file, stop
 
 BEST_MODEL = ckpt.BEST_MODEL
 
@@ -100,6 +106,8 @@ class TrainerBase:
     # ------------------------------------------------------------------------------------------------- checkpoints
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         """Write the family's checkpoint file of each registered model; frozen parameters are left out."""
+        if not distributed.is_main():
+            return
         for name in self.get_model_names():
             optim, sched = self._optims[name], self._scheds[name]
             state = {
@@ -147,8 +155,8 @@ class TrainerBase:
 
     # ------------------------------------------------------------------------------------------------- TensorBoard
     def init_writer(self, log_dir, purge_step=None):
-        """Open the TensorBoard writer. Events of an interrupted run from `purge_step` on are hidden."""
-        if self._writer is None:
+        """Open the TensorBoard writer, in the main process. Events of an interrupted run from `purge_step` on are hidden."""
+        if self._writer is None and distributed.is_main():
             print(f"Initialize tensorboard (log_dir={log_dir})")
             self._writer = SummaryWriter(log_dir=log_dir, purge_step=purge_step)
 
@@ -167,11 +175,12 @@ class TrainerBase:
         """Run the epochs from `start_epoch` to `max_epoch`."""
         self.start_epoch = start_epoch
         self.max_epoch = max_epoch
+        train_together(self._models.values())
         self.before_train()
         for epoch in range(self.start_epoch, self.max_epoch):
             self.epoch = epoch
-            self._begin_epoch()
-            self.before_epoch()
+            if self._begin_epoch():
+                self.before_epoch()
             self.run_epoch()
             self.after_epoch()
             self._end_epoch()
@@ -185,7 +194,12 @@ class TrainerBase:
         """Take back what `extra_state` gave, or an empty dictionary."""
 
     def _begin_epoch(self):
-        """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it."""
+        """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it.
+
+        Returns:
+            whether the epoch begins here: not if an interrupted run goes on within it.
+        """
+        return True
 
     def _end_epoch(self):
         pass
@@ -227,21 +241,21 @@ class TrainerBase:
                 self._optims[name].zero_grad()
 
     def detect_anomaly(self, loss):
-        """Stop at a NaN or infinite loss: at once on the CPU; on a GPU, where looking means waiting, at the next print-out
-        and in any case before a checkpoint is written.
+        """Stop at a NaN or infinite loss: at once on the CPU; on a GPU or several processes, where looking means waiting, at the
+        next print-out and in any case before a checkpoint is written.
 
         Raises:
             NonFiniteLossError: naming the place.
         """
         bad = ~torch.isfinite(loss.detach()).all()
         self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
-        if loss.device.type == "cpu":
+        if loss.device.type == "cpu" and not distributed.is_parallel():
             self.raise_if_anomaly()
 
     def raise_if_anomaly(self):
-        """Look at what `detect_anomaly` gathered."""
+        """Look at what `detect_anomaly` gathered, on all processes."""
         bad, self._bad_loss = self._bad_loss, None
-        if bad is not None and bool(bad):
+        if distributed.any_process(bad is not None and bool(bad)):
             rates = ", ".join(f"{name} {lr:g}" for name, lr in self.get_current_lrs().items())
             raise NonFiniteLossError(
                 f"the loss became NaN or infinite in epoch {self.epoch + 1}, at batch {self.batch_idx + 1} or shortly before;"
@@ -283,6 +297,7 @@ class SimpleTrainer(TrainerBase):
     def __init__(self, cfg):
         super().__init__()
         self.check_cfg(cfg)
+        set_deterministic(cfg.TRAIN.DETERMINISTIC)
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         if self.device.type == "cpu" and cfg.TRAIN.KEEP_MEMORY:
             keep_freed_memory()
@@ -294,11 +309,15 @@ class SimpleTrainer(TrainerBase):
         self.output_dir = cfg.OUTPUT_DIR
         self.cfg = cfg
         self.best_result = -float("inf")
+        self.progress = None  # the `EpochPass` of the current epoch
+        self.watch = None  # called with the trainer at the end of each epoch, if set
         self.history = []  # one dictionary of numbers an epoch, carried over a resume
         self.results = {}  # split -> the metrics of the last test on it
         self.dm = None  # a trainer that makes its own loaders may leave it so
         self.build_data_loader()
         self._check_data()
+        if distributed.is_parallel() and not isinstance(self.train_loader_x, BatchLoader):
+            raise ConfigError(f"trainer {cfg.TRAINER.NAME} makes its own loaders, which several processes cannot share; start one")
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
@@ -353,17 +372,21 @@ class SimpleTrainer(TrainerBase):
         elif self.cfg.RESUME and os.path.realpath(self.cfg.RESUME) != os.path.realpath(self.output_dir):
             self._bring_best_model(self.cfg.RESUME)
         writer_dir = os.path.join(self.output_dir, "tensorboard")
-        if self.start_epoch == 0:
-            shutil.rmtree(writer_dir, ignore_errors=True)  # of a run that died in its first epoch
-        os.makedirs(writer_dir, exist_ok=True)
+        steps = self.start_epoch * len(self.train_loader_x) + (self.progress.batches if self.progress else 0)
+        if distributed.is_main():
+            if not steps:
+                shutil.rmtree(writer_dir, ignore_errors=True)  # of a run that died before it was first saved
+            os.makedirs(writer_dir, exist_ok=True)
         # What the interrupted run wrote after its last resume file is hidden
-        self.init_writer(writer_dir, purge_step=self.start_epoch * len(self.train_loader_x) + 1 if self.start_epoch else None)
+        self.init_writer(writer_dir, purge_step=steps + 1 if steps else None)
         write_layout(self._writer)
+        if not distributed.is_main():  # what is drawn in a step shall not be the same for the samples of each process
+            set_random_seed(derive_seed("process", self.cfg.SEED, distributed.rank(), steps) >> 1)
         self.time_start = time.time()
 
     def _bring_best_model(self, directory):
         """The best model by validation so far is part of what a run goes on from."""
-        for name in self.get_model_names():
+        for name in self.get_model_names() if distributed.is_main() else ():
             path = os.path.join(directory, name, BEST_MODEL)
             if os.path.isfile(path):
                 os.makedirs(os.path.join(self.output_dir, name), exist_ok=True)
@@ -373,19 +396,30 @@ class SimpleTrainer(TrainerBase):
         """Training batches up to the end of the current epoch: the x axis of TensorBoard."""
         return (self.epoch + 1) * len(self.train_loader_x)
 
+    def begin_progress(self):
+        """A new `EpochPass`, at its first batch."""
+        self.progress = EpochPass()
+        return self.progress
+
     def _begin_epoch(self):
-        self._epoch_start = time.time()
+        if self.progress is None:
+            self.begin_progress()
+        self._epoch_start = time.time() - self.progress.seconds
         self._epoch_record = {"epoch": self.epoch + 1}
         if self.dm is not None:
             self.dm.set_epoch(self.epoch)
+        return self.progress.batches == 0
 
     def _end_epoch(self):
         self.check_before_saving()
         self._epoch_record["seconds"] = time.time() - self._epoch_start
         self.history.append(self._epoch_record)
+        self.progress = None
         last = self.epoch + 1 == self.max_epoch
         if last or (self.epoch + 1) % self.cfg.TRAIN.RESUME_FREQ == 0:
             save_resume_file(self, self.output_dir)
+        if self.watch is not None:
+            self.watch(self)
         self._epoch_start = time.time()
 
     def after_epoch(self):
@@ -405,6 +439,7 @@ class SimpleTrainer(TrainerBase):
         test = not self.cfg.TEST.NO_TEST
         if test and self.cfg.TEST.FINAL_MODEL == "best_val":
             print("Deploy the model with the best val performance")
+            distributed.barrier()  # the main process may still be writing it
             self.load_model(self.output_dir)
         else:
             print("Deploy the last-epoch model")
@@ -439,7 +474,9 @@ class SimpleTrainer(TrainerBase):
         if data_loader is None:
             raise ConfigError(f"{self.cfg.DATASET.NAME} has no {split} split to evaluate on")
         print(f"Evaluate on the *{split}* set")
-        for batch in tqdm(data_loader, desc=f"test on {split}", disable=None, leave=False):
+        for batch in tqdm(data_loader, desc=f"test on {split}", disable=distributed.no_progress_bar(), leave=False):
+            if asked() and not distributed.is_parallel():  # several processes agree at the next step
+                stop(self, asked())
             input, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(input), label)
         results = self.results[split] = self.evaluator.evaluate()
@@ -466,48 +503,25 @@ class SimpleTrainer(TrainerBase):
         frozen = sum(p.numel() for p in params.values() if not p.requires_grad)
         return trained, frozen + sum(backbone.num_parameters for backbone in backbones)
 
-    def _run_batches(self, batches, num_batches):
-        """One pass: `batches` yields tuples of arguments for `forward_backward`."""
+    def _run_batches(self, batches, num_batches, endless=False):
+        """One pass: `batches` yields tuples of arguments for `forward_backward`, the first of them from `train_loader_x`."""
         self.set_model_mode("train")
         self.num_batches = num_batches
-        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
-        images = 0
-        end = start = time.time()
-        bar = tqdm(batches, total=num_batches, desc=f"epoch {self.epoch + 1}/{self.max_epoch}", disable=None, leave=False)
-        for self.batch_idx, arguments in enumerate(bar):
-            data_time.update(time.time() - end)
-            summary = self.forward_backward(*arguments)
-            size = len(arguments[0]["label"])
-            images += size
-            batch_time.update(time.time() - end)
-            losses.update(summary, size)
-            done = self.batch_idx + 1
-            if done % self.cfg.TRAIN.PRINT_FREQ == 0 or done == num_batches or num_batches < self.cfg.TRAIN.PRINT_FREQ:
-                self.raise_if_anomaly()
-                remaining = num_batches - done + (self.max_epoch - self.epoch - 1) * num_batches
-                eta = datetime.timedelta(seconds=int(batch_time.avg * remaining))
-                line = (
-                    f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{done}/{num_batches}]"
-                    f" time {batch_time.val:.3f} ({batch_time.avg:.3f}) data {data_time.val:.3f} ({data_time.avg:.3f})"
-                    f" {losses} lr {self.get_current_lr():.4e} eta {eta}"
-                )
-                tqdm.write(line) if not bar.disable else print(line)
-                step = self.epoch * num_batches + done
-                for name, meter in losses.meters.items():
-                    self.write_scalar(f"train/{name}", meter.avg, step)
-                for name, lr in self.get_current_lrs().items():
-                    self.write_scalar(f"train/lr/{name}", lr, step)
-                self.write_scalar("train/images_per_second", images / (time.time() - start), step)
-            end = time.time()
-        self._epoch_record.update({name: meter.avg for name, meter in losses.meters.items()})
-        self._epoch_record["images_per_second"] = images / (time.time() - start)
+        self.progress.run(self, batches, num_batches, self.train_loader_x, endless)
+        self._epoch_record.update(self.progress.record())
 
 
 class TrainerX(SimpleTrainer):
     """A trainer on labelled data."""
 
     def run_epoch(self):
-        self._run_batches(((batch,) for batch in self.train_loader_x), len(self.train_loader_x))
+        loader, done = self.train_loader_x, self.progress.position
+        if hasattr(loader, "start_at"):
+            loader.start_at(done)
+            batches = iter(loader)
+        else:  # of a trainer that makes its own
+            batches = itertools.islice(loader, done, None)
+        self._run_batches(((batch,) for batch in batches), len(loader))
 
     def parse_batch_train(self, batch):
         return batch["img"].to(self.device), batch["label"].to(self.device), batch["domain"].to(self.device)
@@ -523,14 +537,17 @@ class TrainerXU(SimpleTrainer):
         lengths = {"train_x": len_x, "train_u": len_u, "smaller_one": min(len_x, len_u)}
         num_batches = lengths[self.cfg.TRAIN.COUNT_ITER]
         loaders = [self._endless(loader) for loader in (self.train_loader_x, self.train_loader_u)]
-        batches = zip(range(num_batches), *loaders, strict=False)
-        self._run_batches(((batch_x, batch_u) for _, batch_x, batch_u in batches), num_batches)
+        batches = zip(range(self.progress.batches, num_batches), *loaders, strict=False)
+        self._run_batches(((batch_x, batch_u) for _, batch_x, batch_u in batches), num_batches, endless=True)
 
     def _endless(self, loader):
         """Pass after pass; each after the first takes the order and the augmentation of an epoch beyond the run's own."""
-        for beyond in itertools.count():
+        passes, first = divmod(self.progress.batches, len(loader))
+        for beyond in itertools.count(passes):
             loader.set_epoch(self.epoch + beyond * self.max_epoch)
+            loader.start_at(first)
             yield from loader
+            first = 0
 
     def parse_batch_train(self, batch_x, batch_u):
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)

@@ -8,6 +8,7 @@ from yacs.config import CfgNode as CN
 from ..prompting.templates import ENSEMBLE, fill_in
 from ..reprogramming import MAPPINGS, LinearMapping, TextMapping
 from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier, TextSource
+from ..utils.distributed import is_main, no_progress_bar, share, sum_
 from ..utils.errors import ConfigError
 from .pictures import RunPictures
 from .prompt_learning import PromptLearning
@@ -139,25 +140,26 @@ class VisualReprogramming(PromptLearning):
         mapping, backbone = self.model.f_out, self.model.backbone
         plain = mapping.refresh == "start" and self.options.MAPPING_ON == "plain"
         mapping.reset()
-        for batch in tqdm(self.dm.train_loader_all, desc="label mapping", disable=None, leave=False):
+        for batch in tqdm(self.dm.train_loader_all, desc="label mapping", disable=no_progress_bar(), leave=False):
             images, labels = self.parse_batch_test(batch)
             mapping.observe(backbone.logits(images if plain else self.model.f_in(images)), labels)
         mapping.update()
 
     def forward_backward(self, batch):
         summary = super().forward_backward(batch)
-        if self._reuses:
+        if self._reuses and share() > 0:  # not a stand-in for the empty part of a process
             self.model.f_out.observe(self._seen, self.parse_batch_train(batch)[1])
         return summary
 
     def extra_state(self):
-        # With `reuse`, what the next epoch's mapping is made of
-        return {**super().extra_state(), **self.model.f_out.observed}
+        # With `reuse`, what the next epoch's mapping is made of, of all processes
+        observed = {name: sum_(counts.clone()) for name, counts in self.model.f_out.observed.items()}
+        return {**super().extra_state(), **observed}
 
     def load_extra_state(self, state):
         super().load_extra_state(state)
-        if self._reuses:
-            self.model.f_out.load_observed(state)
+        if self._reuses:  # the main process takes what all have seen
+            self.model.f_out.load_observed({k: v if is_main() else torch.zeros_like(v) for k, v in state.items()})
 
     # ---------------------------------------------------------------------------------------------------- pictures
     def before_train(self):

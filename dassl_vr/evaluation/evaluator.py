@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from sklearn.metrics import confusion_matrix, f1_score
 
+from ..utils import distributed
 from ..utils.errors import ConfigError, DataError
 from ..utils.registry import Registry
 
@@ -40,9 +41,15 @@ class EvaluatorBase:
         raise NotImplementedError
 
 
+def _of_all_processes(parts):
+    """The labels in `parts`, a list of tensors, and those of the other processes of the run, as an array."""
+    own = torch.cat(parts).cpu() if parts else torch.zeros(0, dtype=torch.int64)
+    return torch.cat(distributed.gather(own)).numpy()
+
+
 @EVALUATOR_REGISTRY.register()
 class Classification(EvaluatorBase):
-    """Accuracy, error and macro-averaged F1 in percent.
+    """Accuracy, error and macro-averaged F1 in percent, over the samples of all processes of a run.
 
     `TEST.PER_CLASS_RESULT` adds the accuracy of each class and their mean; `TEST.COMPUTE_CMAT` saves the confusion
     matrix, a (classes, classes) tensor whose rows (true classes) sum to 1, as `cmat.pt` in `OUTPUT_DIR`.
@@ -70,10 +77,9 @@ class Classification(EvaluatorBase):
         self._num_classes = mo.shape[1]
 
     def evaluate(self):
-        if not sum(len(labels) for labels in self._y_true):
+        y_true, y_pred = (_of_all_processes(parts) for parts in (self._y_true, self._y_pred))
+        if not len(y_true):
             raise DataError("there is nothing to evaluate: the split has no images; choose another one with TEST.SPLIT")
-        y_true = torch.cat(self._y_true).cpu().numpy()
-        y_pred = torch.cat(self._y_pred).cpu().numpy()
         present = np.unique(y_true)
         total, correct = len(y_true), int((y_true == y_pred).sum())
         results = OrderedDict()
@@ -113,6 +119,8 @@ class Classification(EvaluatorBase):
         return mean
 
     def _save_confusion_matrix(self, y_true, y_pred):
+        if not distributed.is_main():
+            return
         classes = np.arange(self._num_classes)  # all of them, so that entry [i, j] is about labels i and j
         matrix = confusion_matrix(y_true, y_pred, labels=classes, normalize="true")
         path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"

@@ -114,8 +114,8 @@ def image_figure(look, index):
     if look.before is not None:
         charts.insert(0, (f"before: {look.before_what}", look.before[index]))
 
-    widths = [1.0] * len(columns) + [1.45] * len(charts)
-    figure = new_figure(1.75 * len(columns) + 2.9 * len(charts) + (0.7 if masks else 0), 2.55)
+    widths = [1.0] * len(columns) + [1.4] * len(charts)
+    figure = new_figure(1.45 * len(columns) + 2.5 * len(charts), 2.3 if masks else 2.1)
     grid = figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
     limit = max((float(mask.abs().max()) for _, mask in masks), default=1.0)
     grey = columns[0][1].mean(dim=0).numpy()

@@ -140,7 +140,8 @@ class _OneToOne(LabelMapping):
 class _Counted(LabelMapping):
     """Adds the statistic `counts` (source, target): number of samples of a target class by their arg-max source class.
 
-    `counts` lives from `reset` to `update` and is no part of the state; None in between.
+    `counts` lives from `reset` to `update` and is no part of the state; None in between. Where several processes have joined in a
+    `torch.distributed` group, each observes its part of the samples, and `update`, which all of them call, adds them up.
     """
 
     counts_dtype = torch.int64
@@ -173,6 +174,8 @@ class _Counted(LabelMapping):
         if self.counts is None:
             raise RuntimeError("update() before reset()")
         counts, self.counts = self.counts, None
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(counts)
         return counts
 
 

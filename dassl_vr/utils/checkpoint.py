@@ -14,7 +14,12 @@ BEST_MODEL = "model-best.pth.tar"
 def save_atomically(state, path):
     """`torch.save` such that `path` is the old file or the whole new one, never half of one."""
     with atomic_write(path, "wb") as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # of torch's, for whatever went wrong in `file.write`
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def trained_state(module):

@@ -19,3 +19,15 @@ class WeightsError(UserError):
 
 class NonFiniteLossError(UserError, FloatingPointError):
     """The training loss became NaN or infinite."""
+
+
+class DiskError(UserError):
+    """A file of the run cannot be written."""
+
+
+class LostProcessError(UserError):
+    """Another process of the same run is gone."""
+
+
+class RunInterrupted(Exception):
+    """A signal asked the run to end, and it can be gone on with; the message is one line saying where."""

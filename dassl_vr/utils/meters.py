@@ -13,7 +13,11 @@ class AverageMeter:
 
     def reset(self):
         self._val = self._sum = 0.0
-        self.count = 0
+        self.count = self.latest_n = 0
+
+    def put(self, total, count, val=0.0):
+        """Set sum and count, and the latest value."""
+        self._sum, self.count, self._val = total, count, val
 
     def update(self, val, n=1):
         """Take in `val`, the mean over `n` items; a tensor causes no synchronisation with its device."""
@@ -22,6 +26,7 @@ class AverageMeter:
         self._val = val
         self._sum = self._sum + val * n
         self.count += n
+        self.latest_n = n
 
     @property
     def val(self):

@@ -1,5 +1,6 @@
 """Random number generators: seeding them, and carrying their states from one process to the next."""
 
+import os
 import random
 
 import numpy as np
@@ -11,6 +12,14 @@ def set_random_seed(seed):
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def set_deterministic(wanted):
+    """Have torch take only algorithms that give the same bits again, or whichever is fastest."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the GPU is first used
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = False
 
 
 def get_random_states():

@@ -110,3 +110,13 @@ def test_too_few_images_to_test_anything(tmp_path, draw, load):
     fill(tmp_path, draw, 1)
     with pytest.raises(DataError, match="too few images"):
         load("folder", tmp_path)
+
+
+def test_uneven_classes_are_reported(tmp_path, draw, load, capsys):
+    fill(tmp_path, draw, 20, ("cat",))
+    fill(tmp_path, draw, 5, ("dog",))
+    load("folder", tmp_path)
+    assert "classes are uneven, 13 to 3 training images (cat 13, dog 3)" in capsys.readouterr().out
+    fill(tmp_path, draw, 20, ("dog",))
+    load("folder", tmp_path)
+    assert "classes are uneven" not in capsys.readouterr().out

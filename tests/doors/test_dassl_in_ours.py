@@ -96,6 +96,22 @@ def test_keys_that_nobody_declared_end_in_one_line(checkout, run_python, tmp_pat
     assert run.returncode == 2 and error.startswith("error: ") and all(word in error for word in words)
 
 
+def test_a_trainer_of_the_family_under_a_name_of_ours_whose_keys_nobody_declared(checkout, run_python, tmp_path):
+    """Our CoOp has a section without PREC; CoOp's own trainer file, given without its train.py, wants it."""
+    (checkout / "trainers/coop.py").write_text(
+        "from dassl.engine import TRAINER_REGISTRY\nfrom .meancolour import MeanColour\n"
+        "@TRAINER_REGISTRY.register()\nclass CoOp(MeanColour):\n"
+        "    def check_cfg(self, cfg):\n        assert cfg.TRAINER.COOP.PREC in ['fp16', 'fp32']\n"
+    )
+    plugins = ("trainers/coop.py", "datasets/eurosat.py")
+    for more, words in (
+        (["TRAINER.COOP.PREC", "fp32"], "unknown key 'TRAINER.COOP.PREC'; a --plugin file can declare it in `extend_cfg(cfg)`"),
+        ([], "trainer CoOp reads a key 'PREC' that nobody declared"),
+    ):
+        run = run_python(*command(checkout, "--output-dir", tmp_path / "run", plugins=plugins, trainer="CoOp"), *more)
+        assert run.returncode == 2 and words in run.stderr and "Traceback" not in run.stderr
+
+
 def test_few_shot_files_are_read_by_both(checkout, run_python, tmp_path):
     """Same seed, same images; a pickle names `dassl`, so that the original reads what was written here, and the reverse."""
     shots = ["DATASET.NUM_SHOTS", "3"]

@@ -1,0 +1,204 @@
+"""Runs of train.py as tasks on Ray: on this machine, or on a cluster whose machines all see this directory."""
+
+import contextlib
+import os
+import re
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ..data.store import cpu_cores
+from ..utils.errors import ConfigError, UserError
+from .errors import positive
+from .grid import CANNOT, CONSOLE_FILE, WILL, Run
+
+WAITS, WORKS, FAILED, DONE = "waits", "works", "failed", "finished"
+EPOCH = re.compile(rb"epoch \[(\d+/\d+)\]")
+LOOK_SECONDS = 1.0
+
+
+def add_ray_arguments(parser, optional):
+    """The options that say where and how many runs go on at a time.
+
+    Args:
+        optional: with `--sweep`, which asks for Ray in the first place.
+    """
+    group = parser.add_argument_group("Ray (pip install 'dassl_vr[sweep]')")
+    if optional:
+        group.add_argument("--sweep", action="store_true", help="train on Ray, as many runs at a time as there is room for")
+    group.add_argument(
+        "--address", default="", help="of a Ray cluster; auto = the one this machine belongs to (default: start one here)"
+    )
+    group.add_argument("--cpus-per-run", type=positive, default=1, metavar="N", help="cores, and threads, of a run (default: 1)")
+    group.add_argument("--gpus-per-run", type=float, metavar="F", help="may be a fraction (default: 1 where there are GPUs)")
+    group.add_argument("--retries", type=int, default=1, metavar="N", help="further attempts at a run that fails (default: 1)")
+
+
+def on_ray_of(args):
+    """The `OnRay` that the options ask for; None without `--sweep`."""
+    if not getattr(args, "sweep", True):
+        return None
+    if args.retries < 0 or (args.gpus_per_run or 0) < 0:
+        raise ConfigError("--retries and --gpus-per-run take numbers that are not negative")
+    return OnRay(args.address, args.cpus_per_run, args.gpus_per_run, args.retries)
+
+
+class OnRay:
+    """Where runs are executed.
+
+    Args:
+        address: of a cluster, "" = one of its own on this machine.
+        cpus, gpus: of a run; `gpus` may be a fraction, None = 1 if the cluster has any.
+        retries: how often a run that fails is tried again.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+
+    def __init__(self, address="", cpus=1, gpus=None, retries=1):
+        try:
+            import ray
+        except ImportError as error:
+            raise ConfigError("this needs Ray; install it with: pip install 'dassl_vr[sweep]'") from error
+        self.ray = ray
+        self.address, self.cpus, self.gpus, self.retries = address, cpus, gpus, retries
+
+    @contextlib.contextmanager
+    def cluster(self):
+        """Connected inside the block; yields the resources of a run, as options of a Ray task."""
+        package = Path(__file__).resolve().parents[2]
+        paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+        variables = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(self.cpus)}
+        options = {"address": self.address} if self.address else {"address": "local", "num_cpus": max(cpu_cores(), self.cpus)}
+        if not self.address:
+            options["include_dashboard"] = False
+        try:
+            self.ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": variables}, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            where = self.address or "on this machine"
+            raise ConfigError(
+                f"no Ray cluster {where}: {error}; start one with `ray start --head`, or leave --address out"
+            ) from error
+        try:
+            gpus = self.gpus if self.gpus is not None else min(1, self.ray.cluster_resources().get("GPU", 0))
+            yield {"num_cpus": self.cpus, "num_gpus": gpus}
+        finally:
+            self.ray.shutdown()
+
+    def run_all(self, runs):
+        """Do what is left to do of `runs`, a list of `Run`; sets the `problem` of those that fail to the end."""
+        table = LiveTable(runs)
+        with self.cluster() as resources:
+            task = self.ray.remote(max_retries=0, **resources)(_execute)
+            pending, attempts = {}, Counter()
+
+            def submit(run):
+                attempts[run.name, run.output_dir] += 1
+                pending[task.remote(os.getcwd(), run.name, run.argv, str(run.output_dir))] = run
+
+            for run in runs:
+                what = run.task()
+                table.states[run.output_dir] = {WILL["finished"]: DONE, CANNOT: FAILED}.get(what, WAITS)
+                if what not in (WILL["finished"], CANNOT):
+                    submit(run)
+            table.show()
+            while pending:
+                ready, _ = self.ray.wait(list(pending), timeout=LOOK_SECONDS)
+                for reference in ready:
+                    run = pending.pop(reference)
+                    run.problem = self._outcome(reference)
+                    if run.problem and attempts[run.name, run.output_dir] <= self.retries:
+                        table.note(f"again: {run.output_dir}: {run.problem}")
+                        run.problem = ""
+                        submit(run)
+                    table.states[run.output_dir] = FAILED if run.problem else DONE
+                for run in pending.values():
+                    table.states[run.output_dir] = WORKS if table.epoch(run) else WAITS
+                table.show()
+        table.end()
+
+    def _outcome(self, reference):
+        """Why the run failed, "" if it did not."""
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayError as error:
+            return f"its Ray task died ({type(error).__name__})"
+
+
+def _execute(directory, name, argv, output_dir):
+    """A Ray task: one run in the checkout at `directory`; returns its problem."""
+    from ..plugins import load_plugins
+
+    os.chdir(directory)
+    load_plugins()
+    run = Run(name, argv, output_dir)
+    try:
+        run.execute()
+    except (UserError, OSError) as error:
+        run.problem = str(error)
+    return run.problem
+
+
+class LiveTable:
+    """What becomes of many runs: redrawn in place on a terminal, elsewhere a line for each change.
+
+    Attributes:
+        states: {output directory: WAITS, WORKS, FAILED or DONE}.
+    """
+
+    def __init__(self, runs):
+        self.runs, self.states = runs, {run.output_dir: WAITS for run in runs}
+        self._begin = time.time()
+        self._shown = {}
+        self._sizes = {run.output_dir: self._size(run) for run in runs}
+        self._height = 0
+
+    @staticmethod
+    def _size(run):
+        path = run.output_dir / CONSOLE_FILE
+        return path.stat().st_size if path.is_file() else 0
+
+    def epoch(self, run):
+        """`3/200`, by what the run has printed since the sweep began; "" before it printed anything, "0" before its first epoch."""
+        begin, size = self._sizes[run.output_dir], self._size(run)
+        if size <= begin:
+            return ""
+        with open(run.output_dir / CONSOLE_FILE, "rb") as console:
+            console.seek(max(begin, size - 4096))
+            found = EPOCH.findall(console.read())
+        return found[-1].decode() if found else "0"
+
+    def note(self, line):
+        """Print a line that stays."""
+        self._height = 0
+        print(line, flush=True)
+
+    def show(self):
+        """Print what has changed."""
+        if sys.stdout.isatty():
+            self._redraw()
+            return
+        for run in self.runs:
+            state = self.states[run.output_dir]
+            if state != self._shown.get(run.output_dir):
+                self._shown[run.output_dir] = state
+                print(f"{state:<9} {run.output_dir}{f': {run.problem}' if run.problem else ''}", flush=True)
+
+    def _redraw(self):
+        states = Counter(self.states.values())
+        rows = [(run.name, run.output_dir, self.epoch(run)) for run in self.runs if self.states[run.output_dir] == WORKS]
+        text = tabulate(rows, ["run", "directory", "epoch"])
+        counts = ", ".join(f"{states[state]} {state}" for state in (DONE, WORKS, WAITS, FAILED))
+        text += f"\n{counts} of {len(self.runs)} after {(time.time() - self._begin) / 60:.1f} min"
+        if self._height:
+            print(f"\033[{self._height}A\033[J", end="")
+        print(text, flush=True)
+        self._height = text.count("\n") + 1
+
+    def end(self):
+        """The last line: how many there are of each kind."""
+        states = Counter(self.states.values())
+        self.note(", ".join(f"{number} {state}" for state, number in states.items()) or "nothing to do")

@@ -1,0 +1,92 @@
+"""`python sweep.py`: a grid of runs on Ray, on this machine or a cluster; or a search for settings."""
+
+import argparse
+import os
+import sys
+
+from ..plugins import load_plugins
+from ..report.tables import FORMATS
+from ..utils.errors import ConfigError
+from .cells import Cell, check_checkout, check_settings
+from .compare import split_settings
+from .errors import OneLineParser, one_line_errors, positive
+from .grid import Run, describe, name_failed, run_grid
+from .ray_runs import add_ray_arguments, on_ray_of
+from .reproduce import print_table
+from .search import read_space, search
+
+EPILOG = """examples:
+  python sweep.py --trainers SMM VR-full VR-pad --datasets eurosat dtd --backbones rn18 rn50 --seeds 0 1 2
+  python sweep.py --trainers SMM --datasets digits --backbones lite0 --seeds 0 1 2 --address auto --gpus-per-run 0.25
+  python sweep.py --trainers SMM --datasets digits --backbones lite0 --seeds 0 --search space.yaml --trials 20
+
+A space names keys of the configuration and what they may be:
+  OPTIM.LR: {loguniform: [0.001, 0.1]}       # or uniform: [0, 1], or
+  TRAINER.SMM.PATCH_SIZE: {choice: [4, 8]}
+ASHA ends bad trials early. All that it looks at is the validation split; the test split is not touched.
+
+Every machine of a cluster has to see this directory, the data and the output directory under the same paths.
+environment: DATA (directory of the data sets, ./data), OUTPUT (./output)
+"""
+
+
+def build_sweep_parser():
+    parser = OneLineParser(
+        prog="sweep.py",
+        usage="%(prog)s --trainers T ... --datasets D ... --backbones B ... [options] [-- KEY VALUE ...]",
+        description="Train what is missing of a grid on Ray, try again what fails, leave what is finished, and print the table.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--trainers", nargs="+", required=True, metavar="T", help="trainers, or one of their methods as in VR-full")
+    parser.add_argument("--datasets", nargs="+", required=True, metavar="D")
+    parser.add_argument("--backbones", nargs="+", required=True, metavar="B", help="those with a recipe in configs/trainers/T")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
+    parser.add_argument("--tag", default="default", help="part of the runs' directories, to keep apart runs with other settings")
+    parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    parser.add_argument("--search", metavar="YAML", help="search this space for settings, for each combination of the grid")
+    parser.add_argument("--trials", type=positive, default=20, metavar="N", help="of a search (default: 20)")
+    add_ray_arguments(parser, optional=False)
+    return parser
+
+
+def plan(args, settings):
+    """All runs of the grid, in order. Raises `ConfigError` for what no run could do."""
+    root, output = os.environ.get("DATA", "data"), os.environ.get("OUTPUT", "output")
+    if min(args.seeds) < 0:
+        raise ConfigError(f"--seeds {min(args.seeds)}: expected 0 or more")
+    runs = {}
+    for name in args.trainers:
+        trainer, _, method = name.partition("-")
+        check_settings(settings, {f"TRAINER.{trainer.upper()}.METHOD"} if method else ())
+        for dataset in args.datasets:
+            for backbone in args.backbones:
+                cell = Cell(trainer, method, dataset, backbone)
+                for seed in args.seeds:
+                    directory = cell.directory(output, args.tag) / f"seed{seed}"
+                    runs[directory] = Run(f"{cell.name} seed {seed}", cell.arguments(directory, seed, root, settings), directory)
+    return list(runs.values())
+
+
+@one_line_errors
+def main(argv=None):
+    words, settings = split_settings(sys.argv[1:] if argv is None else list(argv))
+    args = build_sweep_parser().parse_args(words)
+    check_checkout()
+    load_plugins()
+    runs = plan(args, settings)
+    if args.search:
+        space = read_space(args.search)
+        search(on_ray_of(args), runs, space, args.trials)
+        return 0
+    if args.dry_run:
+        describe(runs)
+    else:
+        run_grid(runs, on_ray=on_ray_of(args))
+        print_table(runs, args.format)
+    return name_failed(runs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

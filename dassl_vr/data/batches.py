@@ -1,0 +1,78 @@
+"""Which samples a process takes, batch by batch, and what becomes of signals in the workers that read them."""
+
+import itertools
+import os
+import signal
+import threading
+
+from torch.utils.data import Sampler as TorchSampler
+
+from ..utils import distributed
+
+
+class Part(list):
+    """The indices of this process's part of a batch.
+
+    Attributes:
+        real: how many of them count: all, or none if the first sample of the batch stands in for an empty part.
+    """
+
+    real = 0
+
+
+class BatchSampler(TorchSampler):
+    """Lists of (epoch, index), one a batch. Arguments as for `BatchLoader`."""
+
+    def __init__(self, sampler, batch_size, drop_last, in_step):
+        self.sampler, self.batch_size, self.drop_last, self.in_step = sampler, batch_size, drop_last, in_step
+        self.epoch = 0
+        self.first = 0
+        self._next = None
+
+    def total(self):
+        """The number of samples that all processes take together in an epoch."""
+        number = len(self.sampler)
+        return number - number % self.batch_size if self.drop_last else number
+
+    def __len__(self):
+        number = self.total()
+        if not self.in_step:
+            number = len(range(distributed.rank(), number, distributed.world_size()))
+        return -(-number // self.batch_size)
+
+    def parts(self):
+        """The parts of the next iteration."""
+        rank, world, size = distributed.rank(), distributed.world_size(), self.batch_size
+        order = list(itertools.islice(self.sampler, self.total()))
+        if not self.in_step:
+            order = order[rank::world]
+        self._next = []
+        for start in range(self.first * size, len(order), size):
+            batch = order[start : start + size]
+            part = Part(batch[rank::world] if self.in_step else batch)
+            part.real = len(part)
+            self._next.append(part if part else Part(batch[:1]))
+        self.first = 0
+        return self._next
+
+    def __iter__(self):
+        epoch, parts = self.epoch, self._next
+        return ([(epoch, index) for index in part] for part in parts)
+
+
+def heed_the_parent_alone(worker):
+    """Make a worker deaf to signals that a whole group of processes gets: who asks a run to end means its trainer, and that still
+    needs its batch. The parent's own SIGTERM ends the worker as before."""
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    heard = {signal.SIGTERM, signal.SIGUSR1}
+    signal.pthread_sigmask(signal.SIG_BLOCK, heard)
+    parent = os.getppid()
+
+    def listen():
+        while True:
+            news = signal.sigwaitinfo(heard)
+            if news.si_signo == signal.SIGTERM and news.si_pid == parent:
+                os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()

@@ -1,0 +1,43 @@
+"""Signals that ask a run to end soon: what a cluster sends to a job that has to make room."""
+
+import contextlib
+import signal
+import threading
+
+from ..utils import distributed
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+_asked = None  # the first signal that came
+
+
+@contextlib.contextmanager
+def noticing_signals():
+    """Inside the block SIGTERM and SIGUSR1 do nothing but to make `asked()` true."""
+    global _asked
+    _asked = None
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+        yield
+        return
+    before = {number: signal.signal(number, _notice) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked = None
+
+
+def _notice(number, frame):
+    global _asked
+    _asked = _asked or signal.Signals(number).name
+
+
+def asked():
+    """The name of the signal that asked this process to end; None while there is none."""
+    return _asked
+
+
+def asked_anywhere():
+    """The same for any process of the run, with the same answer on all of them."""
+    return next(filter(None, distributed.gather_values(_asked)), None)

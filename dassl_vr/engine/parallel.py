@@ -1,0 +1,95 @@
+"""One model trained by several processes, each on its part of every batch.
+
+A process computes the mean loss over its own samples; `distributed.share()` is what that counts in the mean over the whole batch.
+The gradients of the trained parameters, and what batch norms say of the batch, are summed over the processes with these shares
+while the backward pass runs. So each process ends up with the gradient of the whole batch, however a trainer goes about its
+losses, scalers and optimizers, and all take the same step.
+"""
+
+import torch
+from torch import nn
+
+from ..utils import distributed
+from ..utils.checkpoint import trained_state
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes, where each differentiates a mean loss of its own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return distributed.sum_(x.clone())
+
+    @staticmethod
+    def backward(ctx, gradient):
+        total, share = _sum_of_shares(gradient), distributed.share()
+        return total / share if share else torch.zeros_like(total)  # in terms of this process's own loss again
+
+
+def _sum_of_shares(gradient):
+    """The gradient of the whole batch's mean loss, from that of this process's part."""
+    return distributed.sum_((gradient * distributed.share()).contiguous())
+
+
+class _Synchronized:
+    """Put in front of a batch-norm class: in training, mean and variance are those of the batches of all processes together.
+
+    As torch's SyncBatchNorm, which works on GPUs only.
+    """
+
+    def forward(self, x):
+        if not (self.training or self.running_mean is None):
+            return super().forward(x)
+        self._check_input_dim(x)
+        dims = [dim for dim in range(x.dim()) if dim != 1]
+        variance, mean = torch.var_mean(x.float(), dims, correction=0)  # (C,), (C,)
+        variance, mean = variance.double(), mean.double()  # so that the difference of squares below costs no digits
+        own = (x.numel() // x.shape[1]) * (distributed.share() > 0)  # a stand-in for an empty part does not count
+        sums = torch.cat([mean.new_tensor([own]), own * mean, own * (variance + mean**2)])
+        number, sums = torch.split(_SumOverProcesses.apply(sums), [1, 2 * len(mean)])
+        mean, square = (sums / number).chunk(2)
+        variance = square - mean**2
+        self._track(mean.detach(), variance.detach(), number.detach())
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        scale = torch.rsqrt(variance + self.eps).float().view(shape)
+        y = (x - mean.float().view(shape)) * scale
+        return y * self.weight.view(shape) + self.bias.view(shape) if self.affine else y
+
+    @torch.no_grad()
+    def _track(self, mean, variance, number):
+        """Move the running statistics as torch's batch norm does."""
+        if self.running_mean is None:
+            return
+        self.num_batches_tracked += 1
+        pace = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean.to(self.running_mean), pace)
+        self.running_var.lerp_((variance * number / (number - 1)).to(self.running_var), pace)
+
+
+def synchronize_batch_norms(module):
+    """Make every batch norm in `module` see the whole batch in training. Its state dict stays what it was.
+
+    The modules change their class in place, because they are parts of several modules at a time.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, (_Synchronized, nn.SyncBatchNorm)):
+            part.__class__ = type(f"Synchronized{type(part).__name__}", (_Synchronized, type(part)), {})
+
+
+def train_together(models):
+    """Make the processes of this run train these modules as one; nothing to do for a single process.
+
+    Args:
+        models: modules that are the same on every process (the main process's are taken in any case).
+    """
+    if not distributed.is_parallel():
+        return
+    seen = set()
+    for model in models:
+        synchronize_batch_norms(model)
+        for tensor in trained_state(model).values():
+            distributed.broadcast_(tensor)
+        for p in model.parameters():
+            if p.requires_grad and id(p) not in seen:
+                seen.add(id(p))
+                p.register_hook(_sum_of_shares)

@@ -1,0 +1,204 @@
+"""Several processes on one run, as `torchrun` starts them: who is who, and what they tell each other.
+
+With one process everything here is a no-op, so that nobody has to ask how many there are. Small numbers on the CPU go over gloo
+also where gradients go over NCCL: gloo notices at once when a process is gone, and waits for no device.
+"""
+
+import contextlib
+import datetime
+import functools
+import json
+import os
+import sys
+
+import torch
+import torch.distributed as dist
+
+from .errors import ConfigError, LostProcessError
+
+# Gloo learns of a dead process from its closed connection; the limit is for what may rightly take long (a store, a download)
+TIMEOUT = datetime.timedelta(hours=12)
+
+_store = None  # shared by the processes while they are joined
+_share = None  # this process's part of the samples of the current step; None = an equal one
+
+
+def _launched_as(variable, alone):
+    return int(os.environ[variable]) if dist.is_available() and dist.is_torchelastic_launched() else alone
+
+
+def world_size():
+    """The number of processes that work on this run."""
+    return _launched_as("WORLD_SIZE", 1)
+
+
+def rank():
+    """The number of this process, from 0."""
+    return _launched_as("RANK", 0)
+
+
+def local_rank():
+    """The number of this process among those on its machine."""
+    return _launched_as("LOCAL_RANK", 0)
+
+
+def local_world_size():
+    """The number of processes on this machine."""
+    return _launched_as("LOCAL_WORLD_SIZE", 1)
+
+
+def is_parallel():
+    """Whether there is more than one process."""
+    return world_size() > 1
+
+
+def is_main():
+    """Whether this process is the one that prints and writes files."""
+    return rank() == 0
+
+
+@contextlib.contextmanager
+def process_group(use_cuda=True):
+    """Join the other processes of `torchrun` inside the block; only the main process prints there.
+
+    Args:
+        use_cuda: give each process the GPU of its local number, if there are any.
+
+    Raises:
+        ConfigError: more processes than GPUs on this machine.
+        LostProcessError: the others do not come.
+    """
+    global _store
+    if not is_parallel():
+        yield
+        return
+    cuda = use_cuda and torch.cuda.is_available()
+    if cuda and local_world_size() > torch.cuda.device_count():
+        raise ConfigError(
+            f"--nproc_per_node {local_world_size()} with {torch.cuda.device_count()} GPU(s); expected one process a GPU at most"
+            " (USE_CUDA False computes on the CPU)"
+        )
+    if cuda:
+        torch.cuda.set_device(local_rank())
+    with _noticing_lost_processes():
+        store, *_ = next(dist.rendezvous("env://", rank(), world_size(), timeout=TIMEOUT))
+        store = dist.PrefixStore(f"dassl_vr/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank(), world_size=world_size(), timeout=TIMEOUT)
+    _store = store
+    with contextlib.ExitStack() as stack:
+        if not is_main():
+            silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(silence))
+        yield
+    # Not after an error: the others may be gone, and there would be nobody to part from
+    _store = None
+    dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _noticing_lost_processes():
+    try:
+        yield
+    except RuntimeError as error:  # of torch.distributed: gloo has no class of its own
+        raise LostProcessError(
+            "another process of this run has ended or cannot be reached, so this one ends too; what was saved is good,"
+            " start the same command with --resume to go on"
+        ) from error
+
+
+def _collective(function):
+    """A function on tensors of which a lost process makes a `LostProcessError`."""
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        with _noticing_lost_processes():
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+@_collective
+def sum_(tensor):
+    """Replace `tensor` by its sum over all processes, in place; returns it."""
+    if is_parallel():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def sums(*numbers):
+    """The sum of each number over all processes, as a list of floats."""
+    return sum_(torch.tensor(numbers, dtype=torch.float64)).tolist() if is_parallel() else list(map(float, numbers))
+
+
+def any_process(flag):
+    """Whether `flag` is true on any process."""
+    return bool(sums(bool(flag))[0])
+
+
+@_collective
+def gather(tensor):
+    """The tensors of all processes, which may differ in length: a list by rank, on the device of `tensor` (n, ...)."""
+    if not is_parallel():
+        return [tensor]
+    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
+    dist.all_gather(lengths, torch.tensor([len(tensor)]))
+    longest = max(int(length) for length in lengths)
+    padded = tensor.new_zeros((longest, *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in range(world_size())]
+    dist.all_gather(parts, padded)
+    return [part[: int(length)] for part, length in zip(parts, lengths, strict=True)]
+
+
+def gather_values(value):
+    """The values of all processes by rank; `value` is anything that JSON can hold."""
+    if not is_parallel():
+        return [value]
+    text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    return [json.loads(part.numpy().tobytes()) for part in gather(text)]
+
+
+def from_main(value):
+    """The main process's `value`, on every process."""
+    return gather_values(value)[0]
+
+
+@_collective
+def broadcast_(tensor):
+    """Replace `tensor` by the main process's, in place."""
+    if is_parallel():
+        dist.broadcast(tensor, 0)
+
+
+def barrier():
+    """Wait until every process is here."""
+    sums(0)
+
+
+def set_share(count, total):
+    """Say that this process works on `count` of the `total` samples of the step that begins."""
+    global _share
+    _share = count / total
+
+
+def share():
+    """What a mean over this process's samples counts in the mean over all samples of the step."""
+    return 1 / world_size() if _share is None else _share
+
+
+def tells_the_reason():
+    """Whether it falls to this process to say why the run ends: true for the first that asks."""
+    if not is_parallel():
+        return True
+    if _store is None:
+        return is_main()  # before they are joined all fail alike
+    try:
+        return _store.add("reasons", 1) == 1
+    except RuntimeError:
+        return True  # the store is gone, with whoever held it
+
+
+def no_progress_bar():
+    """For tqdm's `disable`: none beside the main process's, and none where there is no terminal."""
+    return not is_main() or not sys.stderr.isatty()

@@ -1,0 +1,212 @@
+"""Several processes train as one does: the same losses, mapping, weights and results up to the last digits."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
+from dassl_vr.engine import build_trainer
+from dassl_vr.engine.parallel import synchronize_batch_norms, train_together
+from dassl_vr.plugins import load_plugins
+from dassl_vr.utils import distributed
+from dassl_vr.utils.seeding import set_random_seed
+
+# With this a difference in the last digit stays there. Adam makes steps of full size of what is nearly 0, and large steps or
+# batches of two or three images bring more activations to where ReLU and pooling turn
+CALM = ["OPTIM.NAME", "sgd", "OPTIM.LR", "0.1", "TRAINER.SMM.MASK_LR", "0.01", "DATALOADER.TRAIN_X.DROP_LAST", "False"]
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+
+
+def after_two_steps(model, images, labels):
+    """Gradients and batch-norm statistics after two training steps."""
+    for _ in range(2):
+        model.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+    return {**{k: p.grad.tolist() for k, p in model.named_parameters()}, **{k: b.tolist() for k, b in model.named_buffers()}}
+
+
+@pytest.mark.parametrize("number", [2, 4, 6])  # 5 samples: parts of 3 and 2; of 2 and 1; and one that is empty
+def test_gradients_and_batch_norm_are_those_of_the_whole_batch(processes, number):
+    images, labels = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(1)) + 3, torch.tensor([0, 1, 2, 3, 4])
+
+    def part():
+        with distributed.process_group(use_cuda=False):
+            model = network()
+            train_together([model, model[1]])  # a module may be registered as part of two models
+            own = slice(distributed.rank(), None, distributed.world_size())
+            count = len(labels[own])
+            distributed.set_share(count, len(labels))
+            own = own if count else slice(0, 1)
+            return after_two_steps(model, images[own], labels[own])
+
+    expected = after_two_steps(network(), images, labels)
+    for code, result in processes(number, part):
+        assert code == 0 and result.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_allclose(result[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
+
+
+def test_synchronized_batch_norm_is_torchs_in_evaluation_and_in_state():
+    model = network()
+    keys, x = list(model.state_dict()), torch.randn(2, 3, 8, 8)
+    expected = model.eval()(x)
+    synchronize_batch_norms(model)
+    synchronize_batch_norms(model)
+    assert type(model[1]).__name__ == "SynchronizedBatchNorm2d" and list(model.state_dict()) == keys
+    assert torch.equal(model(x), expected)
+
+
+def outcome(directory):
+    results = json.loads((directory / "results.json").read_text())
+    tensors = {}
+    for name in ("prompt", "mask_generator"):
+        tensors |= torch.load(directory / name / "model.pth.tar-3", weights_only=True)["state_dict"]
+    return results, tensors
+
+
+def assert_close(one, other):
+    for key in ("accuracy", "macro_f1", "accuracy_train"):
+        assert one[0][key] == pytest.approx(other[0][key], abs=0.5), key  # an image or two between two classes
+    for first, second in zip(one[0]["history"], other[0]["history"], strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-5) and first["acc"] == pytest.approx(second["acc"])
+    assert torch.equal(one[1]["mapping.source_index"], other[1]["mapping.source_index"])
+    for key, value in one[1].items():
+        torch.testing.assert_close(value, other[1][key], rtol=1e-3, atol=1e-5, msg=key)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, request):
+    """(arguments of a run, what one process makes of it): 30 images in batches of 8, the last one of 6."""
+    root = request.config.rootpath
+    arguments = ["--trainer", "SMM", "--config-file", str(root / "configs/trainers/SMM/lite0.yaml"), "--seed", "1"]
+    arguments += ["--dataset-config-file", str(root / "configs/datasets/digits.yaml"), "INPUT.SIZE", "(32, 32)"]
+    arguments += ["DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "3", "VERBOSE", "False", *CALM]
+    directory = tmp_path_factory.mktemp("alone") / "run"
+    assert main(["--output-dir", str(directory), *arguments]) == 0
+    return arguments, outcome(directory)
+
+
+def test_two_processes_train_as_one(alone, processes, tmp_path, capfd):
+    arguments, expected = alone
+    out = tmp_path / "run"
+    assert processes(2, lambda: main(["--output-dir", str(out), *arguments])) == [(0, 0)] * 2
+    results, tensors = outcome(out)
+    assert_close((results, tensors), expected)
+    assert results["processes"] == 2
+    printed = capfd.readouterr().out
+    assert printed.count("Finish training") == 1 and "* total: 539" in printed, "one writer, and every sample once"
+    assert (out / "log.txt").read_text().count("epoch [3/3] batch [4/4]") == 1
+    assert len({path.name.split(".")[-2] for path in (out / "tensorboard").glob("events*")}) == 1, "the main process's id"
+
+
+def test_a_last_batch_of_one_sample(processes, tiny_command, tmp_path):
+    """It leaves a process without any."""
+    more = ["DATALOADER.TRAIN_X.BATCH_SIZE", "29", "OPTIM.MAX_EPOCH", "1", "TEST.NO_TEST", "True", *CALM]
+    assert main(tiny_command(tmp_path / "alone", *more)) == 0
+    assert processes(2, lambda: main(tiny_command(tmp_path / "two", *more))) == [(0, 0)] * 2
+    one, two = (json.loads((tmp_path / run / "results.json").read_text())["history"][0] for run in ("alone", "two"))
+    assert one["loss"] == pytest.approx(two["loss"], rel=1e-5) and one["acc"] == pytest.approx(two["acc"])
+
+
+def test_a_run_goes_on_with_another_number_of_processes(alone, processes, tmp_path):
+    """Stopped within an epoch by a signal to one of two processes, gone on with by one, stopped again, ended by two."""
+    arguments, expected = alone
+    command = ["--output-dir", str(tmp_path / "run"), "--resume", str(tmp_path / "run"), *arguments]
+
+    def run(number, epoch=None, batch=None):
+        def work():
+            if epoch is not None and distributed.rank() == number - 1:
+                signal_at(epoch, batch)
+            return main(command)
+
+        return processes(number, work)
+
+    assert run(2, 0, 2) == [(0, 75)] * 2
+    assert run(1, 1, 3) == [(0, 75)]
+    assert run(2) == [(0, 0)] * 2
+    assert_close(outcome(tmp_path / "run"), expected)
+
+
+def signal_at(epoch, batch):
+    """Have this process get SIGUSR1 in the step of that number (both from 0)."""
+    from dassl_vr.engine import TrainerX
+
+    update = TrainerX.model_update
+
+    def update_and_signal(self, names=None):
+        update(self, names)
+        if (self.epoch, self.batch_idx) == (epoch, batch):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    TrainerX.model_update = update_and_signal
+
+
+def test_every_sample_is_someones_and_nobody_elses(processes, tiny_command, tmp_path):
+    def seen():
+        load_plugins()
+        with distributed.process_group(use_cuda=False):
+            cfg = setup_cfg(build_parser().parse_args(tiny_command(tmp_path / "run", "DATALOADER.TEST.BATCH_SIZE", "7")))
+            settle(cfg)
+            set_random_seed(1)
+            trainer = build_trainer(cfg)
+            loaders = [trainer.train_loader_x, trainer.dm.train_loader_all, trainer.test_loader]
+            return [[batch["index"].tolist() for batch in loader] for loader in loaders]
+
+    results = processes(4, seen)
+    assert [code for code, _ in results] == [0] * 4
+    train, mapping, test = ([result[i] for _, result in results] for i in range(3))
+    assert [[len(part) for part in batches] for batches in train] == 2 * [[2, 2, 2, 2]] + 2 * [[2, 2, 2, 1]], "8, 8, 8 and 6"
+    for split, total in ((train, 30), (mapping, 30), (test, 539)):
+        assert sorted(index for batches in split for part in batches for index in part) == list(range(total))
+
+
+def test_all_stop_at_a_loss_that_one_finds_not_finite(processes, tiny_command, tmp_path, capfd):
+    def spoil_one():
+        from dassl_vr.engine import TrainerX
+
+        anomaly = TrainerX.detect_anomaly
+        if distributed.rank() == 1:
+            TrainerX.detect_anomaly = lambda self, loss: anomaly(self, loss * float("nan"))
+        return main(tiny_command(tmp_path / "run"))
+
+    assert processes(2, spoil_one) == [(0, 2)] * 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1 and "NaN or infinite in epoch 1" in error
+    assert not (tmp_path / "run" / "resume.pt").exists()
+
+
+def test_an_error_of_one_process_is_told_once(processes, tiny_command, tmp_path, capfd):
+    def fail_one():
+        from dassl_vr.engine import TrainerX
+        from dassl_vr.utils.errors import DataError
+
+        def fail(self, loss):
+            raise DataError("image cat.png: cannot be read")
+
+        if distributed.rank() == 1:
+            TrainerX.model_backward = fail
+        return main(tiny_command(tmp_path / "run"))
+
+    assert processes(2, fail_one) == [(0, 2)] * 2
+    assert capfd.readouterr().err == "error: image cat.png: cannot be read\n"
+
+
+def test_the_batch_may_be_of_each_process(processes, tiny_command, tmp_path):
+    def steps():
+        with distributed.process_group(use_cuda=False):
+            command = tiny_command(tmp_path / "run", "DATALOADER.BATCH_PER_PROCESS", "True")
+            cfg = setup_cfg(build_parser().parse_args(command))
+            settle(cfg)
+            return [len(batch["label"]) for batch in build_trainer(cfg).train_loader_x]
+
+    load_plugins()
+    assert processes(2, steps) == [(0, [8, 7])] * 2, "30 images in batches of 16"

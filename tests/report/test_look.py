@@ -1,0 +1,105 @@
+"""`visualize.py`: what is drawn of a model, and the page."""
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from dassl_vr import load_prompted
+from dassl_vr.cli.train import main as train
+from dassl_vr.cli.visualize import main as visualize
+from dassl_vr.report import look as looks
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(directory, trainer, recipe, *more):
+    command = ["--trainer", trainer, "--config-file", str(ROOT / f"configs/trainers/{trainer}/{recipe}.yaml"), "--seed", "1"]
+    opts = ["DATASET.NAME", "digits", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False", *more]
+    assert train([*command, "--output-dir", str(directory), *opts]) == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def smm(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("smm") / "run", "SMM", "tiny_vit")
+
+
+@pytest.fixture(scope="module")
+def coop(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("coop") / "run", "CoOp", "tiny_clip", "TRAIN.END_FIGURES", "False")
+
+
+def test_the_page_holds_all_its_pictures(smm, tmp_path, capsys):
+    assert visualize([str(smm), "--out", str(tmp_path / "look"), "--number", "2", "--features", "40"]) == 0
+    files = {path.name for path in (tmp_path / "look").iterdir()}
+    assert files == {"index.html", "image-001.png", "image-002.png", "pattern.png", "mapping.png", "features.png"}
+    page = (tmp_path / "look" / "index.html").read_text()
+    inline = {base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', page)}
+    assert inline == {path.read_bytes() for path in (tmp_path / "look").glob("*.png")}
+    assert not re.search(r'(src|href)="(?!data:)', page), "nothing outside of the file is needed"
+    assert "SMM on digits, tiny_vit" in page and capsys.readouterr().out.count("wrote") == 6
+    model = load_prompted(smm)
+    for target, source, _ in looks.mapping_edges(model):
+        assert f"<td>{target}</td><td>{source}</td>" in page
+
+
+def test_what_is_shown_is_what_the_model_does(smm, tmp_path):
+    model = load_prompted(smm)
+    images = [Image.new("RGB", (20, 20), colour) for colour in ("red", "navy")]
+    look = looks.look_at(model, images, ["red", "navy"])
+    assert [classes[0][0] for classes in look.after] == model.predict(images).names
+    with torch.no_grad():
+        scores = model.details.backbone.logits(look.plain).softmax(dim=1)
+    assert look.before[0][0] == (model.details.backbone.source_classes[int(scores[0].argmax())], float(scores[0].max()))
+    figure = looks.image_figure(look, 0)
+    assert [axes.get_title() for axes in figure.axes[:8]] == [
+        *("input", "mask, red", "mask, green", "mask, blue", "mask x pattern", "result"),
+        *("before: source classes", "after: classes of digits"),
+    ]
+    shown = figure.axes[5].images[0].get_array()
+    assert torch.allclose(torch.tensor(shown), look.to_rgb(model.network.f_in(look.x[:1]))[0].permute(1, 2, 0).detach())
+
+
+def test_a_prompt_of_text(coop, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (30, 20), "green").save(photo)
+    assert visualize([str(coop), "--images", str(photo), "--out", str(tmp_path / "look"), "--features", "0"]) == 0
+    assert {path.name for path in (tmp_path / "look").iterdir()} == {"index.html", "image-001.png"}
+    assert "nearest words" in (tmp_path / "look" / "index.html").read_text()
+    model = load_prompted(coop)
+    assert looks.pattern_figure(model) is None and looks.mapping_figure(model) is None
+    features = looks.features_before_after(model, torch.zeros(3, 3, 64, 64), torch.zeros(3, 3, 64, 64))
+    assert len(features) == 1, "CoOp leaves image features as they are"
+
+
+def test_words_nearest_to_a_context_of_words(coop):
+    model = load_prompted(coop)
+    prompts, backbone = model.network.prompts, model.details.backbone
+    words = backbone.tokenize(["a photo of a"])[0, 1:5]
+    with torch.no_grad():
+        prompts.context[:4] = backbone.token_embeddings(words)
+    rows = looks.context_words(model)
+    assert [near[0][0] for _, near in rows[:4]] == ["a", "photo", "of", "a"]
+
+
+def test_without_the_data(smm, tmp_path, capsys, monkeypatch):
+    model = load_prompted(smm)
+    monkeypatch.setattr("dassl_vr.cli.visualize.load_prompted", lambda *args, **kwargs: model)
+    model.details.cfg.DATASET.NAME = "dtd"
+    assert visualize([str(smm), "--out", str(tmp_path / "look"), "--root", str(tmp_path)]) == 2
+    assert "--images" in capsys.readouterr().err and not (tmp_path / "look").exists()
+
+
+def test_a_run_shows_the_same_in_tensorboard(smm):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(smm / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    tags = set(events.Tags()["images"])
+    assert {"look/1 image 1", "look/2 pattern", "look/3 label mapping", "look/4 features"} <= tags
+    tensors = set(events.Tags()["tensors"])
+    assert "custom_scalars__config__" in tensors and any(tag.startswith("_hparams_") for tag in events.summary_metadata)
