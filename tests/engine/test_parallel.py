@@ -91,7 +91,10 @@ def alone(tmp_path_factory, request):
     arguments += ["--dataset-config-file", str(root / "configs/datasets/digits.yaml"), "INPUT.SIZE", "(32, 32)"]
     arguments += ["DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "3", "VERBOSE", "False", *CALM]
     directory = tmp_path_factory.mktemp("alone") / "run"
-    assert main(["--output-dir", str(directory), *arguments]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        # Layer by layer, as several processes do: the faster form rounds otherwise, and a label mapping makes a step of a rounding
+        patch.setattr("dassl_vr.reprogramming.pooled_block.applies", lambda *arguments: False)
+        assert main(["--output-dir", str(directory), *arguments]) == 0
     return arguments, outcome(directory)
 
 
@@ -180,7 +183,8 @@ def test_all_stop_at_a_loss_that_one_finds_not_finite(processes, tiny_command, t
 
     assert processes(2, spoil_one) == [(0, 2)] * 2
     error = capfd.readouterr().err
-    assert error.count("\n") == 1 and "NaN or infinite in epoch 1" in error
+    (line,) = [line for line in error.splitlines() if line.startswith("error")]  # torch may complain of the process that left first
+    assert "NaN or infinite in epoch 1" in line
     assert not (tmp_path / "run" / "resume.pt").exists()
 
 

@@ -61,7 +61,8 @@ def test_what_is_shown_is_what_the_model_does(smm, tmp_path):
         *("before: source classes", "after: classes of digits"),
     ]
     shown = figure.axes[5].images[0].get_array()
-    assert torch.allclose(torch.tensor(shown), look.to_rgb(model.network.f_in(look.x[:1]))[0].permute(1, 2, 0).detach())
+    with torch.no_grad():
+        assert torch.allclose(torch.tensor(shown), look.to_rgb(model.network.f_in(look.x[:1]))[0].permute(1, 2, 0))
 
 
 def test_a_prompt_of_text(coop, tmp_path):
