@@ -31,7 +31,7 @@ setup(
         "filelock>=3.12",
         "gdown>=6",
         "numpy>=1.26",
-        "open_clip_torch>=2.30",
+        "open_clip_torch>=3.3",
         "pillow>=10",
         "pyyaml>=6",
         "safetensors>=0.4",

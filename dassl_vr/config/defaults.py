@@ -143,7 +143,7 @@ _C.MODEL = CN()
 _C.MODEL.INIT_WEIGHTS = ""
 
 _C.MODEL.BACKBONE = CN()
-# rn18, rn50, vit_b32, lite0, or any classification model of torchvision or timm
+# A short name (rn18, clip_vit_b16, tiny_vit ...: ALIASES in backbones/build.py), or any model of torchvision, timm or open_clip
 _C.MODEL.BACKBONE.NAME = ""
 # False = random weights, to try things out without any download
 _C.MODEL.BACKBONE.PRETRAINED = True

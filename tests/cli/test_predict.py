@@ -11,18 +11,6 @@ import pytest
 from PIL import Image
 
 from dassl_vr.cli.predict import main as predict
-from dassl_vr.cli.train import main as train
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    from pathlib import Path
-
-    recipe = Path(__file__).resolve().parents[2] / "configs/trainers/LinearProbe/tiny_vit.yaml"
-    out = tmp_path_factory.mktemp("run") / "probe"
-    command = ["--trainer", "LinearProbe", "--config-file", str(recipe), "--seed", "1", "--output-dir", str(out)]
-    assert train([*command, "DATASET.NAME", "digits", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False"]) == 0
-    return out
 
 
 @pytest.fixture

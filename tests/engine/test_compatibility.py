@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from dassl_vr.backbones import FrozenBackbone, backbone_spec
-from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
-from dassl_vr.engine import TRAINER_REGISTRY, build_trainer
+from dassl_vr.cli.train import main
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.plugins import load_plugins
-from dassl_vr.utils import set_random_seed
 
 load_plugins()
 OURS = [
@@ -22,7 +21,7 @@ def fits(name, kind):
 
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("kind", BACKBONES)
-def test_a_step_or_a_line(tmp_path, tiny_command, repository, capsys, name, kind):
+def test_a_step_or_a_line(tmp_path, tiny_command, repository, capsys, name, kind, trainer_of):
     backbone = BACKBONES[kind]
     if not fits(name, kind):
         assert (
@@ -36,10 +35,7 @@ def test_a_step_or_a_line(tmp_path, tiny_command, repository, capsys, name, kind
         assert set(OURS) & set(listed) == {trainer for trainer in OURS if fits(trainer, kind)}
         return
     assert (repository / "configs" / "trainers" / name / f"{backbone}.yaml").is_file(), "a recipe for each kind that fits"
-    cfg = setup_cfg(build_parser().parse_args(tiny_command(tmp_path / "run", trainer=name, backbone=backbone)))
-    settle(cfg)
-    set_random_seed(cfg.SEED)
-    trainer = build_trainer(cfg)
+    trainer = trainer_of(tiny_command(tmp_path / "run", trainer=name, backbone=backbone))
     model = trainer.model
     before = {key: value.clone() for key, value in model.state_dict().items()}
     trainer.before_train()

@@ -5,20 +5,11 @@ import json
 import pytest
 import torch
 
-from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
-from dassl_vr.engine import build_trainer
+from dassl_vr.cli.train import main
 from dassl_vr.plugins import load_plugins
 from dassl_vr.reprogramming import MAPPINGS, greedy_assignment
-from dassl_vr.utils import set_random_seed
 
 load_plugins()
-
-
-def trainer_of(arguments):
-    cfg = setup_cfg(build_parser().parse_args(arguments))
-    settle(cfg)
-    set_random_seed(cfg.SEED)
-    return build_trainer(cfg)
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
@@ -34,7 +25,7 @@ def test_trained_saved_and_found_again(tmp_path, tiny_command, trainer, mapping)
 
 
 @pytest.mark.parametrize(("mapping", "passes"), [("rlm", 0), ("flm", 1), ("ilm", 3), ("blm", 3), ("blm+", 3), ("linear", 0)])
-def test_passes_over_the_training_images(tmp_path, tiny_command, mapping, passes):
+def test_passes_over_the_training_images(tmp_path, tiny_command, mapping, passes, trainer_of):
     trainer = trainer_of(tiny_command(tmp_path / "run", "TRAINER.VR.MAPPING", mapping, "TEST.NO_TEST", "True", trainer="VR"))
     counted = []
     refresh = trainer.refresh_mapping
@@ -45,7 +36,7 @@ def test_passes_over_the_training_images(tmp_path, tiny_command, mapping, passes
 
 
 @pytest.mark.parametrize(("mapping", "passes"), [("flm", 1), ("ilm", 1), ("blm", 1), ("blm+", 1), ("linear", 0)])
-def test_reuse_makes_one_pass(tmp_path, tiny_command, mapping, passes):
+def test_reuse_makes_one_pass(tmp_path, tiny_command, mapping, passes, trainer_of):
     settings = ["TRAINER.VR.MAPPING", mapping, "TRAINER.VR.MAPPING_PASS", "reuse", "TEST.NO_TEST", "True"]
     trainer = trainer_of(tiny_command(tmp_path / "run", *settings, trainer="VR"))
     counted = []
@@ -57,7 +48,7 @@ def test_reuse_makes_one_pass(tmp_path, tiny_command, mapping, passes):
 
 
 @pytest.mark.parametrize("drop_last", [True, False])
-def test_reuse_takes_what_training_saw_in_the_epoch_before(tmp_path, tiny_command, drop_last):
+def test_reuse_takes_what_training_saw_in_the_epoch_before(tmp_path, tiny_command, drop_last, trainer_of):
     settings = ["TRAINER.SMM.MAPPING_PASS", "reuse", "TEST.NO_TEST", "True", "DATALOADER.TRAIN_X.DROP_LAST", drop_last]
     trainer = trainer_of(tiny_command(tmp_path / "run", *settings))
     mapping = trainer.model.f_out
@@ -112,7 +103,7 @@ def test_reuse_is_resumed_bit_for_bit(tmp_path, tiny_command, monkeypatch):
         assert torch.equal(value, other["state_dict"][key]), key
 
 
-def test_random_map_follows_the_seed(tmp_path, tiny_command):
+def test_random_map_follows_the_seed(tmp_path, tiny_command, trainer_of):
     def sources(seed):
         trainer = trainer_of(tiny_command(tmp_path / "run", "TRAINER.SMM.MAPPING", "rlm", seed=seed))
         return trainer.model.f_out.strongest_source().tolist()
@@ -121,7 +112,7 @@ def test_random_map_follows_the_seed(tmp_path, tiny_command):
 
 
 @pytest.mark.parametrize("mapping", ["flm", "ilm"])
-def test_frequent_map_equals_the_slow_obvious_one(tmp_path, tiny_command, mapping):
+def test_frequent_map_equals_the_slow_obvious_one(tmp_path, tiny_command, mapping, trainer_of):
     """Counted image by image on the prompted (or plain) training images, then assigned by the obvious loop."""
     for mapping_on in ("prompted", "plain") if mapping == "flm" else ("prompted",):
         more = ["TRAINER.VR.MAPPING", mapping, "TRAINER.VR.MAPPING_ON", mapping_on]

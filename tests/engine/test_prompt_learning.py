@@ -6,22 +6,13 @@ import math
 import pytest
 import torch
 
-from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
+from dassl_vr.cli.train import main
 from dassl_vr.config import get_cfg_default
-from dassl_vr.engine import build_trainer
 from dassl_vr.engine.prompt_learning import in_iterations
 from dassl_vr.optim import build_lr_scheduler, build_optimizer
 from dassl_vr.plugins import load_plugins
-from dassl_vr.utils import set_random_seed
 
 load_plugins()
-
-
-def trainer_of(arguments):
-    cfg = setup_cfg(build_parser().parse_args(arguments))
-    settle(cfg)
-    set_random_seed(cfg.SEED)
-    return build_trainer(cfg)
 
 
 def history(out):
@@ -45,7 +36,7 @@ def test_cached_features_train_to_the_same_losses(tmp_path, tiny_command, monkey
     assert losses[True] == pytest.approx(losses[False], rel=1e-5) and losses[True][2] < losses[True][0]
 
 
-def test_features_of_augmented_images_are_not_cached(tmp_path, tiny_command):
+def test_features_of_augmented_images_are_not_cached(tmp_path, tiny_command, trainer_of):
     trainer = trainer_of(
         tiny_command(tmp_path, "INPUT.TRANSFORMS", "['random_resized_crop', 'normalize']", trainer="CoOp", backbone="tiny_clip")
     )
@@ -54,7 +45,7 @@ def test_features_of_augmented_images_are_not_cached(tmp_path, tiny_command):
     assert trainer._features is None
 
 
-def test_text_features_are_computed_once_a_test(tmp_path, tiny_command, monkeypatch):
+def test_text_features_are_computed_once_a_test(tmp_path, tiny_command, monkeypatch, trainer_of):
     settings = ["DATALOADER.TEST.BATCH_SIZE", "50", "INPUT.SIZE", "(16, 16)"]
     trainer = trainer_of(tiny_command(tmp_path, *settings, trainer="CoOp", backbone="tiny_clip"))
     backbone, passes = trainer.model.backbone, []
@@ -109,7 +100,7 @@ def test_steps_and_shares_by_batches():
     assert in_iterations(cfg, 9).STEPSIZE == (0.5, 27, -1) and in_iterations(cfg, 9).MAX_EPOCH == 45
 
 
-def test_a_run_steps_after_each_batch(tmp_path, tiny_command):
+def test_a_run_steps_after_each_batch(tmp_path, tiny_command, trainer_of):
     settings = ["OPTIM.LR", "0.05", "OPTIM.WARMUP_EPOCH", "3", "OPTIM.WARMUP_TYPE", "constant", "TEST.NO_TEST", "True"]
     trainer = trainer_of(tiny_command(tmp_path, *settings, trainer="VP", backbone="tiny_clip"))
     seen, original = [], trainer.model_backward_and_update
@@ -125,7 +116,7 @@ def test_a_run_steps_after_each_batch(tmp_path, tiny_command):
     [("MaPLe", "tiny_clip"), ("CoCoOp", "tiny_clip"), ("VPT", "tiny_vit"), ("SMM", "tiny_clip"), ("FullFT", "tiny_clip")],
 )
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
-def test_what_is_trained_is_fp32(tmp_path, tiny_command, name, backbone, precision):
+def test_what_is_trained_is_fp32(tmp_path, tiny_command, name, backbone, precision, trainer_of):
     trainer = trainer_of(tiny_command(tmp_path, "TRAIN.PRECISION", precision, trainer=name, backbone=backbone))
     network = next(m for m in trainer.model.modules() if hasattr(m, "precision"))
     assert trainer.precision == network.precision == {"auto": "fp32"}.get(precision, precision)

@@ -5,18 +5,7 @@ import json
 import pytest
 import torch
 
-from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
-from dassl_vr.engine import build_trainer
-from dassl_vr.plugins import load_plugins
-from dassl_vr.utils import set_random_seed
-
-
-def trainer_of(arguments):
-    load_plugins()
-    cfg = setup_cfg(build_parser().parse_args(arguments))
-    settle(cfg)
-    set_random_seed(cfg.SEED)
-    return build_trainer(cfg)
+from dassl_vr.cli.train import main
 
 
 @pytest.mark.parametrize("name", ["SMM", "VR"])
@@ -74,7 +63,7 @@ def test_validation_every_so_many_epochs_and_after_the_last(tmp_path, tiny_comma
     assert seen == epochs
 
 
-def test_mapping_pass_sees_every_sample_in_evaluation_mode(tmp_path, tiny_command):
+def test_mapping_pass_sees_every_sample_in_evaluation_mode(tmp_path, tiny_command, trainer_of):
     trainer = trainer_of(tiny_command(tmp_path / "run"))
     statistics = {k: v.clone() for k, v in trainer.model.f_in.generator.state_dict().items() if "running" in k}
     seen = []
@@ -86,7 +75,7 @@ def test_mapping_pass_sees_every_sample_in_evaluation_mode(tmp_path, tiny_comman
         assert torch.equal(trainer.model.f_in.generator.state_dict()[key], value), "no BatchNorm statistic moved"
 
 
-def test_anomaly_on_an_accelerator_waits_for_the_next_look(tmp_path, tiny_command):
+def test_anomaly_on_an_accelerator_waits_for_the_next_look(tmp_path, tiny_command, trainer_of):
     """Off the CPU `detect_anomaly` must not read the loss; `raise_if_anomaly`, called before each checkpoint, does."""
     trainer = trainer_of(tiny_command(tmp_path / "run"))
     trainer.detect_anomaly(torch.full((), float("inf"), device="meta"))  # reading a meta tensor would raise
@@ -97,7 +86,7 @@ def test_anomaly_on_an_accelerator_waits_for_the_next_look(tmp_path, tiny_comman
 
 
 @pytest.mark.parametrize("setting", [["TRAINER.SMM.PATCH_SIZE", "3"], ["INPUT.TRANSFORMS", "['vr_squishh']"]])
-def test_settings_are_checked_before_data_and_weights_are_read(tmp_path, tiny_command, monkeypatch, setting):
+def test_settings_are_checked_before_data_and_weights_are_read(tmp_path, tiny_command, monkeypatch, setting, trainer_of):
     from dassl_vr.utils.errors import ConfigError
 
     monkeypatch.setattr("dassl_vr.engine.trainer.DataManager", lambda *args, **kwargs: pytest.fail("data was read"))
