@@ -27,6 +27,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from tabulate import tabulate
 from textbook import Textbook
+from torch import nn
 from torch.nn import functional as F
 
 from dassl_vr.backbones import backbone_spec, build_backbone
@@ -110,12 +111,15 @@ class Ours:
         """(seconds of an epoch, seconds of its training pass, test accuracy in percent)."""
         trainer, cuda = self.trainer, self.trainer.device.type == "cuda"
         trainer.epoch += 1
+        trainer.begin_progress()
         with contextlib.redirect_stdout(io.StringIO()):
             start = time.perf_counter()
             trainer._begin_epoch()
             trainer.before_epoch()
             training = now(cuda)
             trainer.run_epoch()
+            if trainer.progress.batches != len(trainer.train_loader_x):
+                raise RuntimeError(f"{trainer.progress.batches} training batches where {len(trainer.train_loader_x)} were due")
             testing = now(cuda)
             accuracy = trainer.test()
             return now(cuda) - start, testing - training, accuracy
@@ -127,29 +131,47 @@ def now(cuda):
     return time.perf_counter()
 
 
-def textbook_network(cfg):
-    """The library's own module: nothing folded, memory in its usual order."""
+class PlainClip(nn.Module):
+    """A CLIP as a classifier: scaled cosines of the image and of sentences whose features are known already."""
+
+    def __init__(self, model, text_features):
+        super().__init__()
+        self.model, self.text_features = model, text_features
+
+    def forward(self, x):
+        features = F.normalize(self.model.encode_image(x), dim=-1)
+        return self.model.logit_scale.exp() * features @ self.text_features.T
+
+
+def textbook_network(cfg, source):
+    """The library's own module with the weights of `source`, a trainer's of ours: nothing folded, memory in its usual order."""
     node = cfg.MODEL.BACKBONE
     set_random_seed(cfg.SEED)
     with torch.random.fork_rng():  # the same random weights as `backbone_from_cfg` gives to ours
         backbone = build_backbone(node.NAME, pretrained=node.PRETRAINED, size=cfg.INPUT.SIZE[0], fold=False, verbose=False)
-    backbone.model.to(memory_format=torch.contiguous_format)
-    return backbone.model
+    model = backbone.model.to(memory_format=torch.contiguous_format)
+    return PlainClip(model, source.text_features) if backbone.kind == "clip" else model
+
+
+def normalization(source):
+    """Mean and standard deviation that a trainer's source labels' backbone wants."""
+    backbone = getattr(source, "backbone", source)  # behind CLIP's `TextSource`
+    return backbone.mean, backbone.std
 
 
 class Bound:
     """Forward and input gradient of a frozen backbone on one batch."""
 
-    def __init__(self, backbone, size, batch, device):
+    def __init__(self, source, size, batch, device):
         generator = torch.Generator().manual_seed(0)
-        self.backbone, self.cuda = backbone, device.type == "cuda"
+        self.source, self.cuda = source, device.type == "cuda"
         self.x = torch.randn(batch, 3, size, size, generator=generator).to(device).requires_grad_()
         self.labels = torch.randint(0, 10, (batch,), generator=generator).to(device)
 
     def images_per_second(self, batches):
         start = now(self.cuda)
         for _ in range(batches):
-            torch.autograd.grad(F.cross_entropy(self.backbone.logits(self.x), self.labels), self.x)
+            torch.autograd.grad(F.cross_entropy(self.source.logits(self.x), self.labels), self.x)
         return batches * len(self.x) / (now(self.cuda) - start)
 
 
@@ -187,12 +209,12 @@ def measure(name, directory, args):
             "reuse": Ours(config("SMM", directory, out, name, size, args.batch, *more, "TRAINER.SMM.MAPPING_PASS", "reuse")),
             "full": Ours(config("VR", directory, out, name, size, args.batch, *more, "TRAINER.VR.MAPPING_PASS", "reuse")),
         }
-    backbone = trainers["full"].trainer.model.backbone
-    network = textbook_network(smm).to(device)
+    source = trainers["full"].trainer.model.backbone
+    network = textbook_network(smm, source).to(device)
     textbook = Textbook(
-        directory, network, size, backbone.mean, backbone.std, args.batch, args.workers, device, precision, flip=smm.DATASET.FLIP
+        directory, network, size, *normalization(source), args.batch, args.workers, device, precision, flip=smm.DATASET.FLIP
     )
-    bound = Bound(backbone, size, args.batch, device)
+    bound = Bound(source, size, args.batch, device)
     keep_freed_memory(smm.TRAIN.KEEP_MEMORY)
     for ours in trainers.values():  # their first epoch reads the images and, with `reuse`, makes the only mapping pass
         ours.epoch()

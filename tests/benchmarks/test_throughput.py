@@ -29,16 +29,17 @@ def test_a_record_a_backbone(tmp_path, benchmark, capsys):
     assert "reuse / textbook" in capsys.readouterr().out
 
 
-def test_textbook_and_ours_compute_the_same(tmp_path, benchmark):
+@pytest.mark.parametrize("backbone", ["lite0", "tiny_clip"])
+def test_textbook_and_ours_compute_the_same(tmp_path, benchmark, backbone):
     throughput, textbook = benchmark("throughput"), benchmark("textbook")
     throughput.load_plugins()
     throughput.write_images(tmp_path / "images", 20, 20)
-    cfg = throughput.config("SMM", tmp_path / "images", tmp_path / "out", "lite0", 32, 10)
+    cfg = throughput.config("SMM", tmp_path / "images", tmp_path / "out", backbone, 32, 10)
     ours = throughput.Ours(cfg).trainer
     assert ours.dm.dataset.lab2cname == dict(enumerate("0123456789"))
-    network = throughput.textbook_network(cfg)
-    backbone = ours.model.backbone
-    loop = textbook.Textbook(tmp_path / "images", network, 32, backbone.mean, backbone.std, 10, 0, "cpu")
+    source = ours.model.backbone
+    network = throughput.textbook_network(cfg, source)
+    loop = textbook.Textbook(tmp_path / "images", network, 32, *throughput.normalization(source), 10, 0, "cpu")
     with torch.no_grad():
         ours.model.f_in.delta.normal_()
         loop.prompt.pattern.copy_(ours.model.f_in.delta)
@@ -50,12 +51,12 @@ def test_textbook_and_ours_compute_the_same(tmp_path, benchmark):
     assert torch.allclose(batch["img"], x, atol=1e-5), "both prepare images alike"
     for training in (True, False):
         ours.model.f_in.train(training), loop.prompt.train(training)
-        one, other = backbone.logits(ours.model.f_in(x)), network(loop.prompt(x))
+        one, other = source.logits(ours.model.f_in(x)), network(loop.prompt(x))
         assert (one - other).abs().max() < 1e-4 * other.abs().max().clamp(min=1)
     ours.model.f_out.reset()
-    logits = torch.randn(50, 1000)
+    logits = torch.randn(50, len(source.source_classes))
     targets = torch.arange(50) % 10
     ours.model.f_out.observe(logits, targets)
     ours.model.f_out.update()
-    expected = textbook.frequent_mapping(logits.argmax(1), targets, 1000, 10)
+    expected = textbook.frequent_mapping(logits.argmax(1), targets, len(source.source_classes), 10)
     assert torch.equal(ours.model.f_out.source_index, expected)
