@@ -148,9 +148,9 @@ def textbook_network(cfg, source):
     node = cfg.MODEL.BACKBONE
     set_random_seed(cfg.SEED)
     with torch.random.fork_rng():  # the same random weights as `backbone_from_cfg` gives to ours
-        backbone = build_backbone(node.NAME, pretrained=node.PRETRAINED, size=cfg.INPUT.SIZE[0], fold=False, verbose=False)
-    model = backbone.model.to(memory_format=torch.contiguous_format)
-    return PlainClip(model, source.text_features) if backbone.kind == "clip" else model
+        plain = {"fold": False, "channels_last": False, "verbose": False}
+        backbone = build_backbone(node.NAME, pretrained=node.PRETRAINED, size=cfg.INPUT.SIZE[0], **plain)
+    return PlainClip(backbone.model, source.text_features) if backbone.kind == "clip" else backbone.model
 
 
 def normalization(source):

@@ -106,10 +106,7 @@ class FrozenBackbone(Backbone):
         self.weights_sha256 = None
         self.num_parameters = sum(p.numel() for p in model.parameters())
         model.requires_grad_(not frozen)
-        # Convolutions are faster on pixels whose channels lie together, on CPUs and on tensor cores
-        convolutional = spec.kind == "cnn" or (spec.kind == "clip" and not spec.tokens)
-        self._memory_format = torch.channels_last if convolutional else torch.contiguous_format
-        model.to(memory_format=self._memory_format)
+        self._memory_format = torch.contiguous_format
         self._compiled = {}  # name of the adapter's method -> what runs in its place
         self.train(not frozen)
 
@@ -171,6 +168,11 @@ class FrozenBackbone(Backbone):
             p.requires_grad_(p.grad is not None)
             p.grad = None
         self.train(training)
+
+    def use_channels_last(self):
+        """Keep weights and images with channels that lie together: faster for convolutions, on CPUs and on tensor cores."""
+        self._memory_format = torch.channels_last
+        self.model.to(memory_format=self._memory_format)
 
     def compile_model(self):
         """Run the model through `torch.compile` from now on. Where that fails at the first images, a line says so and the model

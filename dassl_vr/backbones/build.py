@@ -127,6 +127,7 @@ def build_backbone(
     frozen=True,
     precision="fp32",
     fold=True,
+    channels_last=True,
     verbose=True,
     checksum=False,
     compiled=False,
@@ -141,6 +142,7 @@ def build_backbone(
         frozen: False = a trainable model in train mode, for full fine-tuning.
         precision: arithmetic of the forward pass, "fp32", "bf16" or "fp16".
         fold: fold batch norms into convolutions where that leaves the logits the same (frozen CNNs and CLIP's CNNs only).
+        channels_last: give CNNs, CLIP's too, memory in which the channels of a pixel lie together.
         compiled: run a frozen model through `torch.compile`.
         verbose: print the name, show the progress of a download.
         checksum: compute `weights_sha256` of the backbone, which takes about a second for 400 MB.
@@ -157,12 +159,15 @@ def build_backbone(
     num_parameters = sum(p.numel() for p in model.parameters())
     resized = spec.input_size != adapter.spec(spec.model_name).input_size
     sha256 = weights_sha256(model, leave_out=RESIZED if resized else ()) if checksum else None
+    clip_cnn = spec.kind == "clip" and not spec.tokens
     if fold and frozen and spec.kind == "cnn":
         model = fold_batch_norm(model.eval(), spec.input_size)
-    elif fold and frozen and spec.kind == "clip" and not spec.tokens:
+    elif fold and frozen and clip_cnn:
         model.visual = fold_batch_norm(model.visual.eval(), spec.input_size)
     backbone = adapter.wrap(model, spec, frozen=frozen, precision=precision)
     backbone.num_parameters = num_parameters
+    if channels_last and (spec.kind == "cnn" or clip_cnn):
+        backbone.use_channels_last()
     if compiled and frozen:
         backbone.compile_model()
     backbone.weights_sha256 = sha256

@@ -151,6 +151,8 @@ _C.MODEL.BACKBONE.PRETRAINED = True
 _C.MODEL.BACKBONE.WEIGHTS = ""
 # Fold batch norms of a frozen CNN (CLIP's too) into its convolutions: faster, logits equal to 1e-4 of the largest
 _C.MODEL.BACKBONE.FOLD = True
+# Keep the channels of a pixel together in a CNN's memory (CLIP's too): faster, equal up to rounding
+_C.MODEL.BACKBONE.CHANNELS_LAST = True
 # Where mean and std come from. Options: weights, config (= INPUT.PIXEL_MEAN, INPUT.PIXEL_STD)
 _C.MODEL.BACKBONE.NORM = "weights"
 

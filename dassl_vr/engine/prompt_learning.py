@@ -28,6 +28,7 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
             frozen=frozen,
             precision=precision,
             fold=node.FOLD,
+            channels_last=node.CHANNELS_LAST,
             compiled=cfg.TRAIN.COMPILE,
             verbose=cfg.VERBOSE,
             checksum=checksum,

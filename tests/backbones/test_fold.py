@@ -105,3 +105,12 @@ def test_the_image_tower_of_a_clip_cnn_is_folded():
     assert norms(folded) == 0 and norms(plain) > 50
     x = torch.randn(2, 3, 64, 64)
     assert torch.allclose(folded.features(x), plain.features(x), atol=1e-4 * float(plain.features(x).abs().max()))
+
+
+def test_channels_lie_together_unless_told_otherwise():
+    together = build_backbone("lite0", size=64, verbose=False)
+    apart = build_backbone("lite0", size=64, channels_last=False, verbose=False)
+    kernels = [next(p for p in backbone.parameters() if p.dim() == 4) for backbone in (together, apart)]
+    assert [p.is_contiguous(memory_format=torch.channels_last) for p in kernels] == [True, False]
+    x = torch.randn(4, 3, 64, 64)
+    assert (together.logits(x) - apart.logits(x)).abs().max() < 1e-4

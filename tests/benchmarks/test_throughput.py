@@ -1,19 +1,9 @@
 """The speed benchmark runs, and what it compares is the same function."""
 
-import importlib
 import json
-import sys
 
 import pytest
 import torch
-
-
-@pytest.fixture
-def benchmark(repository, monkeypatch):
-    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
-    yield lambda name: importlib.import_module(name)
-    for name in ("throughput", "textbook", "growth"):
-        sys.modules.pop(name, None)
 
 
 def test_a_record_a_backbone(tmp_path, benchmark, capsys):

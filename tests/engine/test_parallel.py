@@ -13,6 +13,7 @@ from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
 from dassl_vr.engine import build_trainer
 from dassl_vr.engine.parallel import synchronize_batch_norms, train_together
 from dassl_vr.plugins import load_plugins
+from dassl_vr.reprogramming import pooled_block
 from dassl_vr.utils import distributed
 from dassl_vr.utils.seeding import set_random_seed
 
@@ -137,6 +138,33 @@ def test_a_run_goes_on_with_another_number_of_processes(alone, processes, tmp_pa
     assert run(1, 1, 3) == [(0, 75)]
     assert run(2) == [(0, 0)] * 2
     assert_close(outcome(tmp_path / "run"), expected)
+
+
+def test_a_mapping_of_what_training_saw_is_of_all_processes(alone, processes, tmp_path):
+    """MAPPING_PASS reuse: in one process, and in two of which one is stopped within an epoch and one alone goes on."""
+    arguments = [*alone[0], "TRAINER.SMM.MAPPING_PASS", "reuse"]
+    one, two = tmp_path / "one", tmp_path / "two"
+
+    def run(directory, stop=False):
+        def work():
+            pooled_block.applies = lambda *arguments: False  # layer by layer, as several processes do
+            if stop and distributed.rank() == 0:
+                signal_at(1, 2)
+            return main(["--output-dir", str(directory), "--resume", str(directory), *arguments])
+
+        return work
+
+    assert processes(1, run(one)) == [(0, 0)]
+    assert processes(2, run(two, stop=True)) == [(0, 75)] * 2
+    assert processes(1, run(two)) == [(0, 0)]
+    seen = [torch.load(directory / "resume.pt", weights_only=True)["extra"] for directory in (one, two)]
+    (counts,) = seen[0].values()
+    assert counts.sum() == 30, "every sample once, of the last epoch"
+    assert all(torch.equal(value, seen[1][key]) for key, value in seen[0].items())
+    results, others = outcome(two), outcome(one)
+    for key in ("mapping.source_index", "delta"):
+        torch.testing.assert_close(results[1][key], others[1][key], rtol=1e-2, atol=1e-2)
+    assert not torch.equal(others[1]["mapping.source_index"], alone[1][1]["mapping.source_index"]), "not the exact pass"
 
 
 def signal_at(epoch, batch):
