@@ -1,6 +1,6 @@
 """How fast training is: beside a textbook loop, and beside what the frozen backbone alone allows.
 
-    python benchmarks/throughput.py --backbones lite0 rn18 rn50 vit_b32 [--device cpu|cuda] [--json FILE]
+    python benchmarks/throughput.py --backbones lite0 rn18 rn50 vit_b32 clip_vit_b16 [--device cpu|cuda] [--json FILE]
                                     [--images 500] [--batch 50] [--size S] [--repeats 3] [--workers 2]
 
 For each backbone, with random weights, in one process and in turns:
@@ -274,7 +274,7 @@ def table(results):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbones", nargs="+", default=["lite0", "rn18", "rn50", "vit_b32"])
+    parser.add_argument("--backbones", nargs="+", default=["lite0", "rn18", "rn50", "vit_b32", "clip_vit_b16"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--json", metavar="FILE")
