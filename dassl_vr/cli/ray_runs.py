@@ -1,8 +1,13 @@
 """Runs of train.py as tasks on Ray: on this machine, or on a cluster whose machines all see this directory."""
 
 import contextlib
+import ctypes
 import os
+import platform
 import re
+import shutil
+import signal
+import socket
 import sys
 import time
 from collections import Counter
@@ -13,11 +18,12 @@ from tabulate import tabulate
 from ..data.store import cpu_cores
 from ..utils.errors import ConfigError, UserError
 from .errors import positive
-from .grid import CANNOT, CONSOLE_FILE, WILL, Run
+from .grid import CANNOT, CONSOLE_FILE, WILL, Children, Run, interrupt_on_sigterm
 
 WAITS, WORKS, FAILED, DONE = "waits", "works", "failed", "finished"
 EPOCH = re.compile(rb"epoch \[(\d+/\d+)\]")
 LOOK_SECONDS = 1.0
+PR_SET_PDEATHSIG = 1  # of Linux' prctl
 
 
 def add_ray_arguments(parser, optional):
@@ -41,8 +47,11 @@ def on_ray_of(args):
     """The `OnRay` that the options ask for; None without `--sweep`."""
     if not getattr(args, "sweep", True):
         return None
-    if args.retries < 0 or (args.gpus_per_run or 0) < 0:
-        raise ConfigError("--retries and --gpus-per-run take numbers that are not negative")
+    if args.retries < 0:
+        raise ConfigError(f"--retries {args.retries}: expected 0 or more")
+    gpus = args.gpus_per_run or 0.0
+    if not 0 <= gpus <= 1 and not (gpus > 1 and gpus.is_integer()):
+        raise ConfigError(f"--gpus-per-run {gpus:g}: expected a fraction from 0 to 1, or a whole number")
     return OnRay(args.address, args.cpus_per_run, args.gpus_per_run, args.retries)
 
 
@@ -76,17 +85,35 @@ class OnRay:
         if not self.address:
             options["include_dashboard"] = False
         try:
+            self._knock()
             self.ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": variables}, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             where = self.address or "on this machine"
             raise ConfigError(
                 f"no Ray cluster {where}: {error}; start one with `ray start --head`, or leave --address out"
             ) from error
         try:
-            gpus = self.gpus if self.gpus is not None else min(1, self.ray.cluster_resources().get("GPU", 0))
-            yield {"num_cpus": self.cpus, "num_gpus": gpus}
+            with interrupt_on_sigterm():  # Ray's own handler leaves at once, without a word
+                yield self._resources()
         finally:
             self.ray.shutdown()
+
+    def _knock(self):
+        """Raises `OSError` if nobody answers at the address: Ray tries for minutes."""
+        host, _, port = self.address.rpartition(":")
+        if host and port.isdecimal() and "/" not in host:
+            socket.create_connection((host, int(port)), timeout=5).close()
+
+    def _resources(self):
+        machines = [machine["Resources"] for machine in self.ray.nodes() if machine["Alive"]]
+        gpus = self.gpus if self.gpus is not None else min(1, max(machine.get("GPU", 0) for machine in machines))
+        if not any(machine.get("CPU", 0) >= self.cpus and machine.get("GPU", 0) >= gpus for machine in machines):
+            there = "; ".join(sorted({f"{machine.get('CPU', 0):g} cores, {machine.get('GPU', 0):g} GPUs" for machine in machines}))
+            raise ConfigError(
+                f"no machine of the Ray cluster has the {self.cpus} cores and {gpus:g} GPUs of a run (there are: {there}); lower"
+                " --cpus-per-run or --gpus-per-run"
+            )
+        return {"num_cpus": self.cpus, "num_gpus": gpus}
 
     def run_all(self, runs):
         """Do what is left to do of `runs`, a list of `Run`; sets the `problem` of those that fail to the end."""
@@ -132,14 +159,25 @@ def _execute(directory, name, argv, output_dir):
     """A Ray task: one run in the checkout at `directory`; returns its problem."""
     from ..plugins import load_plugins
 
+    if not os.path.isfile(os.path.join(directory, "train.py")):
+        return f"{platform.node()} does not see {directory}; every machine of the cluster has to, under the same path"
     os.chdir(directory)
-    load_plugins()
-    run = Run(name, argv, output_dir)
     try:
-        run.execute()
+        load_plugins()
+        run = Run(name, argv, output_dir)
+        run.execute(children=_ChildrenOfATask())
     except (UserError, OSError) as error:
-        run.problem = str(error)
+        return str(error)
     return run.problem
+
+
+class _ChildrenOfATask(Children):
+    """Runs that get SIGTERM, at which they save themselves, when this process ends: Ray ends its workers, not their children."""
+
+    def run(self, command, **options):
+        prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # loaded before the fork
+        end_with_us = prctl and (lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM))
+        return super().run(command, preexec_fn=end_with_us, **options)
 
 
 class LiveTable:
@@ -189,14 +227,17 @@ class LiveTable:
 
     def _redraw(self):
         states = Counter(self.states.values())
-        rows = [(run.name, run.output_dir, self.epoch(run)) for run in self.runs if self.states[run.output_dir] == WORKS]
-        text = tabulate(rows, ["run", "directory", "epoch"])
+        rows = [(run.name, self.epoch(run), run.output_dir) for run in self.runs if self.states[run.output_dir] == WORKS]
+        lines = tabulate(rows, ["run", "epoch", "directory"], disable_numparse=True).split("\n")
         counts = ", ".join(f"{states[state]} {state}" for state in (DONE, WORKS, WAITS, FAILED))
-        text += f"\n{counts} of {len(self.runs)} after {(time.time() - self._begin) / 60:.1f} min"
+        last = f"{counts} of {len(self.runs)} after {(time.time() - self._begin) / 60:.1f} min"
+        columns, height = shutil.get_terminal_size()
+        # What wraps or scrolls away could not be overwritten
+        lines = [line[: columns - 1] for line in (*lines[: height - 2], last)]
         if self._height:
             print(f"\033[{self._height}A\033[J", end="")
-        print(text, flush=True)
-        self._height = text.count("\n") + 1
+        print("\n".join(lines), flush=True)
+        self._height = len(lines)
 
     def end(self):
         """The last line: how many there are of each kind."""

@@ -1,20 +1,29 @@
 """Search for settings with Ray Tune: random trials of a space, judged by the validation split, the bad ones ended early."""
 
+import math
 import os
 from pathlib import Path
 
 from tabulate import tabulate
 
 from ..config import read_yaml
+from ..config.validate import lookup
 from ..utils.errors import ConfigError
 from ..utils.files import write_json
+from .cells import RUN_KEYS
+from .grid import Run
 from .train import build_parser, setup_cfg, train
 
 SEARCH_FILE = "search.json"
 METRIC = "val_accuracy"
 KINDS = ("choice", "uniform", "loguniform")
-# Nothing but the validation split is looked at: not while it trains, not at its end
-VALIDATION_ONLY = ["TEST.SPLIT", "val", "TEST.FINAL_MODEL", "best_val", "TEST.TRAIN_GAP", "False"]
+# Nothing but the validation split is looked at: after every epoch while it trains, and at its end
+VALIDATION_ONLY = [
+    *("TEST.SPLIT", "val", "TEST.FINAL_MODEL", "best_val", "TEST.VAL_FREQ", "1", "TEST.NO_TEST", "False"),
+    *("TEST.TRAIN_GAP", "False", "TRAIN.END_FIGURES", "False"),  # those show test images
+]
+# Trials are compared epoch by epoch, so all have the same number of them
+NOT_SEARCHED = {*RUN_KEYS, *VALIDATION_ONLY[::2], "OPTIM.MAX_EPOCH"}
 
 
 def read_space(path):
@@ -26,11 +35,9 @@ def read_space(path):
     space = {}
     for key, rule in read_yaml(path).items():
         kind, values = next(iter(rule.items())) if isinstance(rule, dict) and len(rule) == 1 else (None, None)
-        good = kind in KINDS and isinstance(values, list) and values
-        if good and kind != "choice":
-            good = len(values) == 2 and all(isinstance(v, (int, float)) for v in values) and values[0] < values[1]
-            good = good and (kind != "loguniform" or values[0] > 0)
-        if not good:
+        if kind in ("uniform", "loguniform"):
+            values = _range(values, positive=kind == "loguniform")
+        if kind not in KINDS or not isinstance(values, list) or not values:
             raise ConfigError(
                 f"{path}: {key}: {rule}; expected one of choice: [...], uniform: [low, high], loguniform: [low, high]"
             )
@@ -38,6 +45,32 @@ def read_space(path):
     if not space:
         raise ConfigError(f"{path}: names no key; expected KEY: {{choice: [...]}} and the like")
     return space
+
+
+def _range(values, positive):
+    """[low, high] as numbers, also of texts, since `1e-3` is one to YAML; None if it is no such thing."""
+    try:
+        low, high = (float("nan" if isinstance(value, bool) else value) for value in values)
+    except (TypeError, ValueError):
+        return None
+    return [low, high] if low < high < math.inf and low > (0 if positive else -math.inf) else None
+
+
+def check_space(runs, space):
+    """Raises `ConfigError` for a key or value of `space` that one of `runs` could not have."""
+    for key, (kind, values) in space.items():
+        if key in NOT_SEARCHED:
+            raise ConfigError(f"--search: {key} is the same for all trials; leave it out of the space")
+        for run in runs:
+            for value in values:
+                cfg = Run(run.name, [*run.argv, key, str(value)], run.output_dir).cfg
+                if kind != "choice" and not isinstance(lookup(cfg, key), float):
+                    raise ConfigError(f"--search: {key} takes no fractions; write choice: [...] in place of {kind}")
+
+
+def search_place(run):
+    """Directory for the search that begins at `run`."""
+    return run.output_dir.with_name(f"{run.output_dir.name}-search")
 
 
 def search(on_ray, runs, space, trials):
@@ -48,15 +81,12 @@ def search(on_ray, runs, space, trials):
         runs: list of `Run`; a trial is the run with further settings, in a directory of its own under `<run>-search`.
         trials: how many, for each run.
     """
-    for run in runs:
-        first = [str(word) for key, (_, values) in space.items() for word in (key, values[0])]
-        setup_cfg(build_parser().parse_args([*run.argv, *first]))  # raises `ConfigError` for a key that is none
     with on_ray.cluster() as resources:
         for run in runs:
-            place = run.output_dir.with_name(f"{run.output_dir.name}-search")
+            place = search_place(run)
             rows = _try(run, place, space, trials, resources)
             write_json({"metric": METRIC, "trials": rows}, place / SEARCH_FILE)
-            print(f"\n{run.output_dir}: {len(rows)} trials, by their best accuracy on the validation split")
+            print(f"\n{run.output_dir}: {len(rows)} of {trials} trials succeeded; by their best accuracy on the validation split")
             print(tabulate([[row[METRIC], row["epochs"], *row["settings"].values()] for row in rows], [METRIC, "epochs", *space]))
             best = " ".join(f"{key} {value}" for key, value in rows[0]["settings"].items())
             print(f"the best: -- {best}")
@@ -90,9 +120,12 @@ def _try(run, place, space, trials, resources):
         ),
         run_config=tune.RunConfig(name="tune", storage_path=str(place.resolve()), verbose=0),
     )
-    results = [result for result in tuner.fit() if result.metrics and METRIC in result.metrics]
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would make of Ctrl-C the end of a search that came out well
+    grid = tuner.fit()
+    results = [result for result in grid if result.metrics and METRIC in result.metrics]
     if not results:
-        raise ConfigError(f"no trial of {run.output_dir} succeeded; see the error files under {place / 'tune'}")
+        why = str(grid.errors[0]).strip().split("\n")[-1] if grid.errors else "none came to the end of an epoch"
+        raise ConfigError(f"no trial of {run.output_dir} succeeded: {why}; see {place}")
     rows = [
         {
             "settings": result.config,

@@ -13,7 +13,7 @@ from .errors import OneLineParser, one_line_errors, positive
 from .grid import Run, describe, name_failed, run_grid
 from .ray_runs import add_ray_arguments, on_ray_of
 from .reproduce import print_table
-from .search import read_space, search
+from .search import check_space, read_space, search, search_place
 
 EPILOG = """examples:
   python sweep.py --trainers SMM VR-full VR-pad --datasets eurosat dtd --backbones rn18 rn50 --seeds 0 1 2
@@ -78,7 +78,12 @@ def main(argv=None):
     runs = plan(args, settings)
     if args.search:
         space = read_space(args.search)
-        search(on_ray_of(args), runs, space, args.trials)
+        check_space(runs, space)
+        if args.dry_run:
+            for run in runs:
+                print(f"search    {search_place(run)}, {args.trials} trials")
+        else:
+            search(on_ray_of(args), runs, space, args.trials)
         return 0
     if args.dry_run:
         describe(runs)

@@ -80,10 +80,12 @@ class RunPictures:
         (log_dir / "projector_config.pbtxt").unlink(missing_ok=True)
 
     def _images(self, number):
-        """The first `number` finished test images, on the device (kept, since they are shown again and again)."""
-        if self._batch is None or len(self._batch["label"]) < min(number, len(self.trainer.dm.dataset.test)):
+        """The first `number` finished images of the split to test on, on the device (kept: they are shown again and again)."""
+        validates = self.trainer.cfg.TEST.SPLIT == "val" and self.trainer.val_loader is not None
+        split = "val" if validates else "test"  # a search for settings leaves the test split alone
+        if self._batch is None or len(self._batch["label"]) < min(number, len(getattr(self.trainer.dm.dataset, split))):
             parts = []
-            for batch in self.trainer.test_loader:
+            for batch in getattr(self.trainer, f"{split}_loader"):
                 parts.append((batch["img"], batch["label"]))
                 if sum(len(labels) for _, labels in parts) >= number:
                     break
