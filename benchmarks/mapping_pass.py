@@ -1,6 +1,6 @@
 """What `MAPPING_PASS reuse` does to accuracy: runs that differ in nothing else, on real data with real weights.
 
-    python benchmarks/mapping_pass.py [--trainers SMM VR] [--seeds 1 2 3] [--output DIR] [KEY VALUE ...]
+    python benchmarks/mapping_pass.py [--trainers SMM VR] [--seeds 1 2 3] [--output DIR] [--opts KEY VALUE ...]
 
 Each pair trains on digits in front of lite0 with the trainer's recipe. `exact` looks at all training images before each epoch,
 `reuse` at what training saw in the epoch before. KEY VALUE change both. Finished runs in DIR are not trained again.
@@ -45,12 +45,13 @@ def main(argv=None):
     parser.add_argument("--trainers", nargs="+", default=["SMM", "VR"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--output", help="keep the runs here (default: nowhere)")
-    args, opts = parser.parse_known_args(argv)
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="of the configuration")
+    args = parser.parse_args(argv)
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         for trainer in args.trainers:
             runs = {
-                mapping_pass: [run(trainer, mapping_pass, seed, args.output or temporary, opts) for seed in args.seeds]
+                mapping_pass: [run(trainer, mapping_pass, seed, args.output or temporary, args.opts) for seed in args.seeds]
                 for mapping_pass in ("exact", "reuse")
             }
             accuracy = {name: [accuracy for accuracy, _ in results] for name, results in runs.items()}

@@ -1,6 +1,6 @@
 """One run shared by several processes: whether it learns the same, and how much faster it is.
 
-    python benchmarks/scaling.py [--arrangements 1x1 1x2 2x1 4x1] [--repeats 3] [--output DIR] [KEY VALUE ...]
+    python benchmarks/scaling.py [--arrangements 1x1 1x2 2x1 4x1] [--repeats 3] [--output DIR] [--opts KEY VALUE ...]
 
 An arrangement is processes x threads of each. Every one trains SMM on digits in front of lite0 with the recipe, through
 `torchrun train.py` and with the same global batch, and is compared with the first: its loss epoch by epoch, and the images a second
@@ -57,13 +57,14 @@ def main(argv=None):
     parser.add_argument("--arrangements", nargs="+", type=arrangement, default=default, metavar="PxT")
     parser.add_argument("--repeats", type=int, default=3, help="turns")
     parser.add_argument("--output", type=Path, help="keep the runs here (default: nowhere)")
-    args, opts = parser.parse_known_args(argv)
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="of the configuration")
+    args = parser.parse_args(argv)
     print(collect_env_info(), f"cores: {cpu_cores()}", sep="\n", end="\n\n")
     turns = []
     with tempfile.TemporaryDirectory() as temporary:
         for turn in range(args.repeats):
             place = (args.output or Path(temporary)) / f"turn{turn}"
-            turns.append([train(p, t, place / f"{p}x{t}", opts) for p, t in args.arrangements])
+            turns.append([train(p, t, place / f"{p}x{t}", args.opts) for p, t in args.arrangements])
     names = [f"{p}x{t}" for p, t in args.arrangements]
     curves = [[epoch["loss"] for epoch in results["history"]] for results in turns[0]]
     rows = [[number, *losses] for number, losses in enumerate(zip(*curves, strict=True), 1)]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import sys
 import traceback
 from pathlib import Path
@@ -11,6 +10,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the tests compare bits, on 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: more threads only get in each other's way
 
 import pytest
+import torch.distributed as dist
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -64,10 +64,9 @@ def processes(tmp_path):
     def run(number, function):
         place = tmp_path / f"processes{next(places)}"
         place.mkdir()
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        pids = [_fork(rank, number, port, function, place / str(rank)) for rank in range(number)]
+        # The launcher keeps it, so that it outlives each of the processes
+        store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+        pids = [_fork(rank, number, store.port, function, place / str(rank)) for rank in range(number)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         results = [place / str(rank) for rank in range(number)]
         return [(code, json.loads(file.read_text()) if file.exists() else None) for code, file in zip(codes, results)]
@@ -84,6 +83,7 @@ def _fork(rank, number, port, function, file):
     try:
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(number), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(number)}
         os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
         file.write_text(json.dumps(function()))
         code = 0
     except SystemExit as end:

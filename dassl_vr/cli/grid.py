@@ -138,10 +138,13 @@ class Children:
                 return -signal.SIGTERM
             child = subprocess.Popen(command, **options)
             self._alive.add(child)
-        code = child.wait()
+        code = self._end_of(child)
         with self._lock:
             self._alive.discard(child)
         return code
+
+    def _end_of(self, child):
+        return child.wait()
 
     def stop(self):
         """End all, politely at first. What they have saved stays good: files are written atomically."""

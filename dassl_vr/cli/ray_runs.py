@@ -18,11 +18,12 @@ from tabulate import tabulate
 from ..data.store import cpu_cores
 from ..utils.errors import ConfigError, UserError
 from .errors import positive
-from .grid import CANNOT, CONSOLE_FILE, WILL, Children, Run, interrupt_on_sigterm
+from .grid import CANNOT, CONSOLE_FILE, STOP_SECONDS, WILL, Children, Run, interrupt_on_sigterm
 
 WAITS, WORKS, FAILED, DONE = "waits", "works", "failed", "finished"
 EPOCH = re.compile(rb"epoch \[(\d+/\d+)\]")
 LOOK_SECONDS = 1.0
+POLL_SECONDS = 0.05
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
 
 
@@ -89,9 +90,11 @@ class OnRay:
             self.ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": variables}, **options)
         except (OSError, RuntimeError, ValueError) as error:
             where = self.address or "on this machine"
-            raise ConfigError(
-                f"no Ray cluster {where}: {error}; start one with `ray start --head`, or leave --address out"
-            ) from error
+            # Who answers may want a token: Ray makes one on a machine at some time, and asks for it from then on
+            hint = (
+                "start one with `ray start --head`" if isinstance(error, OSError) else "set RAY_AUTH_MODE=token if it has a token"
+            )
+            raise ConfigError(f"no Ray cluster {where}: {error}; {hint}, or leave --address out") from error
         try:
             with interrupt_on_sigterm():  # Ray's own handler leaves at once, without a word
                 yield self._resources()
@@ -132,20 +135,32 @@ class OnRay:
                 if what not in (WILL["finished"], CANNOT):
                     submit(run)
             table.show()
-            while pending:
-                ready, _ = self.ray.wait(list(pending), timeout=LOOK_SECONDS)
-                for reference in ready:
-                    run = pending.pop(reference)
-                    run.problem = self._outcome(reference)
-                    if run.problem and attempts[run.name, run.output_dir] <= self.retries:
-                        table.note(f"again: {run.output_dir}: {run.problem}")
-                        run.problem = ""
-                        submit(run)
-                    table.states[run.output_dir] = FAILED if run.problem else DONE
-                for run in pending.values():
-                    table.states[run.output_dir] = WORKS if table.epoch(run) else WAITS
-                table.show()
+            with self._cancelled_when_interrupted(pending):
+                while pending:
+                    ready, _ = self.ray.wait(list(pending), timeout=LOOK_SECONDS)
+                    for reference in ready:
+                        run = pending.pop(reference)
+                        run.problem = self._outcome(reference)
+                        if run.problem and attempts[run.name, run.output_dir] <= self.retries:
+                            table.note(f"again: {run.output_dir}: {run.problem}")
+                            run.problem = ""
+                            submit(run)
+                        table.states[run.output_dir] = FAILED if run.problem else DONE
+                    for run in pending.values():
+                        table.states[run.output_dir] = WORKS if table.epoch(run) else WAITS
+                    table.show()
         table.end()
+
+    @contextlib.contextmanager
+    def _cancelled_when_interrupted(self, pending):
+        """Ctrl-C cancels the tasks of `pending`, and waits until their runs have saved themselves."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            for reference in pending:
+                self.ray.cancel(reference)
+            self.ray.wait(list(pending), num_returns=len(pending), timeout=STOP_SECONDS + LOOK_SECONDS)
+            raise
 
     def _outcome(self, reference):
         """Why the run failed, "" if it did not."""
@@ -162,22 +177,32 @@ def _execute(directory, name, argv, output_dir):
     if not os.path.isfile(os.path.join(directory, "train.py")):
         return f"{platform.node()} does not see {directory}; every machine of the cluster has to, under the same path"
     os.chdir(directory)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # how a task is cancelled; shells start commands with & deaf to it
+    children = _ChildrenOfATask()
     try:
         load_plugins()
         run = Run(name, argv, output_dir)
-        run.execute(children=_ChildrenOfATask())
+        run.execute(children=children)
     except (UserError, OSError) as error:
         return str(error)
+    except KeyboardInterrupt:  # cancelled
+        children.stop()
+        raise
     return run.problem
 
 
 class _ChildrenOfATask(Children):
-    """Runs that get SIGTERM, at which they save themselves, when this process ends: Ray ends its workers, not their children."""
+    """Runs that get SIGTERM, at which they save themselves, when this process ends: Ray does not always end them."""
 
     def run(self, command, **options):
         prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # loaded before the fork
         end_with_us = prctl and (lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM))
         return super().run(command, preexec_fn=end_with_us, **options)
+
+    def _end_of(self, child):
+        while child.poll() is None:  # that the task is cancelled is not noticed inside of a system call
+            time.sleep(POLL_SECONDS)
+        return child.returncode
 
 
 class LiveTable:

@@ -1,13 +1,29 @@
-"""`python sweep.py`: what is refused before the first run, and what a dry run says."""
+"""`python sweep.py` on a real Ray of one machine: a grid that fails in part, is mended and goes on; a search; what is refused."""
 
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dassl_vr.cli import reproduce
+from dassl_vr.cli.cells import Cell
+from dassl_vr.cli.search import METRIC, SEARCH_FILE
 from dassl_vr.cli.sweep import main
 
+pytest.importorskip("ray")
+
 GRID = ["--trainers", "LinearProbe", "--backbones", "tiny_vit"]
+TINY = ["--", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "2", "VERBOSE", "False", "DATALOADER.STORE", "off"]
+TINY += ["INPUT.SIZE", "(32, 32)", "TRAIN.END_FIGURES", "False", "USE_CUDA", "False"]
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +31,172 @@ def in_the_checkout(monkeypatch, repository, tmp_path):
     monkeypatch.chdir(repository)
     monkeypatch.setenv("OUTPUT", str(tmp_path / "out"))
     monkeypatch.setenv("DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Address of a Ray cluster of one machine that says it had a GPU; runs use the CPU."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RAY_AUTH_MODE", "disabled")  # where Ray has made a token before, it would ask for it
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port", str(port)]
+    command += ["--num-cpus", "2", "--num-gpus", "1", "--include-dashboard", "false"]
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}  # it forbids to say so
+    log = tmp_path_factory.mktemp("ray") / "log"
+    with open(log, "w") as file:
+        head = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+    try:
+        while "--block" not in log.read_text() and head.poll() is None:
+            time.sleep(0.1)
+        assert head.poll() is None, log.read_text()
+        yield re.search("--address='(.*?)'", log.read_text())[1]
+    finally:
+        head.terminate()  # takes its processes with it
+        head.wait()
+        patch.undo()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Directory of two classes of images, with `test` images that cannot be read; and where the runs on them go."""
+    place = tmp_path_factory.mktemp("sweep")
+    for split, number in (("train", 4), ("val", 2), ("test", 2)):
+        for name, colour in (("blue", (0, 0, 200)), ("red", (200, 0, 0))):
+            folder = place / "data" / split / name
+            folder.mkdir(parents=True)
+            for index in range(number):
+                if split == "test":
+                    (folder / f"{index}.png").write_text("no image")
+                else:
+                    Image.new("RGB", (32, 32), tuple(value + 20 * index for value in colour)).save(folder / f"{index}.png")
+    return place
+
+
+@pytest.fixture
+def there(monkeypatch, place):
+    monkeypatch.setenv("OUTPUT", str(place / "out"))
+    monkeypatch.setenv("DATA", str(place / "data"))
+    return place
+
+
+def results_of(directory):
+    return json.loads((directory / "results.json").read_text())
+
+
+def test_a_run_that_fails_is_tried_again_and_the_others_end(there, cluster, capfd):
+    options = ["--datasets", "folder", "digits", "--seeds", "1", "--address", cluster, "--gpus-per-run", "0.5"]
+    assert main([*GRID, *options, "--format", "csv", *TINY]) == 1
+    out, err = capfd.readouterr()
+    failed, good = (there / f"out/{name}/LinearProbe/tiny_vit/default/seed1" for name in ("folder", "digits"))
+    assert out.count(f"again: {failed}: ") == 1 and out.count("again: ") == 1, "one further attempt, at that run only"
+    assert f"failed    {failed}: " in out and f"finished  {good}\n" in out and "\n1 failed, 1 finished\n" in out
+    assert err.count("\n") == 3 and f"1 of 2 runs failed:\n  {failed}: " in err and "test/" in err, "named, with the reason"
+    assert len(re.findall("^error: ", (failed / "console.txt").read_text(), re.M)) == 2
+    assert len(out[out.index("\n\n") + 2 :].splitlines()) == 2 and results_of(good)["seed"] == 1, "a table of one row"
+
+
+def test_a_search_selects_on_the_validation_split_alone(there, cluster, tmp_path, capfd):
+    """The test images of `folder` cannot be read: who touched them would fail."""
+    space = tmp_path / "space.yaml"
+    space.write_text("OPTIM.LR: {loguniform: [1e-4, 1e-1]}\nDATALOADER.TRAIN_X.BATCH_SIZE: {choice: [2, 4]}\n")
+    options = ["--datasets", "folder", "digits", "--seeds", "1", "--search", str(space), "--trials", "2"]
+    assert main([*GRID, *options, "--dry-run", *TINY]) == 0
+    places = [there / f"out/{name}/LinearProbe/tiny_vit/default/seed1-search" for name in ("folder", "digits")]
+    assert capfd.readouterr().out == "".join(f"search    {path}, 2 trials\n" for path in places)
+    assert not any(path.exists() for path in places)
+
+    assert main([*GRID, *options, "--address", cluster, "--gpus-per-run", "0.5", *TINY]) == 0
+    out, _ = capfd.readouterr()
+    found = [json.loads((path / SEARCH_FILE).read_text()) for path in places]
+    for path, search in zip(places, found):
+        assert search["metric"] == METRIC and len(search["trials"]) == 2
+        accuracies = [row[METRIC] for row in search["trials"]]
+        assert accuracies == sorted(accuracies, reverse=True)
+        runs = list((path / "trials").iterdir())
+        assert len(runs) == 2
+        for run in runs:
+            log = (run / "log.txt").read_text()
+            assert "Evaluate on the *val* set" in log and "*test*" not in log
+        best = search["trials"][0]["settings"]
+        assert list(best) == ["OPTIM.LR", "DATALOADER.TRAIN_X.BATCH_SIZE"]
+        assert f"the best: -- {' '.join(f'{key} {value}' for key, value in best.items())}\n" in out
+    assert out.count("2 of 2 trials succeeded") == 2
+    settings = [sorted(str(row["settings"]) for row in search["trials"]) for search in found]
+    assert settings[0] == settings[1] and len(set(settings[0])) == 2, "equal seeds try equal settings"
+
+
+def test_started_again_it_trains_what_is_missing(there, cluster, capfd):
+    """After the grid above, and with its test images mended."""
+    for path in (there / "data/test").rglob("*.png"):
+        path.write_bytes((there / "data/val" / path.parent.name / path.name).read_bytes())
+    options = ["--datasets", "folder", "digits", "--seeds", "1", "--format", "csv"]
+    failed, good = (there / f"out/{name}/LinearProbe/tiny_vit/default/seed1" for name in ("folder", "digits"))
+    assert main([*GRID, *options, "--dry-run", *TINY]) == 0
+    assert capfd.readouterr().out == f"resume    {failed}\nfinished  {good}\n1 resume, 1 finished\n"
+    before = (good / "results.json").stat().st_mtime_ns
+    assert main([*GRID, *options, "--address", cluster, *TINY]) == 0
+    out, err = capfd.readouterr()
+    assert not err and f"finished  {good}\n" in out and f"works     {failed}\n" in out and out.count(f"works     {good}") == 0
+    assert "\n2 finished\n" in out and len(out[out.index("\n\n") + 2 :].splitlines()) == 3, "a table of two rows"
+    assert (good / "results.json").stat().st_mtime_ns == before
+    assert "Resumed from" in (failed / "console.txt").read_text() and results_of(failed)["accuracy"] == 100
+
+
+def test_more_than_any_machine_has(cluster, tmp_path, capfd):
+    command = [*GRID, "--datasets", "digits", "--address", cluster, "--gpus-per-run", "2", *TINY]
+    assert main(command) == 2
+    err = capfd.readouterr().err
+    assert "2 GPUs of a run (there are: 2 cores, 1 GPUs)" in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def trainings(directory):
+    """Ids of the processes of train.py that work in `directory`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"train.py" in words and str(directory).encode() in words:
+                found.append(int(path.parent.name))
+    return found
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, monkeypatch, tmp_path, capfd):
+    """SIGTERM comes over `sweep.py`; `reproduce --sweep`, on a Ray of its own, goes on with the run that was saved."""
+    monkeypatch.setattr(reproduce, "cells_of", lambda table, dataset, backbone: [Cell("LinearProbe", "", dataset, "tiny_vit")])
+    long = [*TINY, "OPTIM.MAX_EPOCH", "40"]
+    command = [sys.executable, "sweep.py", *GRID, "--datasets", "digits", "--seeds", "1", "--address", cluster, *long]
+    directory = tmp_path / "out/digits/LinearProbe/tiny_vit/default/seed1"
+    sweep = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_until(lambda: (directory / "resume.pt").exists())
+    (training,) = trainings(directory)
+    os.kill(training, signal.SIGSTOP)  # it is not to be finished before the signal comes
+    sweep.send_signal(signal.SIGTERM)
+    wait_until(
+        lambda: int(re.search("ShdPnd:\t(.*)", Path(f"/proc/{training}/status").read_text())[1], 16) >> signal.SIGTERM - 1 & 1
+    )
+    os.kill(training, signal.SIGCONT)
+    printed, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130 and printed.endswith("\ninterrupted\n")
+    assert (
+        not trainings(directory)
+        and not (directory / "results.json").exists()
+        and "--resume" in (directory / "console.txt").read_text()
+    )
+
+    assert reproduce.main(["methods", "--backbone", "lite0", "--datasets", "digits", "--seeds", "1", "--sweep", *long]) == 0
+    out, err = capfd.readouterr()
+    assert not err and f"finished  {directory}\n" in out and "LinearProbe" in out
+    assert (directory / "console.txt").read_text().count("Resumed from") == 1 and len(results_of(directory)["history"]) == 40
 
 
 @pytest.mark.parametrize(
@@ -29,6 +211,7 @@ def in_the_checkout(monkeypatch, repository, tmp_path):
         (["--cpus-per-run", "0"], "expected a whole number above 0, got '0'"),
         (["--gpus-per-run", "-0.5"], "--gpus-per-run -0.5: expected a fraction from 0 to 1, or a whole number"),
         (["--gpus-per-run", "1.5"], "--gpus-per-run 1.5: expected a fraction from 0 to 1, or a whole number"),
+        (["--address", "127.0.0.1:1"], "no Ray cluster 127.0.0.1:1"),
         (["--search", "space.txt"], "space.txt: only .yaml and .yml files are read"),
         (["--trials", "0"], "expected a whole number above 0, got '0'"),
         (["--", "OPTIM.MAX", "3"], "OPTIM.MAX_EPOCH"),

@@ -63,8 +63,7 @@ def test_a_killed_process_ends_the_others_soon_and_one_of_them_says_so(processes
     results = processes(3, die_or_wait)
     assert results.pop(dead) == (-signal.SIGKILL, None)
     assert all(code == 0 and lost and soon for code, (lost, _, soon) in results)
-    if dead != 0:  # process 0 holds the store here; under torchrun the launcher does
-        assert sum(tells for _, (_, tells, _) in results) == 1
+    assert sum(tells for _, (_, tells, _) in results) == 1
 
 
 def test_more_processes_than_gpus(monkeypatch):
