@@ -85,6 +85,7 @@ class OnRay:
         options = {"address": self.address} if self.address else {"address": "local", "num_cpus": max(cpu_cores(), self.cpus)}
         if not self.address:
             options["include_dashboard"] = False
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             self._knock()
             self.ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": variables}, **options)
@@ -96,10 +97,11 @@ class OnRay:
             )
             raise ConfigError(f"no Ray cluster {where}: {error}; {hint}, or leave --address out") from error
         try:
-            with interrupt_on_sigterm():  # Ray's own handler leaves at once, without a word
+            with interrupt_on_sigterm():  # in place of Ray's, which leaves at once and without a word
                 yield self._resources()
         finally:
             self.ray.shutdown()
+            signal.signal(signal.SIGTERM, handler)
 
     def _knock(self):
         """Raises `OSError` if nobody answers at the address: Ray tries for minutes."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -81,13 +82,21 @@ def there(monkeypatch, place):
     return place
 
 
+def in_a_fork(words, entry=main):
+    """Exit code of `entry(words)`, in a process of its own: no process can be forked well from one in which Ray has been."""
+    process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(entry(words)))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
 def results_of(directory):
     return json.loads((directory / "results.json").read_text())
 
 
 def test_a_run_that_fails_is_tried_again_and_the_others_end(there, cluster, capfd):
     options = ["--datasets", "folder", "digits", "--seeds", "1", "--address", cluster, "--gpus-per-run", "0.5"]
-    assert main([*GRID, *options, "--format", "csv", *TINY]) == 1
+    assert in_a_fork([*GRID, *options, "--format", "csv", *TINY]) == 1
     out, err = capfd.readouterr()
     failed, good = (there / f"out/{name}/LinearProbe/tiny_vit/default/seed1" for name in ("folder", "digits"))
     assert out.count(f"again: {failed}: ") == 1 and out.count("again: ") == 1, "one further attempt, at that run only"
@@ -107,7 +116,7 @@ def test_a_search_selects_on_the_validation_split_alone(there, cluster, tmp_path
     assert capfd.readouterr().out == "".join(f"search    {path}, 2 trials\n" for path in places)
     assert not any(path.exists() for path in places)
 
-    assert main([*GRID, *options, "--address", cluster, "--gpus-per-run", "0.5", *TINY]) == 0
+    assert in_a_fork([*GRID, *options, "--address", cluster, "--gpus-per-run", "0.5", *TINY]) == 0
     out, _ = capfd.readouterr()
     found = [json.loads((path / SEARCH_FILE).read_text()) for path in places]
     for path, search in zip(places, found):
@@ -136,7 +145,7 @@ def test_started_again_it_trains_what_is_missing(there, cluster, capfd):
     assert main([*GRID, *options, "--dry-run", *TINY]) == 0
     assert capfd.readouterr().out == f"resume    {failed}\nfinished  {good}\n1 resume, 1 finished\n"
     before = (good / "results.json").stat().st_mtime_ns
-    assert main([*GRID, *options, "--address", cluster, *TINY]) == 0
+    assert in_a_fork([*GRID, *options, "--address", cluster, *TINY]) == 0
     out, err = capfd.readouterr()
     assert not err and f"finished  {good}\n" in out and f"works     {failed}\n" in out and out.count(f"works     {good}") == 0
     assert "\n2 finished\n" in out and len(out[out.index("\n\n") + 2 :].splitlines()) == 3, "a table of two rows"
@@ -146,7 +155,7 @@ def test_started_again_it_trains_what_is_missing(there, cluster, capfd):
 
 def test_more_than_any_machine_has(cluster, tmp_path, capfd):
     command = [*GRID, "--datasets", "digits", "--address", cluster, "--gpus-per-run", "2", *TINY]
-    assert main(command) == 2
+    assert in_a_fork(command) == 2
     err = capfd.readouterr().err
     assert "2 GPUs of a run (there are: 2 cores, 1 GPUs)" in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
 
@@ -193,7 +202,8 @@ def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, monkeypatch
         and "--resume" in (directory / "console.txt").read_text()
     )
 
-    assert reproduce.main(["methods", "--backbone", "lite0", "--datasets", "digits", "--seeds", "1", "--sweep", *long]) == 0
+    words = ["methods", "--backbone", "lite0", "--datasets", "digits", "--seeds", "1", "--sweep", *long]
+    assert in_a_fork(words, reproduce.main) == 0
     out, err = capfd.readouterr()
     assert not err and f"finished  {directory}\n" in out and "LinearProbe" in out
     assert (directory / "console.txt").read_text().count("Resumed from") == 1 and len(results_of(directory)["history"]) == 40
