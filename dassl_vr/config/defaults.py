@@ -98,6 +98,8 @@ _C.DATASET.BATCH_LIMIT = 0
 _C.DATALOADER = CN()
 # -1 = none for images that lie in memory, else one a core, 4 at most
 _C.DATALOADER.NUM_WORKERS = -1
+# On a GPU: batches in page-locked memory, copied while the CPU goes on
+_C.DATALOADER.PIN_MEMORY = True
 # Images decoded and resized once, where the first transforms are not random. Options: auto (in memory while they fit in
 # STORE_MEMORY, else in a file if that takes less than half of the free disk space), memory, disk, off
 _C.DATALOADER.STORE = "auto"

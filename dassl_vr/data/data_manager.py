@@ -165,6 +165,7 @@ class BatchLoader:
         in_step: each process takes its part of every batch, so that all give equally many (for training), in place of its
             part of the samples.
         persistent: keep the workers from one epoch to the next.
+        pin_memory: have batches in page-locked memory, from where a GPU takes them while the CPU goes on.
         stream: see `SampleKeys`.
         stores: `ImageStores` to take the images from where that is possible.
         skip_bad: leave out images that cannot be read, instead of raising `DataError`.
@@ -185,6 +186,7 @@ class BatchLoader:
         drop_last=False,
         num_workers=0,
         persistent=False,
+        pin_memory=False,
         seed=0,
         stream=0,
         stores=None,
@@ -198,6 +200,7 @@ class BatchLoader:
         self.drop_last = drop_last
         self.num_workers = num_workers
         self.device = torch.device(device)
+        self.pin_memory = pin_memory
         self.skip_bad = skip_bad
         self.skipped = {} if skipped is None else skipped
         self._stores = stores
@@ -212,7 +215,7 @@ class BatchLoader:
             batch_sampler=self._keys,
             num_workers=num_workers,
             persistent_workers=persistent and num_workers > 0,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=pin_memory,
             collate_fn=_collate,
             worker_init_fn=heed_the_parent_alone,
             generator=torch.Generator(),  # for the workers' base seed, else drawn from the global one
@@ -277,8 +280,8 @@ class BatchLoader:
         for part in parts:
             good = [index for index in part if index not in bad]
             failures = [_Failure(bad[index], self.dataset.data_source[index].impath) for index in part if index in bad]
-            pin = self.device.type == "cuda"
-            yield self.dataset.stored_items(np.array(good, dtype=np.int64), stores, pin) if good else None, failures
+            index = np.array(good, dtype=np.int64)
+            yield self.dataset.stored_items(index, stores, self.pin_memory) if good else None, failures
 
     def _loaded_batches(self):
         try:
@@ -483,6 +486,7 @@ class DataManager:
             batch_size,
             device=self.device,
             num_workers=resolve_num_workers(cfg.DATALOADER.NUM_WORKERS, data_source),
+            pin_memory=cfg.DATALOADER.PIN_MEMORY and self.device.type == "cuda",
             seed=cfg.SEED,
             stream=stream,
             stores=self._stores,

@@ -185,6 +185,13 @@ def test_nothing_is_dropped_when_told_so_or_when_there_is_no_full_batch(make_man
     assert [len(batch["label"]) for batch in few.train_loader_x] == [22]
 
 
+@pytest.mark.parametrize("device, wanted, pinned", [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)])
+def test_batches_are_pinned_for_a_gpu_unless_told_otherwise(make_manager, image_items, device, wanted, pinned):
+    manager = make_manager(image_items, "DATALOADER.PIN_MEMORY", wanted, device=device)
+    for loader in (manager.train_loader_x, manager.test_loader):
+        assert loader.pin_memory is pinned and loader._loader.pin_memory is pinned
+
+
 def test_the_data_sets_limit_bounds_the_batch(make_manager, image_items):
     for limit, expected in ((4, 4), (0, 8), (100, 8)):
         keys = ("DATALOADER.TRAIN_X.BATCH_SIZE", 8, "DATASET.BATCH_LIMIT", limit)
