@@ -1,4 +1,4 @@
-"""Folding batch norm into the convolution before it: the same function with a third less memory traffic.
+"""Folding batch norm into the convolution before it: the same function with fewer passes over memory.
 
 In evaluation mode batch norm is a fixed affine map of each channel, so a convolution whose output goes to it and nowhere else can
 take it into its weights.

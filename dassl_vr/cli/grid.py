@@ -17,6 +17,7 @@ from ..config import validate_cfg
 from ..engine import resolve_cfg
 from ..engine.run_directory import CONFIG_FILE, FINISHED, LOG_FILE, NEW, RESULTS_FILE, RESUMED, claim_run_directory
 from ..utils.errors import ConfigError, UserError
+from .errors import EXIT_PREEMPTED
 from .train import build_parser, setup_cfg
 
 CONSOLE_FILE = "console.txt"
@@ -35,6 +36,7 @@ class Run:
         argv: arguments of train.py.
         output_dir: where they send the run's files; what it prints goes to `console.txt` there.
         problem: why it failed, "" while it did not.
+        preempted: whether what it failed of was a signal at which it saved itself.
         cfg: the configuration that follows from `argv`.
 
     Raises:
@@ -45,6 +47,7 @@ class Run:
     argv: list
     output_dir: Path
     problem: str = field(default="", init=False)
+    preempted: bool = field(default=False, init=False)
 
     def __post_init__(self):
         self.output_dir = Path(self.output_dir)
@@ -78,7 +81,7 @@ class Run:
         return results.is_file() and trained.is_file() and results.stat().st_mtime_ns >= trained.stat().st_mtime_ns
 
     def execute(self, environment=None, children=None):
-        """Run train.py to its end; sets `problem` if it fails.
+        """Run train.py to its end; sets `problem` if it fails, and `preempted`.
 
         The console file is also the lock of the run. The child inherits it, so that even if this process is killed
         outright and started again, no second process writes beside a child that lives on.
@@ -100,6 +103,7 @@ class Run:
             command = [sys.executable, "train.py", *self.argv]
             environment = {**os.environ, **(environment or {})}
             code = children.run(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, env=environment)
+            self.preempted = code == EXIT_PREEMPTED
             if code:
                 console.seek(begin)
                 lines = console.read().split("\n")

@@ -24,6 +24,7 @@ WAITS, WORKS, FAILED, DONE = "waits", "works", "failed", "finished"
 EPOCH = re.compile(rb"epoch \[(\d+/\d+)\]")
 LOOK_SECONDS = 1.0
 POLL_SECONDS = 0.05
+RAY_ADDRESS_FILE = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray/ray_current_cluster"
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
 
 
@@ -40,19 +41,24 @@ def add_ray_arguments(parser, optional):
         "--address", default="", help="of a Ray cluster; auto = the one this machine belongs to (default: start one here)"
     )
     group.add_argument("--cpus-per-run", type=positive, default=1, metavar="N", help="cores, and threads, of a run (default: 1)")
-    group.add_argument("--gpus-per-run", type=float, metavar="F", help="may be a fraction (default: 1 where there are GPUs)")
+    group.add_argument("--gpus-per-run", type=float, metavar="F", help="from 0 to 1 (default: 1 where there are GPUs)")
     group.add_argument("--retries", type=int, default=1, metavar="N", help="further attempts at a run that fails (default: 1)")
 
 
 def on_ray_of(args):
     """The `OnRay` that the options ask for; None without `--sweep`."""
     if not getattr(args, "sweep", True):
+        for name, default in (("address", ""), ("cpus_per_run", 1), ("gpus_per_run", None), ("retries", 1)):
+            if getattr(args, name) != default:
+                raise ConfigError(f"--{name.replace('_', '-')} is of runs on Ray; add --sweep")
         return None
+    if getattr(args, "jobs", 1) != 1:
+        raise ConfigError(f"--jobs {args.jobs}: on Ray as many runs go on as there is room for; leave it out, or --sweep")
     if args.retries < 0:
         raise ConfigError(f"--retries {args.retries}: expected 0 or more")
     gpus = args.gpus_per_run or 0.0
-    if not 0 <= gpus <= 1 and not (gpus > 1 and gpus.is_integer()):
-        raise ConfigError(f"--gpus-per-run {gpus:g}: expected a fraction from 0 to 1, or a whole number")
+    if not 0 <= gpus <= 1:
+        raise ConfigError(f"--gpus-per-run {gpus:g}: expected 0 to 1, because a run is one process, which computes on one GPU")
     return OnRay(args.address, args.cpus_per_run, args.gpus_per_run, args.retries)
 
 
@@ -105,7 +111,12 @@ class OnRay:
 
     def _knock(self):
         """Raises `OSError` if nobody answers at the address: Ray tries for minutes."""
-        host, _, port = self.address.rpartition(":")
+        address = self.address
+        if (
+            address == "auto" and "RAY_ADDRESS" not in os.environ and RAY_ADDRESS_FILE.is_file()
+        ):  # it stays when a cluster is killed
+            address = RAY_ADDRESS_FILE.read_text().strip()
+        host, _, port = address.rpartition(":")
         if host and port.isdecimal() and "/" not in host:
             socket.create_connection((host, int(port)), timeout=5).close()
 
@@ -121,7 +132,10 @@ class OnRay:
         return {"num_cpus": self.cpus, "num_gpus": gpus}
 
     def run_all(self, runs):
-        """Do what is left to do of `runs`, a list of `Run`; sets the `problem` of those that fail to the end."""
+        """Do what is left to do of `runs`, a list of `Run`; sets the `problem` of those that fail to the end.
+
+        A run that saved itself because its machine was taken away goes on elsewhere, and that counts as no attempt.
+        """
         table = LiveTable(runs)
         with self.cluster() as resources:
             task = self.ray.remote(max_retries=0, **resources)(_execute)
@@ -142,7 +156,8 @@ class OnRay:
                     ready, _ = self.ray.wait(list(pending), timeout=LOOK_SECONDS)
                     for reference in ready:
                         run = pending.pop(reference)
-                        run.problem = self._outcome(reference)
+                        run.problem, preempted = self._outcome(reference)
+                        attempts[run.name, run.output_dir] -= preempted
                         if run.problem and attempts[run.name, run.output_dir] <= self.retries:
                             table.note(f"again: {run.output_dir}: {run.problem}")
                             run.problem = ""
@@ -165,19 +180,20 @@ class OnRay:
             raise
 
     def _outcome(self, reference):
-        """Why the run failed, "" if it did not."""
+        """(why the run failed, "" if it did not; whether it was pre-empted)."""
         try:
             return self.ray.get(reference)
         except self.ray.exceptions.RayError as error:
-            return f"its Ray task died ({type(error).__name__})"
+            *_, last = str(error).strip().split("\n")
+            return f"its Ray task died ({type(error).__name__}: {last[:200]})", False
 
 
 def _execute(directory, name, argv, output_dir):
-    """A Ray task: one run in the checkout at `directory`; returns its problem."""
+    """A Ray task: one run in the checkout at `directory`; returns its problem, and whether it was pre-empted."""
     from ..plugins import load_plugins
 
     if not os.path.isfile(os.path.join(directory, "train.py")):
-        return f"{platform.node()} does not see {directory}; every machine of the cluster has to, under the same path"
+        return f"{platform.node()} does not see {directory}; every machine of the cluster has to, under the same path", False
     os.chdir(directory)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # how a task is cancelled; shells start commands with & deaf to it
     children = _ChildrenOfATask()
@@ -186,11 +202,11 @@ def _execute(directory, name, argv, output_dir):
         run = Run(name, argv, output_dir)
         run.execute(children=children)
     except (UserError, OSError) as error:
-        return str(error)
+        return str(error), False
     except KeyboardInterrupt:  # cancelled
         children.stop()
         raise
-    return run.problem
+    return run.problem, run.preempted
 
 
 class _ChildrenOfATask(Children):

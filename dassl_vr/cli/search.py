@@ -76,6 +76,8 @@ def search_place(run):
 def search(on_ray, runs, space, trials):
     """For each of `runs` try settings of `space`; print the trials, best first, and leave them in `search.json` beside the run.
 
+    Where trials fail the run gets a `problem`. A search that was cut off begins anew.
+
     Args:
         on_ray: an `OnRay`.
         runs: list of `Run`; a trial is the run with further settings, in a directory of its own under `<run>-search`.
@@ -84,7 +86,11 @@ def search(on_ray, runs, space, trials):
     with on_ray.cluster() as resources:
         for run in runs:
             place = search_place(run)
-            rows = _try(run, place, space, trials, resources)
+            rows, reasons = _try(run, place, space, trials, resources)
+            if len(rows) < trials:
+                run.problem = f"{trials - len(rows)} of {trials} trials failed: {'; '.join(reasons)}; see {place}"
+            if not rows:
+                continue
             write_json({"metric": METRIC, "trials": rows}, place / SEARCH_FILE)
             print(f"\n{run.output_dir}: {len(rows)} of {trials} trials succeeded; by their best accuracy on the validation split")
             print(tabulate([[row[METRIC], row["epochs"], *row["settings"].values()] for row in rows], [METRIC, "epochs", *space]))
@@ -93,7 +99,7 @@ def search(on_ray, runs, space, trials):
 
 
 def _try(run, place, space, trials, resources):
-    """[{settings, METRIC, epochs}] of the trials, best first."""
+    """([{settings, METRIC, epochs}] of the trials that succeeded, best first; why others did not)."""
     from ray import tune
 
     kinds = {
@@ -123,9 +129,7 @@ def _try(run, place, space, trials, resources):
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would make of Ctrl-C the end of a search that came out well
     grid = tuner.fit()
     results = [result for result in grid if result.metrics and METRIC in result.metrics]
-    if not results:
-        why = str(grid.errors[0]).strip().split("\n")[-1] if grid.errors else "none came to the end of an epoch"
-        raise ConfigError(f"no trial of {run.output_dir} succeeded: {why}; see {place}")
+    reasons = dict.fromkeys(str(error).strip().split("\n")[-1][:200] for error in grid.errors)
     rows = [
         {
             "settings": result.config,
@@ -134,7 +138,7 @@ def _try(run, place, space, trials, resources):
         }
         for result in results
     ]
-    return sorted(rows, key=lambda row: -row[METRIC])
+    return sorted(rows, key=lambda row: -row[METRIC]), list(reasons) or ["none came to the end of an epoch"]
 
 
 def _trial(directory, argv, output_dir, settings, report):

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from ..config import get_cfg_default, merge_list, merge_mapping, read_yaml, to_yaml, validate_cfg
 from ..data import DATASET_REGISTRY
 from ..engine import build_trainer, resolve_cfg
-from ..engine.interruption import noticing_signals
+from ..engine.interruption import ended_by_signals, noticing_signals
 from ..engine.run_directory import (
     CONFIG_FILE,
     FINISHED,
@@ -179,7 +179,8 @@ def train(args, cfg, watch=None):
         print(f"{cfg.OUTPUT_DIR}: finished already, {outcome}; nothing to do")
         return
     with Logger() as log:
-        trainer = build(args, cfg)
+        with ended_by_signals(cfg.OUTPUT_DIR):
+            trainer = build(args, cfg)
         trainer.watch = watch
         if args.no_train:
             return

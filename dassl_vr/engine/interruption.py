@@ -5,6 +5,7 @@ import signal
 import threading
 
 from ..utils import distributed
+from ..utils.errors import RunInterrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -26,6 +27,29 @@ def noticing_signals():
         for number, handler in before.items():
             signal.signal(number, handler)
         _asked = None
+
+
+@contextlib.contextmanager
+def ended_by_signals(directory):
+    """Inside the block SIGTERM and SIGUSR1 end the run in `directory` at once, because there is nothing to save yet.
+
+    Raises:
+        RunInterrupted: one of them came.
+    """
+
+    def end(number, frame):
+        name = signal.Signals(number).name
+        raise RunInterrupted(f"stopped by {name} before epoch 1; add --resume {directory} to go on")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _notice(number, frame):

@@ -10,7 +10,9 @@ from ..data import build_transform
 from ..metrics import compute_accuracy
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils.checkpoint import load_pretrained_weights
+from ..utils.distributed import no_progress_bar, sum_
 from ..utils.errors import ConfigError
+from .resume import stoppable
 
 
 def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
@@ -191,12 +193,13 @@ class TextPromptLearning(PromptLearning):
     def _all_features(self):
         """(training images, D), always computed in the same batches, so that a resumed run has the same bits."""
         features = None
-        for batch in tqdm(self.dm.train_loader_all, desc="image features", disable=None, leave=False):
+        bar = tqdm(self.dm.train_loader_all, desc="image features", disable=no_progress_bar(), leave=False)
+        for batch in stoppable(self, bar):
             part = self.model.backbone.image_features(self.parse_batch_test(batch)[0])
             if features is None:
-                features = part.new_empty(len(self.dm.dataset.train_x), part.shape[1])
+                features = part.new_zeros(len(self.dm.dataset.train_x), part.shape[1])
             features[batch["index"].to(part.device)] = part
-        return features
+        return sum_(features)  # each process has those of its part of the images
 
     def train_logits(self, batch, images):
         if self._features is None:

@@ -2,10 +2,11 @@
 
 import os
 
+from ..utils import distributed
 from ..utils.checkpoint import load_checkpoint, load_trained_state, save_atomically, trained_state
-from ..utils.distributed import barrier, is_main
-from ..utils.errors import RunInterrupted, WeightsError
+from ..utils.errors import ConfigError, RunInterrupted, WeightsError
 from ..utils.seeding import get_random_states, set_random_states
+from .interruption import asked, asked_anywhere
 
 RESUME_FILE = "resume.pt"
 KEYS = (
@@ -28,9 +29,37 @@ def stop(trainer, signal_name):
     if trainer.progress is not None:
         trainer.check_before_saving()
         save_resume_file(trainer, directory)
-    barrier()  # together, because torchrun ends the others when the first one leaves
-    batch = "" if trainer.progress is None else f", batch {trainer.progress.batches}"
-    raise RunInterrupted(f"stopped by {signal_name} after epoch {trainer.epoch + 1}{batch}; add --resume {directory} to go on")
+    distributed.barrier()  # together, because torchrun ends the others when the first one leaves
+    if trainer.progress is None and not trainer.history:
+        place = "before epoch 1"
+    else:
+        place = f"after epoch {trainer.epoch + 1}" + (f", batch {trainer.progress.batches}" if trainer.progress else "")
+    raise RunInterrupted(f"stopped by {signal_name} {place}; add --resume {directory} to go on")
+
+
+def stoppable(trainer, batches, undo=None):
+    """Iterate over `batches`; before and after each the run is saved and ends, if any of its processes was asked to.
+
+    For passes without training steps. The processes may have different numbers of batches.
+
+    Args:
+        batches: with a length where there are several processes.
+        undo: called before the run is saved, to leave no half of what the pass makes.
+    """
+    left = max(distributed.gather_values(len(batches))) if distributed.is_parallel() else 0
+
+    def look():
+        if distributed.any_process(asked() is not None):
+            if undo is not None:
+                undo()
+            stop(trainer, asked_anywhere())
+
+    for batch in batches:
+        look()
+        left -= 1
+        yield batch
+    for _ in range(left + 1):  # the others may have more
+        look()
 
 
 def save_resume_file(trainer, directory):
@@ -41,7 +70,7 @@ def save_resume_file(trainer, directory):
     progress = trainer.progress
     within_epoch = None if progress is None else progress.state_dict()
     extra = trainer.extra_state()
-    if not is_main():
+    if not distributed.is_main():
         return
     state = {
         "next_epoch": trainer.epoch + (within_epoch is None),
@@ -53,11 +82,16 @@ def save_resume_file(trainer, directory):
         "best_result": trainer.best_result,
         "history": trainer.history,
         "precision": trainer.precision,
-        "split_sha256": trainer.dm.split_sha256,
+        "split_sha256": _split_sha256(trainer),
+        "processes": distributed.world_size(),
         "random_states": get_random_states(),
         "extra": extra,
     }
     save_atomically(state, os.path.join(directory, RESUME_FILE))
+
+
+def _split_sha256(trainer):
+    return trainer.dm.split_sha256 if trainer.dm is not None else ""
 
 
 def load_resume_file(trainer, directory):
@@ -68,14 +102,21 @@ def load_resume_file(trainer, directory):
 
     Raises:
         WeightsError: it is damaged or belongs to another trainer or other data.
+        ConfigError: it was written within an epoch whose batches are others with this number of processes.
     """
     path = os.path.join(directory, RESUME_FILE)
     if not os.path.isfile(path):
         return False
     state = load_checkpoint(path, needs=KEYS)
-    if state["split_sha256"] != trainer.dm.split_sha256:
+    if state["split_sha256"] != _split_sha256(trainer):
         raise WeightsError(
             f"{path} belongs to a run on other images or labels than {trainer.cfg.DATASET.NAME} has; choose another --output-dir"
+        )
+    processes = state.get("processes", 1)
+    if state.get("within_epoch") and trainer.cfg.DATALOADER.BATCH_PER_PROCESS and processes != distributed.world_size():
+        raise ConfigError(
+            f"{path} was written within an epoch by {processes} process(es), and with DATALOADER.BATCH_PER_PROCESS their number"
+            f" decides which images a batch has; end that epoch with --nproc_per_node {processes}"
         )
     if state["precision"] != trainer.precision:
         print(f"WARNING: the run began with {state['precision']} arithmetic and goes on with {trainer.precision}")

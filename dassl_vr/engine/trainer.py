@@ -32,9 +32,8 @@ from ..utils.misc import check_availability, tolist_if_not
 from ..utils.seeding import set_deterministic, set_random_seed
 from .charts import write_hparams, write_layout
 from .epoch_pass import EpochPass
-from .interruption import asked
 from .parallel import train_together
-from .resume import load_resume_file, save_resume_file, stop
+from .resume import load_resume_file, save_resume_file, stoppable
 
 BEST_MODEL = ckpt.BEST_MODEL
 
@@ -474,9 +473,8 @@ class SimpleTrainer(TrainerBase):
         if data_loader is None:
             raise ConfigError(f"{self.cfg.DATASET.NAME} has no {split} split to evaluate on")
         print(f"Evaluate on the *{split}* set")
-        for batch in tqdm(data_loader, desc=f"test on {split}", disable=distributed.no_progress_bar(), leave=False):
-            if asked() and not distributed.is_parallel():  # several processes agree at the next step
-                stop(self, asked())
+        bar = tqdm(data_loader, desc=f"test on {split}", disable=distributed.no_progress_bar(), leave=False)
+        for batch in stoppable(self, bar):
             input, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(input), label)
         results = self.results[split] = self.evaluator.evaluate()

@@ -12,6 +12,7 @@ from ..utils.distributed import is_main, no_progress_bar, share, sum_
 from ..utils.errors import ConfigError
 from .pictures import RunPictures
 from .prompt_learning import PromptLearning
+from .resume import stoppable
 
 # Output sides besides the label mappings: the text features of the target classes (CLIP), a trained layer on the features
 TEXT, HEAD = "text", "head"
@@ -140,7 +141,8 @@ class VisualReprogramming(PromptLearning):
         mapping, backbone = self.model.f_out, self.model.backbone
         plain = mapping.refresh == "start" and self.options.MAPPING_ON == "plain"
         mapping.reset()
-        for batch in tqdm(self.dm.train_loader_all, desc="label mapping", disable=no_progress_bar(), leave=False):
+        bar = tqdm(self.dm.train_loader_all, desc="label mapping", disable=no_progress_bar(), leave=False)
+        for batch in stoppable(self, bar, undo=mapping.forget):
             images, labels = self.parse_batch_test(batch)
             mapping.observe(backbone.logits(images if plain else self.model.f_in(images)), labels)
         mapping.update()

@@ -103,6 +103,9 @@ class LabelMapping(nn.Module):
     def observe(self, logits, labels):
         """Take in source logits (B, source) and target labels (B,) of a batch."""
 
+    def forget(self):
+        """Give up a pass that was begun."""
+
     def update(self):
         """Compute the mapping from what was observed since `reset`."""
 
@@ -153,6 +156,9 @@ class _Counted(LabelMapping):
     def reset(self):
         device = next(self.buffers()).device
         self.counts = torch.zeros(self.num_source, self.num_target, dtype=self.counts_dtype, device=device)
+
+    def forget(self):
+        self.counts = None
 
     @torch.no_grad()
     def observe(self, logits, labels):

@@ -104,5 +104,5 @@ def test_on_a_terminal_the_table_is_drawn_anew_in_its_place(runs, monkeypatch, c
 
 
 def test_a_machine_that_does_not_see_the_checkout(tmp_path):
-    problem = _execute(str(tmp_path), "SMM seed 1", [], str(tmp_path / "out"))
-    assert f"does not see {tmp_path}" in problem and not os.listdir(tmp_path)
+    problem, preempted = _execute(str(tmp_path), "SMM seed 1", [], str(tmp_path / "out"))
+    assert f"does not see {tmp_path}" in problem and not preempted and not os.listdir(tmp_path)

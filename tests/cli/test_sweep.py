@@ -59,10 +59,10 @@ def cluster(tmp_path_factory):
         patch.undo()
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
+@pytest.fixture
+def there(tmp_path, monkeypatch):
     """Directory of two classes of images, with `test` images that cannot be read; and where the runs on them go."""
-    place = tmp_path_factory.mktemp("sweep")
+    place = tmp_path / "sweep"
     for split, number in (("train", 4), ("val", 2), ("test", 2)):
         for name, colour in (("blue", (0, 0, 200)), ("red", (200, 0, 0))):
             folder = place / "data" / split / name
@@ -72,11 +72,6 @@ def place(tmp_path_factory):
                     (folder / f"{index}.png").write_text("no image")
                 else:
                     Image.new("RGB", (32, 32), tuple(value + 20 * index for value in colour)).save(folder / f"{index}.png")
-    return place
-
-
-@pytest.fixture
-def there(monkeypatch, place):
     monkeypatch.setenv("OUTPUT", str(place / "out"))
     monkeypatch.setenv("DATA", str(place / "data"))
     return place
@@ -94,7 +89,7 @@ def results_of(directory):
     return json.loads((directory / "results.json").read_text())
 
 
-def test_a_run_that_fails_is_tried_again_and_the_others_end(there, cluster, capfd):
+def test_a_run_that_fails_is_tried_again_the_others_end_and_a_restart_does_the_rest(there, cluster, capfd):
     options = ["--datasets", "folder", "digits", "--seeds", "1", "--address", cluster, "--gpus-per-run", "0.5"]
     assert in_a_fork([*GRID, *options, "--format", "csv", *TINY]) == 1
     out, err = capfd.readouterr()
@@ -104,6 +99,20 @@ def test_a_run_that_fails_is_tried_again_and_the_others_end(there, cluster, capf
     assert err.count("\n") == 3 and f"1 of 2 runs failed:\n  {failed}: " in err and "test/" in err, "named, with the reason"
     assert len(re.findall("^error: ", (failed / "console.txt").read_text(), re.M)) == 2
     assert len(out[out.index("\n\n") + 2 :].splitlines()) == 2 and results_of(good)["seed"] == 1, "a table of one row"
+
+    # Started again with the images mended, it trains what is missing
+    for path in (there / "data/test").rglob("*.png"):
+        path.write_bytes((there / "data/val" / path.parent.name / path.name).read_bytes())
+    options = ["--datasets", "folder", "digits", "--seeds", "1", "--format", "csv"]
+    assert main([*GRID, *options, "--dry-run", *TINY]) == 0
+    assert capfd.readouterr().out == f"resume    {failed}\nfinished  {good}\n1 resume, 1 finished\n"
+    before = (good / "results.json").stat().st_mtime_ns
+    assert in_a_fork([*GRID, *options, "--address", cluster, *TINY]) == 0
+    out, err = capfd.readouterr()
+    assert not err and f"finished  {good}\n" in out and f"works     {failed}\n" in out and out.count(f"works     {good}") == 0
+    assert "\n2 finished\n" in out and len(out[out.index("\n\n") + 2 :].splitlines()) == 3, "a table of two rows"
+    assert (good / "results.json").stat().st_mtime_ns == before
+    assert "Resumed from" in (failed / "console.txt").read_text() and results_of(failed)["accuracy"] == 100
 
 
 def test_a_search_selects_on_the_validation_split_alone(there, cluster, tmp_path, capfd):
@@ -136,28 +145,29 @@ def test_a_search_selects_on_the_validation_split_alone(there, cluster, tmp_path
     assert settings[0] == settings[1] and len(set(settings[0])) == 2, "equal seeds try equal settings"
 
 
-def test_started_again_it_trains_what_is_missing(there, cluster, capfd):
-    """After the grid above, and with its test images mended."""
-    for path in (there / "data/test").rglob("*.png"):
-        path.write_bytes((there / "data/val" / path.parent.name / path.name).read_bytes())
-    options = ["--datasets", "folder", "digits", "--seeds", "1", "--format", "csv"]
+def test_trials_that_fail_are_named_and_the_next_search_goes_on(there, cluster, tmp_path, capfd):
+    """Images for validation cannot be read either in `folder`, so that all of its trials fail."""
+    for path in (there / "data/val").rglob("*.png"):
+        path.write_text("no image")
+    space = tmp_path / "space.yaml"
+    space.write_text("OPTIM.LR: {choice: [0.1]}\n")
+    options = ["--datasets", "folder", "digits", "--seeds", "1", "--search", str(space), "--trials", "1", "--address", cluster]
+    assert in_a_fork([*GRID, *options, *TINY]) == 1
     failed, good = (there / f"out/{name}/LinearProbe/tiny_vit/default/seed1" for name in ("folder", "digits"))
-    assert main([*GRID, *options, "--dry-run", *TINY]) == 0
-    assert capfd.readouterr().out == f"resume    {failed}\nfinished  {good}\n1 resume, 1 finished\n"
-    before = (good / "results.json").stat().st_mtime_ns
-    assert in_a_fork([*GRID, *options, "--address", cluster, *TINY]) == 0
     out, err = capfd.readouterr()
-    assert not err and f"finished  {good}\n" in out and f"works     {failed}\n" in out and out.count(f"works     {good}") == 0
-    assert "\n2 finished\n" in out and len(out[out.index("\n\n") + 2 :].splitlines()) == 3, "a table of two rows"
-    assert (good / "results.json").stat().st_mtime_ns == before
-    assert "Resumed from" in (failed / "console.txt").read_text() and results_of(failed)["accuracy"] == 100
+    assert f"1 of 2 runs failed:\n  {failed}: 1 of 1 trials failed: " in err and "val/" in err.split("trials failed")[1]
+    assert f"{good}: 1 of 1 trials succeeded" in out and (good.with_name("seed1-search") / SEARCH_FILE).is_file()
 
 
 def test_more_than_any_machine_has(cluster, tmp_path, capfd):
-    command = [*GRID, "--datasets", "digits", "--address", cluster, "--gpus-per-run", "2", *TINY]
+    command = [*GRID, "--datasets", "digits", "--address", cluster, "--cpus-per-run", "3", *TINY]
     assert in_a_fork(command) == 2
     err = capfd.readouterr().err
-    assert "2 GPUs of a run (there are: 2 cores, 1 GPUs)" in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert (
+        "the 3 cores and 1 GPUs of a run (there are: 2 cores, 1 GPUs)" in err
+        and err.count("\n") == 1
+        and not (tmp_path / "out").exists()
+    )
 
 
 def trainings(directory):
@@ -219,8 +229,8 @@ def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, monkeypatch
         (["--seeds", "one"], "invalid int value: 'one'"),
         (["--retries", "-1"], "--retries -1: expected 0 or more"),
         (["--cpus-per-run", "0"], "expected a whole number above 0, got '0'"),
-        (["--gpus-per-run", "-0.5"], "--gpus-per-run -0.5: expected a fraction from 0 to 1, or a whole number"),
-        (["--gpus-per-run", "1.5"], "--gpus-per-run 1.5: expected a fraction from 0 to 1, or a whole number"),
+        (["--gpus-per-run", "-0.5"], "--gpus-per-run -0.5: expected 0 to 1"),
+        (["--gpus-per-run", "2"], "--gpus-per-run 2: expected 0 to 1"),
         (["--address", "127.0.0.1:1"], "no Ray cluster 127.0.0.1:1"),
         (["--search", "space.txt"], "space.txt: only .yaml and .yml files are read"),
         (["--trials", "0"], "expected a whole number above 0, got '0'"),
@@ -245,6 +255,20 @@ def test_a_dry_run_says_what_would_be_done(capfd, tmp_path, monkeypatch):
     assert main([*grid, "--tag", "mine", "--dry-run"]) == 0
     runs = [f"train     {tmp_path}/out/digits/{name}/lite0/mine/seed{seed}" for name in ("SMM", "VR-pad") for seed in (0, 2)]
     assert capfd.readouterr().out.splitlines() == [*runs, "4 train"] and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--address", "auto"], "--address is of runs on Ray; add --sweep"),
+        (["--gpus-per-run", "0.5"], "--gpus-per-run is of runs on Ray; add --sweep"),
+        (["--sweep", "--jobs", "2"], "--jobs 2: on Ray as many runs go on as there is room for"),
+    ],
+)
+def test_options_that_would_do_nothing(capfd, tmp_path, options, words):
+    assert reproduce.main(["methods", "--backbone", "lite0", "--datasets", "digits", *options]) == 2
+    error = capfd.readouterr().err
+    assert words in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 def test_without_ray(capfd, tmp_path, monkeypatch):

@@ -14,10 +14,11 @@ import torch
 from dassl_vr.cli.train import main
 from dassl_vr.engine import TrainerX
 from dassl_vr.evaluation.evaluator import Classification
+from dassl_vr.reprogramming.mapping import Ilm
 
 SETTINGS = ["TEST.FINAL_MODEL", "best_val", "VERBOSE", "False", "TRAIN.CHECKPOINT_FREQ", "1"]
 SETTINGS += ["DATALOADER.TEST.BATCH_SIZE", "16"]  # two batches of validation images
-UPDATE, PROCESS = TrainerX.model_update, Classification.process
+UPDATE, PROCESS, OBSERVE = TrainerX.model_update, Classification.process, Ilm.observe
 
 
 def outcome(directory):
@@ -74,6 +75,35 @@ def after_step(epoch, batch, act):
 
 def send(number):
     return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("mapping_pass, call, epoch", [("exact", 3, 2), ("reuse", 1, 1)])  # a pass has two batches
+def test_a_signal_in_the_mapping_pass(monkeypatch, tmp_path, tiny_command, capsys, mapping_pass, call, epoch):
+    command = [*SETTINGS, "TRAINER.SMM.MAPPING_PASS", mapping_pass]
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert main(tiny_command(whole, *command)) == 0
+    calls = []
+
+    def observe_and_be_asked(self, *arguments):
+        OBSERVE(self, *arguments)
+        calls.append(self)
+        if len(calls) == call:
+            send(signal.SIGTERM)()
+
+    monkeypatch.setattr(Ilm, "observe", observe_and_be_asked)
+    assert main(tiny_command(out, "--resume", out, *command)) == 75 and len(calls) == call, "no step was taken after it"
+    assert f"stopped by SIGTERM after epoch {epoch}, batch 0;" in capsys.readouterr().err
+    monkeypatch.setattr(Ilm, "observe", OBSERVE)
+    assert main(tiny_command(out, "--resume", out, *command)) == 0
+    (figures, tensors), expected = outcome(out), outcome(whole)
+    assert figures == expected[0] and all(torch.equal(value, expected[1][key]) for key, value in tensors.items())
+
+
+def test_a_signal_before_training(monkeypatch, tmp_path, tiny_command, capsys):
+    monkeypatch.setattr("dassl_vr.cli.train.build_trainer", lambda cfg: send(signal.SIGUSR1)())
+    assert main(tiny_command(tmp_path / "run")) == 75
+    assert capsys.readouterr().err.startswith("stopped by SIGUSR1 before epoch 1; add --resume ")
+    assert not (tmp_path / "run").exists() and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
 def test_signals_in_any_place_of_an_epoch(monkeypatch, tmp_path, tiny_command, ends_like_the_whole, capsys):

@@ -121,6 +121,31 @@ def test_a_last_batch_of_one_sample(processes, tiny_command, tmp_path):
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-5) and one["acc"] == pytest.approx(two["acc"])
 
 
+def test_cached_features_are_those_of_all_processes(processes, repository, tmp_path):
+    arguments = ["--trainer", "CoOp", "--config-file", str(repository / "configs/trainers/CoOp/tiny_clip.yaml"), "--seed", "1"]
+    arguments += ["--dataset-config-file", str(repository / "configs/datasets/digits.yaml"), "DATASET.NUM_SHOTS", "3"]
+    arguments += ["OPTIM.MAX_EPOCH", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "TEST.NO_TEST", "True", "VERBOSE", "False"]
+    for number in (1, 2):
+        command = ["--output-dir", str(tmp_path / str(number)), *arguments]
+        assert processes(number, lambda command=command: main(command)) == [(0, 0)] * number
+    one, two = (json.loads((tmp_path / run / "results.json").read_text())["history"] for run in ("1", "2"))
+    assert [epoch["loss"] for epoch in one] == pytest.approx([epoch["loss"] for epoch in two], rel=1e-4)
+
+
+def test_batches_of_each_process_tie_an_epoch_to_their_number(processes, tiny_command, tmp_path, capfd):
+    command = tiny_command(tmp_path / "run", "--resume", tmp_path / "run", "DATALOADER.BATCH_PER_PROCESS", "True")
+
+    def stopped():
+        signal_at(0, 0)
+        return main(command)
+
+    assert processes(2, stopped) == [(0, 75)] * 2
+    capfd.readouterr()
+    assert processes(1, lambda: main(command)) == [(0, 2)]
+    assert "end that epoch with --nproc_per_node 2" in capfd.readouterr().err
+    assert processes(2, lambda: main(command)) == [(0, 0)] * 2
+
+
 def test_a_run_goes_on_with_another_number_of_processes(alone, processes, tmp_path):
     """Stopped within an epoch by a signal to one of two processes, gone on with by one, stopped again, ended by two."""
     arguments, expected = alone
