@@ -12,6 +12,8 @@ import torch
 
 from dassl_vr.cli.train import main
 
+from ..conftest import TINY
+
 
 def outcome(directory):
     """(accuracy, all trained tensors) of a finished run."""
@@ -120,3 +122,55 @@ def test_the_best_model_comes_along_into_another_directory(tmp_path, tiny_comman
     assert main(tiny_command(tmp_path / "second", "--resume", tmp_path / "first", *best)) == 0
     first, second = (torch.load(tmp_path / d / "prompt" / "model-best.pth.tar", weights_only=True) for d in ("first", "second"))
     assert torch.equal(first["state_dict"]["delta"], second["state_dict"]["delta"])
+
+
+OWN_LOADERS = """
+from torch import nn, optim
+
+from dassl_vr.data import DataManager
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+
+
+@TRAINER_REGISTRY.register()
+class OwnLoaders(TrainerX):
+    def build_data_loader(self):
+        data = DataManager(self.cfg)
+        self.train_loader_x, self.train_loader_u = data.train_loader_x, None
+        self.val_loader, self.test_loader = None, data.test_loader
+        self.num_classes, self.num_source_domains, self.lab2cname = data.num_classes, 0, data.lab2cname
+
+    def build_model(self):
+        self.model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, self.num_classes))
+        self.optim = optim.SGD(self.model.parameters(), lr=0.1)
+        self.register_model("model", self.model, self.optim, None)
+
+    def forward_backward(self, batch):
+        loss = nn.functional.cross_entropy(self.model(batch["img"]), batch["label"])
+        self.model_backward_and_update(loss)
+        return {"loss": loss.item()}
+"""
+
+
+def test_a_trainer_with_loaders_of_its_own_is_saved_and_resumed(processes, repository, tmp_path):
+    (tmp_path / "own.py").write_text(OWN_LOADERS)
+    out = tmp_path / "run"
+    command = ["--plugin", str(tmp_path / "own.py"), "--trainer", "OwnLoaders", "--output-dir", str(out), "--resume", str(out)]
+    command += ["--dataset-config-file", str(repository / "configs/datasets/digits.yaml"), "--seed", "1", *TINY]
+    command += ["OPTIM.LR", "0.1", "TEST.TRAIN_GAP", "False", "TRAIN.END_FIGURES", "False"]
+
+    def train_one_epoch():  # in a fork, so that the trainer is registered there alone
+        from dassl_vr.engine import trainer as module
+
+        save = module.save_resume_file
+
+        def save_and_stop(*arguments):
+            save(*arguments)
+            raise KeyboardInterrupt
+
+        module.save_resume_file = save_and_stop
+        return main(command)
+
+    assert processes(1, train_one_epoch) == [(0, 130)]
+    assert processes(1, lambda: main(command)) == [(0, 0)]
+    assert [row["epoch"] for row in json.loads((out / "results.json").read_text())["history"]] == [1, 2, 3]
+    assert "epoch 2 is next" in (out / "log.txt").read_text()
