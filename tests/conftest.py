@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -64,14 +65,36 @@ def processes(tmp_path):
     def run(number, function):
         place = tmp_path / f"processes{next(places)}"
         place.mkdir()
-        # The launcher keeps it, so that it outlives each of the processes
-        store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-        pids = [_fork(rank, number, store.port, function, place / str(rank)) for rank in range(number)]
+        launcher, port = _fork_launcher()
+        pids = [_fork(rank, number, port, function, place / str(rank)) for rank in range(number)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        os.kill(launcher, signal.SIGKILL)
+        os.waitpid(launcher, 0)
         results = [place / str(rank) for rank in range(number)]
         return [(code, json.loads(file.read_text()) if file.exists() else None) for code, file in zip(codes, results)]
 
     return run
+
+
+def _fork_launcher():
+    """(id, port) of a process that keeps the store of a run, as torchrun does: so it outlives each of the processes.
+
+    Not this process: the store has a thread, and what is forked beside a thread may hang.
+    """
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        with open(read) as pipe:
+            return pid, int(pipe.read())
+    try:
+        store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+        os.write(write, str(store.port).encode())
+        os.close(write)
+        while True:
+            signal.pause()
+    finally:
+        os._exit(1)
 
 
 def _fork(rank, number, port, function, file):
