@@ -98,9 +98,8 @@ class OnRay:
         except (OSError, RuntimeError, ValueError) as error:
             where = self.address or "on this machine"
             # Who answers may want a token: Ray makes one on a machine at some time, and asks for it from then on
-            hint = (
-                "start one with `ray start --head`" if isinstance(error, OSError) else "set RAY_AUTH_MODE=token if it has a token"
-            )
+            there = not isinstance(error, OSError)
+            hint = "set RAY_AUTH_MODE=token if it has a token" if there else "start one with `ray start --head`"
             raise ConfigError(f"no Ray cluster {where}: {error}; {hint}, or leave --address out") from error
         try:
             with interrupt_on_sigterm():  # in place of Ray's, which leaves at once and without a word
@@ -111,10 +110,8 @@ class OnRay:
 
     def _knock(self):
         """Raises `OSError` if nobody answers at the address: Ray tries for minutes."""
-        address = self.address
-        if (
-            address == "auto" and "RAY_ADDRESS" not in os.environ and RAY_ADDRESS_FILE.is_file()
-        ):  # it stays when a cluster is killed
+        address = os.environ.get("RAY_ADDRESS", "auto") if self.address == "auto" else self.address
+        if address == "auto" and RAY_ADDRESS_FILE.is_file():  # it stays when a cluster is killed
             address = RAY_ADDRESS_FILE.read_text().strip()
         host, _, port = address.rpartition(":")
         if host and port.isdecimal() and "/" not in host:

@@ -13,25 +13,32 @@ _asked = None  # the first signal that came
 
 
 @contextlib.contextmanager
-def noticing_signals():
-    """Inside the block SIGTERM and SIGUSR1 do nothing but to make `asked()` true."""
-    global _asked
-    _asked = None
-    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
-        yield
-        return
-    before = {number: signal.signal(number, _notice) for number in SIGNALS}
+def _handled_by(handler):
+    """Inside the block `handler` is called at SIGTERM and SIGUSR1, if this is the main thread: only there may handlers be set."""
+    numbers = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def noticing_signals():
+    """Inside the block SIGTERM and SIGUSR1 do nothing but to make `asked()` true."""
+    global _asked
+    _asked = None
+    try:
+        with _handled_by(_notice):
+            yield
+    finally:
         _asked = None
 
 
 @contextlib.contextmanager
 def ended_by_signals(directory):
-    """Inside the block SIGTERM and SIGUSR1 end the run in `directory` at once, because there is nothing to save yet.
+    """Inside the block SIGTERM and SIGUSR1 end the run in `directory` at once, because there is nothing new to save yet.
 
     Raises:
         RunInterrupted: one of them came.
@@ -39,17 +46,10 @@ def ended_by_signals(directory):
 
     def end(number, frame):
         name = signal.Signals(number).name
-        raise RunInterrupted(f"stopped by {name} before epoch 1; add --resume {directory} to go on")
+        raise RunInterrupted(f"stopped by {name} before training began; add --resume {directory} to go on")
 
-    if threading.current_thread() is not threading.main_thread():
+    with _handled_by(end):
         yield
-        return
-    before = {number: signal.signal(number, end) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _notice(number, frame):

@@ -193,10 +193,13 @@ def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, monkeypatch
     """SIGTERM comes over `sweep.py`; `reproduce --sweep`, on a Ray of its own, goes on with the run that was saved."""
     monkeypatch.setattr(reproduce, "cells_of", lambda table, dataset, backbone: [Cell("LinearProbe", "", dataset, "tiny_vit")])
     long = [*TINY, "OPTIM.MAX_EPOCH", "40"]
-    command = [sys.executable, "sweep.py", *GRID, "--datasets", "digits", "--seeds", "1", "--address", cluster, *long]
+    command = [sys.executable, "sweep.py", *GRID, "--datasets", "digits", "--seeds", "1", "--address", cluster]
+    command += ["--retries", "0", *long]
     directory = tmp_path / "out/digits/LinearProbe/tiny_vit/default/seed1"
     sweep = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_until(lambda: (directory / "resume.pt").exists())
+    os.kill(*trainings(directory), signal.SIGTERM)  # pre-empted, which is no failure: it goes on, without any retries
+    wait_until(lambda: "Resumed from" in (directory / "console.txt").read_text())
     (training,) = trainings(directory)
     os.kill(training, signal.SIGSTOP)  # it is not to be finished before the signal comes
     sweep.send_signal(signal.SIGTERM)
@@ -216,7 +219,7 @@ def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, monkeypatch
     assert in_a_fork(words, reproduce.main) == 0
     out, err = capfd.readouterr()
     assert not err and f"finished  {directory}\n" in out and "LinearProbe" in out
-    assert (directory / "console.txt").read_text().count("Resumed from") == 1 and len(results_of(directory)["history"]) == 40
+    assert (directory / "console.txt").read_text().count("Resumed from") == 2 and len(results_of(directory)["history"]) == 40
 
 
 @pytest.mark.parametrize(
@@ -242,6 +245,15 @@ def test_mistakes_end_in_one_line_before_the_first_run(capfd, tmp_path, argument
     assert main([*GRID, "--datasets", "digits", *arguments]) == 2
     error = capfd.readouterr().err
     assert error.startswith("error: ") and words in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_address_of_a_cluster_that_is_no_more(capfd, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("dassl_vr.cli.ray_runs.RAY_ADDRESS_FILE", tmp_path / "address")
+    (tmp_path / "address").write_text("127.0.0.1:1\n")
+    assert main([*GRID, "--datasets", "digits", "--address", "auto"]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: no Ray cluster auto: ") and "ray start --head" in error and error.count("\n") == 1
 
 
 def test_method_of_a_trainer_is_not_for_the_end_of_the_line(capfd):
