@@ -147,7 +147,7 @@ def textbook_network(cfg, source):
     """The library's own module with the weights of `source`, a trainer's of ours: nothing folded, memory in its usual order."""
     node = cfg.MODEL.BACKBONE
     set_random_seed(cfg.SEED)
-    with torch.random.fork_rng():  # the same random weights as `backbone_from_cfg` gives to ours
+    with torch.random.fork_rng(devices=[]):  # the same random weights as `backbone_from_cfg` gives to ours
         plain = {"fold": False, "channels_last": False, "verbose": False}
         backbone = build_backbone(node.NAME, pretrained=node.PRETRAINED, size=cfg.INPUT.SIZE[0], **plain)
     return PlainClip(backbone.model, source.text_features) if backbone.kind == "clip" else backbone.model

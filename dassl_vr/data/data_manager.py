@@ -18,8 +18,9 @@ from .samplers import build_sampler
 from .store import ImageStores, cpu_cores, read_item_image
 from .transforms import Pipeline, build_transform, plain_pipeline
 
-# So that labelled and unlabelled images of the same index are shuffled and augmented independently
-STREAM_X, STREAM_U = 0, 1
+# One stream of random draws for each purpose, so that images of the same index are shuffled and augmented independently: the
+# labelled and the unlabelled ones, and the pass for the label mapping, which is not to see the views that the epoch trains on
+STREAM_X, STREAM_U, STREAM_MAPPING = 0, 1, 2
 
 
 class DatasetWrapper(TorchDataset):
@@ -424,8 +425,8 @@ class DataManager:
 
     @functools.cached_property
     def train_loader_all(self):
-        """Every training image once, in order, with the current epoch's training transform (for label mappings)."""
-        loader = self._test_loader(self.dataset.train_x, "training", _first(self.tfm_train))
+        """Every training image once, in order, with the training transform and draws of its own (for label mappings)."""
+        loader = self._test_loader(self.dataset.train_x, "training", _first(self.tfm_train), STREAM_MAPPING)
         loader.set_epoch(self._epoch)
         return loader
 
@@ -461,11 +462,11 @@ class DataManager:
             in_step=True,
         )
 
-    def _test_loader(self, data_source, name, transform=None):
+    def _test_loader(self, data_source, name, transform=None, stream=STREAM_X):
         if transform is None:
             transform = self.tfm_test
         settings = self.cfg.DATALOADER.TEST
-        return self._loader(data_source, name, transform, False, settings, settings.BATCH_SIZE, STREAM_X)
+        return self._loader(data_source, name, transform, False, settings, settings.BATCH_SIZE, stream)
 
     def _loader(self, data_source, name, transform, is_train, settings, batch_size, stream, **options):
         if not data_source:

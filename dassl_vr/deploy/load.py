@@ -140,8 +140,8 @@ def assemble(parts, device, weights="", precision=None):
             " `PromptLearning` can be loaded without it"
         )
     precision = precision or resolve_precision(cfg.TRAIN.PRECISION, device)
-    with torch.random.fork_rng():
-        torch.manual_seed(cfg.SEED % 2**63)  # a backbone without pre-trained weights starts from the run's seed
+    with torch.random.fork_rng(devices=[]):  # built on the CPU; `torch.manual_seed` would seed the accelerators too
+        torch.default_generator.manual_seed(cfg.SEED % 2**63)  # a backbone without pre-trained weights starts from the run's seed
         backbone = backbone_from_cfg(cfg, precision, frozen=trainer.freeze_backbone, checksum=True)
         _check_backbone(backbone, parts)
         backbone = backbone.to(device)

@@ -21,7 +21,7 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
     Its random start (MODEL.BACKBONE.PRETRAINED False) depends on `cfg.SEED`, and what is built after it is not touched by it.
     """
     node = cfg.MODEL.BACKBONE
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # built on the CPU
         return build_backbone(
             node.NAME,
             pretrained=node.PRETRAINED,

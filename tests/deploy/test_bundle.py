@@ -51,6 +51,17 @@ def test_content(smm_bundle, trained):
     assert load_prompted(smm_bundle).details.results["split_sha256"] == results["split_sha256"]
 
 
+def test_loading_leaves_all_random_generators_alone_on_a_machine_of_many_gpus(smm_bundle, monkeypatch, recwarn):
+    touched = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    for name in ("get_rng_state", "set_rng_state", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, lambda *args, name=name: touched.append(name))
+    before = torch.get_rng_state()
+    load_prompted(smm_bundle, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before) and not touched
+    assert not [str(warning.message) for warning in recwarn if "devices" in str(warning.message)]
+
+
 @pytest.mark.parametrize("name", ["prompt.safetensors", "config.json"])
 def test_any_changed_byte(bundle, name, capsys):
     file = bundle / name
@@ -81,7 +92,7 @@ def test_another_backbone(bundle, capsys):
 
 
 def test_other_weights_of_the_backbone_and_the_right_ones(bundle, tmp_path, capsys):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         other = build_backbone("tiny_vit", pretrained=False, verbose=False).model.state_dict()
     right = build_backbone("tiny_vit", verbose=False).model.state_dict()
     for name, state in (("other", other), ("right", right)):

@@ -40,7 +40,7 @@ class _Adapter(OpenClipAdapter):
 def small_clip(form, precision="fp32"):
     adapter = _Adapter(form)
     spec = adapter.spec(form)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return adapter.wrap(adapter.build(spec, False, "", False), spec, precision=precision)
 
