@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, TrainTestDataset
-from dassl_vr.data.datasets.benchmark import image_files
 from dassl_vr.data.datasets.split import check_files
+from dassl_vr.data.datasets.walk import image_files
 from dassl_vr.data.download import Part, Source
 from dassl_vr.data.readers import read_lines
 from dassl_vr.utils.errors import DataError

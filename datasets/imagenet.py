@@ -3,8 +3,8 @@
 import os
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, BenchmarkDataset, Datum
-from dassl_vr.data.datasets.benchmark import image_files
 from dassl_vr.data.datasets.split import Splits
+from dassl_vr.data.datasets.walk import image_files
 from dassl_vr.data.download import Part, Source, missing_message
 from dassl_vr.data.readers import read_lines
 from dassl_vr.utils.errors import DataError

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, ImageSplitDataset
-from dassl_vr.data.datasets.benchmark import image_files
+from dassl_vr.data.datasets.walk import image_files
 from dassl_vr.data.download import Part, Source, family_mirror
 
 

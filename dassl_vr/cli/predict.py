@@ -2,14 +2,16 @@
 
 import argparse
 import csv
+import fnmatch
 import glob
+import itertools
 import json
 import os
 import sys
 
 import torch
 
-from ..data.datasets.benchmark import image_files
+from ..data.datasets.walk import image_files
 from ..deploy import load_prompted
 from ..utils.errors import ConfigError, DataError
 from ..utils.files import REMEDY_IN_A_RUN
@@ -67,11 +69,32 @@ def find_images(patterns):
         elif os.path.exists(pattern) or not glob.has_magic(pattern):
             found.append(pattern)
         else:
-            matches = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+            matches = _matches(pattern)
             if not matches:
                 raise DataError(f"{pattern}: matches no file")
             found += matches
     return list(dict.fromkeys(found))
+
+
+def _matches(pattern):
+    """Sorted paths of the files that a glob pattern stands for; `**` is any number of folders, each entered once."""
+    parts = pattern.replace(os.sep, "/").split("/")
+    if "**" not in parts:
+        return sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
+    fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+    base, wanted = "/".join([*fixed, ""]) or "./", parts[len(fixed) :]
+    paths = image_files(base, suffixes="") if os.path.isdir(base) else []
+    fitting = [path for path in paths if _fits(os.path.relpath(path, base).split(os.sep), wanted)]
+    return fitting if fixed else [path.removeprefix("./") for path in fitting]
+
+
+def _fits(parts, wanted):
+    """Whether the parts of a path are what the parts of a pattern stand for."""
+    if not wanted or not parts:
+        return not parts and all(part == "**" for part in wanted)
+    if wanted[0] == "**":
+        return any(_fits(parts[skipped:], wanted[1:]) for skipped in range(len(parts) + 1))
+    return fnmatch.fnmatch(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
 
 
 def predict_files(model, paths, batch_size, on_unreadable):

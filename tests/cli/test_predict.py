@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dassl_vr.cli.predict import find_images
 from dassl_vr.cli.predict import main as predict
 
 
@@ -78,3 +79,17 @@ def test_the_file_at_the_top(run, photos, repository, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(repository / "predict.py"), run_name="__main__")
     assert end.value.code == 0 and capsys.readouterr().out.startswith("path,rank,class,probability\n")
+
+
+@pytest.mark.parametrize("pattern", ["**/*.png", "ant/**", "**/ant/**/*.png", "./**/[0-9].png", "{root}/**/*.png"])
+def test_patterns_enter_each_folder_once(tmp_path, monkeypatch, pattern):
+    """Two links that lead up would double what is found with each level."""
+    for name in ("ant/1.png", "ant/deep/2.png", ".hidden/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("a", "b"):
+        (tmp_path / "ant" / name).symlink_to("..", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    found = find_images([pattern.format(root=tmp_path)])
+    prefix = {"{": f"{tmp_path}/", ".": "./"}.get(pattern[0], "")
+    assert found == [f"{prefix}ant/1.png", f"{prefix}ant/deep/2.png"]

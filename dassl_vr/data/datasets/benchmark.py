@@ -7,10 +7,10 @@ from ...utils.errors import DataError
 from ..download import prepare
 from .base_dataset import ArrayDatum, DatasetBase, Datum
 from .split import Splits, check_classes, read_split, select_shots, stratified_split, subsample_classes
+from .walk import IMAGE_SUFFIXES, folders_in, image_files
 
 # Of splits made by ourselves: fixed, so that every run of every SEED sees the same images in the same split.
 SPLIT_SEED = 1
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class BenchmarkDataset(DatasetBase):
@@ -175,9 +175,7 @@ def read_class_folders(directory, classnames=None, ignored=()):
     Raises:
         DataError: there is no folder, or one without any image.
     """
-    directory = Path(directory)
-    folders = sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
-    folders = [path for path in folders if path.name not in ignored]
+    folders = [path for path in folders_in(directory) if path.name not in ignored]
     if not folders:
         raise DataError(f"{directory} holds no folders; expected one folder of images a class")
     items = []
@@ -188,14 +186,3 @@ def read_class_folders(directory, classnames=None, ignored=()):
             raise DataError(f"class folder {folder} holds no image ({' '.join(IMAGE_SUFFIXES)}); add some or remove the folder")
         items += [Datum(path, label, 0, name) for path in paths]
     return items
-
-
-def image_files(folder):
-    """Sorted paths of all image files below a folder, hidden ones left out."""
-    found = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            os.path.join(parent, name) for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
-    return sorted(found)
