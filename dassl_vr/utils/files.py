@@ -54,9 +54,15 @@ def check_isfile(fpath):
 
 
 def read_json(fpath):
-    """The content of a JSON file."""
-    with open(fpath, encoding="utf-8") as file:
-        return json.load(file)
+    """The content of a JSON file in UTF-8, with or without a byte order mark, or in the UTF-16 of a Windows shell.
+
+    Raises:
+        ValueError: it is not JSON, or nested more deeply than anything of ours.
+    """
+    try:
+        return json.loads(Path(fpath).read_bytes())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def write_json(obj, fpath):

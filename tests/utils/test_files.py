@@ -51,3 +51,16 @@ def test_small_ones(tmp_path):
     assert check_isfile(tmp_path / "a")
     with pytest.warns(UserWarning, match="none"):
         assert not check_isfile(tmp_path / "none")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_json_as_editors_and_shells_write_it(tmp_path, encoding):
+    (tmp_path / "a.json").write_bytes('{"name": "Größe"}\r\n'.encode(encoding))
+    assert read_json(tmp_path / "a.json") == {"name": "Größe"}
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe\xff", b"\x80", b"", b"{", b"9" * 5000])
+def test_what_is_no_json_is_a_value_error(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError):
+        read_json(tmp_path / "a.json")
