@@ -89,6 +89,21 @@ def weights_sha256(model, leave_out=()):
     return digest.hexdigest()
 
 
+def require_same_weights(trained, found, source, flag):
+    """Raises `WeightsError` if a model was trained on a backbone with other weights than those found; None = not known.
+
+    Args:
+        trained, found: `weights_sha256` of both.
+        source: of the model, for the message.
+        flag: what names a file with weights.
+    """
+    if None not in (trained, found) and trained != found:
+        raise WeightsError(
+            f"{source}: trained on a backbone whose weights have the SHA-256 {trained[:12]}..., but those found here have"
+            f" {found[:12]}...; name a file with the right ones with {flag}"
+        )
+
+
 def no_fit(model_name, path, error):
     """`WeightsError` for a file on which the library's own conversion tripped, because it is another model's."""
     return WeightsError(

@@ -10,7 +10,9 @@ import threading
 import torch
 from tabulate import tabulate
 
+from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, merge_list, merge_mapping, read_yaml, to_yaml, validate_cfg
+from ..config.validate import lookup
 from ..data import DATASET_REGISTRY
 from ..engine import build_trainer, resolve_cfg
 from ..engine.interruption import ended_by_signals, noticing_signals
@@ -20,10 +22,12 @@ from ..engine.run_directory import (
     LOG_FILE,
     RESULTS_FILE,
     RESUMED,
+    WEIGHTS,
     claim_run_directory,
     hold,
     is_used,
     read_results,
+    weights_sha256_of,
     write_config,
     write_results,
 )
@@ -258,6 +262,7 @@ def evaluate(args, cfg):
     with Logger() as log:
         trainer = build(args, cfg)
         check_classes(trainer, args.model_dir)
+        check_weights(trainer, args.model_dir)
         load(trainer, args.model_dir, args.load_epoch)
         trainer.test()
         if args.output_dir:
@@ -280,6 +285,18 @@ def check_classes(trainer, directory):
             f" ({len(now)}: {now[0]}, ...), and its label mapping or head belongs to them; only an output side made from the"
             " classes' names (CLIP's text features) takes new ones"
         )
+
+
+def check_weights(trainer, directory):
+    """Raises `WeightsError` if the run in `directory` was trained on other weights of the same backbone than the file or the hub has
+    now. One that is to be tested on another backbone, or at another size, is taken by its word."""
+    path = os.path.join(directory, CONFIG_FILE)
+    if not directory or not os.path.isfile(path):
+        return
+    trained = get_cfg_default()
+    merge_mapping(trained, read_yaml(path), path)
+    if all(lookup(trained, key) == lookup(trainer.cfg, key) for key in ("MODEL.BACKBONE.NAME", "INPUT.SIZE")):
+        require_same_weights(weights_sha256_of(directory), trainer.weights_sha256, f"--model-dir {directory}", WEIGHTS)
 
 
 def load(trainer, directory, epoch):

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ..backbones.base import PRECISIONS
+from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, merge_mapping, read_yaml, validate_cfg
 from ..data.transforms import build_transform
 from ..engine import TRAINER_REGISTRY, PromptLearning
@@ -101,7 +102,7 @@ def _from_run(directory):
         files = {name: find_checkpoint(directory / name) for name in names}
         return {name: load_checkpoint(file, needs=("state_dict",))["state_dict"] for name, file in files.items()}
 
-    return Parts(cfg, results["classnames"], states, str(directory), results)
+    return Parts(cfg, results["classnames"], states, str(directory), results, results.get("weights_sha256"))
 
 
 def _from_bundle(directory, description):
@@ -142,8 +143,8 @@ def assemble(parts, device, weights="", precision=None):
     precision = precision or resolve_precision(cfg.TRAIN.PRECISION, device)
     with torch.random.fork_rng(devices=[]):  # built on the CPU; `torch.manual_seed` would seed the accelerators too
         torch.default_generator.manual_seed(cfg.SEED % 2**63)  # a backbone without pre-trained weights starts from the run's seed
-        backbone = backbone_from_cfg(cfg, precision, frozen=trainer.freeze_backbone, checksum=True)
-        _check_backbone(backbone, parts)
+        backbone = backbone_from_cfg(cfg, precision, frozen=trainer.freeze_backbone)
+        require_same_weights(parts.weights_sha256, backbone.weights_sha256, parts.source, "--weights")
         backbone = backbone.to(device)
         try:
             network = trainer.build_network(cfg, backbone, parts.classnames).to(device)
@@ -176,11 +177,3 @@ class Details:
     results: dict
     backbone: object
     modules: dict
-
-
-def _check_backbone(backbone, parts):
-    if parts.weights_sha256 not in (None, backbone.weights_sha256):
-        raise WeightsError(
-            f"{parts.source}: trained on weights of {backbone.spec.name} with the SHA-256 {parts.weights_sha256[:12]}..., but those"
-            f" found here have {backbone.weights_sha256[:12]}...; name a file with the right ones with --weights"
-        )

@@ -15,13 +15,15 @@ from ..utils.errors import ConfigError
 from .resume import stoppable
 
 
-def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
+def backbone_from_cfg(cfg, precision="fp32", frozen=True):
     """The backbone that `cfg.MODEL.BACKBONE` describes, for images of `cfg.INPUT.SIZE`.
 
-    Its random start (MODEL.BACKBONE.PRETRAINED False) depends on `cfg.SEED`, and what is built after it is not touched by it.
+    Its random start (MODEL.BACKBONE.PRETRAINED False) depends on `cfg.SEED` alone, and what is built after it is not touched by it.
+    Its `weights_sha256` is known.
     """
     node = cfg.MODEL.BACKBONE
-    with torch.random.fork_rng(devices=[]):  # built on the CPU
+    with torch.random.fork_rng(devices=[]):  # built on the CPU; `torch.manual_seed` would seed the accelerators too
+        torch.default_generator.manual_seed(cfg.SEED % 2**63)
         return build_backbone(
             node.NAME,
             pretrained=node.PRETRAINED,
@@ -33,7 +35,7 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True, checksum=False):
             channels_last=node.CHANNELS_LAST,
             compiled=cfg.TRAIN.COMPILE,
             verbose=cfg.VERBOSE,
-            checksum=checksum,
+            checksum=True,
         )
 
 
@@ -125,6 +127,7 @@ class PromptLearning:
     def build_model(self):
         cfg = self.cfg
         backbone = backbone_from_cfg(cfg, self.precision, frozen=self.freeze_backbone).to(self.device)
+        self.weights_sha256 = backbone.weights_sha256
         try:
             self.model = self.build_network(cfg, backbone, self.dm.dataset.classnames).to(self.device)
         except ValueError as error:

@@ -2,6 +2,7 @@
 
 import os
 
+from ..backbones.weights import require_same_weights
 from ..utils import distributed
 from ..utils.checkpoint import load_checkpoint, load_trained_state, save_atomically, trained_state
 from ..utils.errors import ConfigError, RunInterrupted, WeightsError
@@ -83,6 +84,7 @@ def save_resume_file(trainer, directory):
         "history": trainer.history,
         "precision": trainer.precision,
         "split_sha256": _split_sha256(trainer),
+        "weights_sha256": trainer.weights_sha256,
         "processes": distributed.world_size(),
         "random_states": get_random_states(),
         "extra": extra,
@@ -101,7 +103,7 @@ def load_resume_file(trainer, directory):
         Whether there is such a file.
 
     Raises:
-        WeightsError: it is damaged or belongs to another trainer or other data.
+        WeightsError: it is damaged or belongs to another trainer, other data or another backbone.
         ConfigError: it was written within an epoch whose batches are others with this number of processes.
     """
     path = os.path.join(directory, RESUME_FILE)
@@ -112,6 +114,7 @@ def load_resume_file(trainer, directory):
         raise WeightsError(
             f"{path} belongs to a run on other images or labels than {trainer.cfg.DATASET.NAME} has; choose another --output-dir"
         )
+    require_same_weights(state.get("weights_sha256"), trainer.weights_sha256, path, "MODEL.BACKBONE.WEIGHTS")
     processes = state.get("processes", 1)
     if state.get("within_epoch") and trainer.cfg.DATALOADER.BATCH_PER_PROCESS and processes != distributed.world_size():
         raise ConfigError(

@@ -7,17 +7,21 @@ import sys
 
 from filelock import FileLock, Timeout
 
+from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY
+from ..utils.checkpoint import load_checkpoint
 from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions, peak_memory_bytes
 from ..utils.errors import ConfigError, DataError, WeightsError
 from ..utils.files import atomic_write, read_json, write_json
+from .prompt_learning import backbone_from_cfg
 from .resume import RESUME_FILE
 
 CONFIG_FILE, RESULTS_FILE, LOG_FILE = "config.yaml", "results.json", "log.txt"
 CHECKPOINT = "checkpoint"  # `evaluated_model` of an evaluation
 NEW, RESUMED, FINISHED = "new", "resumed", "finished"
+WEIGHTS = "MODEL.BACKBONE.WEIGHTS"
 
 # Keys that change where and how a run works, but not what comes out of it
 NEUTRAL_KEYS = {
@@ -131,12 +135,23 @@ def _check_same_config(cfg, directory):
         for flat in (before, now):
             flat["DATASET.ROOT"] = os.path.realpath(flat.get("DATASET.ROOT", ""))
     differing = [key for key in sorted({*before, *now} - neutral) if before.get(key) != now.get(key)]
-    if differing:
+    if differing == [WEIGHTS] and (trained := weights_sha256_of(directory)):
+        # Weights that have moved are the same weights
+        require_same_weights(trained, backbone_from_cfg(cfg).weights_sha256, f"output directory {directory}", WEIGHTS)
+    elif differing:
         shown = ", ".join(f"{key} {before.get(key)} -> {now.get(key)}" for key in differing[:3])
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise ConfigError(
             f"output directory {directory} holds a run of another configuration ({shown}{more}); choose another --output-dir"
         )
+
+
+def weights_sha256_of(directory):
+    """`weights_sha256` of the backbone that the run in `directory` was trained on, finished or not; None = not known."""
+    if os.path.isfile(os.path.join(directory, RESULTS_FILE)):
+        return read_results(directory).get("weights_sha256")
+    path = os.path.join(directory, RESUME_FILE)
+    return load_checkpoint(path).get("weights_sha256") if os.path.isfile(path) else None
 
 
 def _of_the_run(cfg):
@@ -238,6 +253,7 @@ def write_results(trainer, eval_only=False, trained_on=""):
         "skipped_images": len(skipped),
         "classnames": [name for _, name in sorted((trainer.lab2cname or {}).items())],
         "split_sha256": dm.split_sha256 if dm else None,
+        "weights_sha256": trainer.weights_sha256,
         "history": trainer.history,
         "versions": library_versions(),
         "command": command_line(),

@@ -48,7 +48,13 @@ def resolve_precision(precision, device):
 
 
 class TrainerBase:
-    """Registered models, each with an optimizer and a schedule, and the order of events of a training run."""
+    """Registered models, each with an optimizer and a schedule, and the order of events of a training run.
+
+    Attributes:
+        weights_sha256: of the pre-trained backbone as it was built; None = it has none, or not one of `dassl_vr.backbones`.
+    """
+
+    weights_sha256 = None
 
     def __init__(self):
         self._models = OrderedDict()
