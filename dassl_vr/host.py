@@ -18,12 +18,13 @@ from yacs.config import CfgNode as CN
 
 from .config import get_cfg_default, validate_cfg
 from .data import DATASET_REGISTRY, build_transform
+from .data.datasets.build import set_grey_bits
+from .data.store import read_item_image
 from .engine import TRAINER_REGISTRY, SimpleTrainer, TrainerX
 from .engine.build import resolve_input
 from .engine.trainer import resolve_precision
 from .plugins import load_plugins
 from .utils.errors import ConfigError
-from .utils.files import read_image
 
 # Facts of a data set; None = not set by the user, so that what the data set states applies
 FACTS = ("FLIP", "NATIVE_SIZE", "BATCH_LIMIT", "TEMPLATE")
@@ -34,7 +35,7 @@ class HostDatasetWrapper(dassl.data.DatasetWrapper):
 
     def __getitem__(self, idx):
         datum = self.data_source[idx]
-        image = datum.read() if hasattr(datum, "read") else read_image(datum.impath)
+        image = read_item_image(datum)
         item = {"label": datum.label, "domain": datum.domain, "impath": datum.impath, "index": idx}
         item["img"] = self._transform_image(self.transform, image)
         if self.return_img0:
@@ -48,6 +49,7 @@ class HostDataManager(dassl.data.DataManager):
     def __init__(self, cfg):
         transforms = [build_transform(cfg, is_train) for is_train in (True, False)]
         super().__init__(cfg, *transforms, dataset_wrapper=HostDatasetWrapper)
+        set_grey_bits(self.dataset, cfg.DATASET.GREY_BITS)
         loader = self.train_loader_x
         if not cfg.DATALOADER.TRAIN_X.DROP_LAST:
             self.train_loader_x = _loader_like(loader, loader.dataset, loader.batch_size, loader.sampler)

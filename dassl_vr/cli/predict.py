@@ -14,7 +14,7 @@ import torch
 from ..data.datasets.walk import image_files
 from ..deploy import load_prompted
 from ..utils.errors import ConfigError, DataError
-from ..utils.files import REMEDY_IN_A_RUN
+from ..utils.images import left_out_line, once, remarks_to
 from .errors import OneLineParser, one_line_errors
 
 EXIT_SKIPPED = 1
@@ -62,9 +62,13 @@ def find_images(patterns):
     found = []
     for pattern in patterns:
         if os.path.isdir(pattern):
-            inside = image_files(pattern)
+            others = []
+            inside = image_files(pattern, others)
+            left_out = left_out_line(others)
             if not inside:
-                raise DataError(f"{pattern}: no image files in it")
+                raise DataError(f"{pattern}: no image files in it" + (f", only {left_out}" if left_out else ""))
+            if left_out:
+                print(f"left out of {pattern}: {left_out}, which are no images of a type that is read", file=sys.stderr)
             found += inside
         elif os.path.exists(pattern) or not glob.has_magic(pattern):
             found.append(pattern)
@@ -122,13 +126,14 @@ def main(argv=None):
     skipped = {}
 
     def on_unreadable(path, error):
-        skipped[path] = " ".join(str(error).removesuffix(REMEDY_IN_A_RUN).split())
+        skipped[path] = " ".join(str(error).split())
         print(f"skipped: {skipped[path]}", file=sys.stderr)
 
     batches = predict_files(model, paths, args.batch_size or model.batch_size, on_unreadable)
     rows = (row for files, predictions in batches for row in zip(files, predictions.top(args.topk), strict=True))
     writer = write_json if args.json else write_csv if args.csv else write_text
-    writer(rows, skipped)
+    with remarks_to(once(lambda line: print(f"WARNING: {line}", file=sys.stderr))):
+        writer(rows, skipped)
     if len(skipped) == len(paths):
         raise DataError(f"none of {len(paths)} images could be read")
     return EXIT_SKIPPED if skipped else 0

@@ -3,21 +3,23 @@
 import argparse
 import contextlib
 import io
+import sys
 
 from ..data.datasets import build_dataset
 from ..deploy import PromptedModel, load_prompted
 from ..report.look import look_at
 from ..report.page import spread, write_look
 from ..utils.errors import ConfigError, DataError
-from ..utils.files import read_image
+from ..utils.images import UnreadableImageError, once, read_image, remarks_to
 from .errors import OneLineParser, one_line_errors
-from .predict import add_model_flags, find_images
+from .predict import EXIT_SKIPPED, add_model_flags, find_images
 
 FEW = 10  # images below which t-SNE shows nothing
 EPILOG = """examples:
   python visualize.py output/digits/SMM/lite0/default/seed1 --out look
   python visualize.py my_bundle --images photos/ --out look
 
+An image of --images that cannot be read is named on standard error and left out; the exit code is then 1.
 Without --images, test images of the run's data set are shown, which has to be at hand (for a bundle, say where with --root).
 """
 
@@ -48,14 +50,32 @@ def main(argv=None):
     test, problem = _test_images(model, args.root)
     if not paths and test is None:
         raise DataError(f"{problem} (or name images with --images)")
-    if paths:
-        images, names, labels = [read_image(path) for path in paths], [str(path) for path in paths], None
-    else:
-        images, labels = spread(test, args.number)
-        names = [f"test image {number}" for number in range(1, len(images) + 1)]
-    features = spread(test, args.features) if test is not None and min(args.features, len(test)) >= FEW else None
+    with remarks_to(once(lambda line: print(f"WARNING: {line}", file=sys.stderr))):
+        if paths:
+            images, names, labels = *_readable(paths, model.grey_bits), None
+        else:
+            images, labels = spread(test, args.number)
+            names = [f"test image {number}" for number in range(1, len(images) + 1)]
+        if not images:
+            raise DataError(f"none of {len(paths) or len(test)} images could be read")
+        features = spread(test, args.features) if test is not None and min(args.features, len(test)) >= FEW else None
+    if features and len(features[0]) < FEW:
+        features = None
     for path in write_look(look_at(model, images, names, labels), args.out, features):
         print(f"wrote {path}")
+    return EXIT_SKIPPED if paths and len(images) < len(paths) else 0
+
+
+def _readable(paths, grey_bits):
+    """(PIL images, their paths) of those that can be read; the others are named on standard error."""
+    images, names = [], []
+    for path in paths:
+        try:
+            images.append(read_image(path, grey_bits))
+            names.append(str(path))
+        except UnreadableImageError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+    return images, names
 
 
 def _test_images(model, root):

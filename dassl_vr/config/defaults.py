@@ -84,6 +84,9 @@ _C.DATASET.CIFAR_C_LEVEL = 1
 _C.DATASET.ALL_AS_UNLABELED = False
 # An image that cannot be read. Options: error, skip (left out and counted in results.json)
 _C.DATASET.ON_BAD_IMAGE = "error"
+# Grey images of 16 or 32 bits a pixel: how many of the bits count, so that 2 ** GREY_BITS - 1 is white (12 for many medical
+# images); 8 to 16, 0 = 16 with a warning about an image that would be nearly black
+_C.DATASET.GREY_BITS = 0
 # Facts of a data set. Each data-set class states its own (`facts`), which these keys override.
 # May an image be mirrored without changing its class? (no for digits)
 _C.DATASET.FLIP = True

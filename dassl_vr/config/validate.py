@@ -7,6 +7,7 @@ CHOICES = {
     "INPUT.INTERPOLATION": ("nearest", "bilinear", "bicubic"),
     "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),
     "DATASET.ON_BAD_IMAGE": ("error", "skip"),
+    "DATASET.GREY_BITS": (0, *range(8, 17)),
     "DATALOADER.STORE": ("auto", "memory", "disk", "off"),
     "MODEL.BACKBONE.NORM": ("weights", "config"),
     "OPTIM.NAME": ("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"),

@@ -2,6 +2,7 @@
 
 import functools
 import weakref
+from itertools import chain
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ..utils import distributed
 from ..utils.errors import DataError, UserError
+from ..utils.images import UnreadableImageError, once, remarks_to
 from .augment_rng import SampleKeys, derive_seed, seeded_generators
 from .batches import BatchSampler, heed_the_parent_alone
 from .datasets import build_dataset, split_sha256
@@ -171,6 +173,8 @@ class BatchLoader:
         stores: `ImageStores` to take the images from where that is possible.
         skip_bad: leave out images that cannot be read, instead of raising `DataError`.
         skipped: {path: why} that images left out are added to.
+        name: of these images, for messages.
+        listener: for remarks on images, see `remarks_to`.
 
     Attributes:
         real: how many samples of the batch given last count. Less than its length only if there was nothing for this process in
@@ -194,6 +198,8 @@ class BatchLoader:
         skip_bad=False,
         skipped=None,
         in_step=False,
+        name="",
+        listener=None,
     ):
         self.dataset = dataset
         self.sampler = sampler
@@ -204,6 +210,8 @@ class BatchLoader:
         self.pin_memory = pin_memory
         self.skip_bad = skip_bad
         self.skipped = {} if skipped is None else skipped
+        self.name = name
+        self.listener = listener or once(_warn)
         self._stores = stores
         self._two_steps = getattr(dataset, "works_in_two_steps", False)
         if self._two_steps:
@@ -251,10 +259,15 @@ class BatchLoader:
     def __iter__(self):
         stores = self._open_stores()
         first, parts = self._keys.first, self._keys.parts()
+        reason, given = "", False
         batches = zip(self._batches_of(stores, parts) if stores else self._loaded_batches(), parts)
-        for self.position, ((batch, failures), part) in enumerate(batches, start=first + 1):
+        for self.position, ((batch, failures, remarks), part) in enumerate(batches, start=first + 1):
+            for entry in remarks:
+                self.listener(entry)
             if failures and not self.skip_bad:
-                raise failures[0].error
+                error = failures[0].error
+                raise error.in_a_run() if isinstance(error, UnreadableImageError) else error
+            reason = reason or (str(failures[0].error) if failures else "")
             self._note_skipped({failure.impath: str(failure.error) for failure in failures})
             self.real = part.real - len(failures) if part.real else 0
             if batch is None and self._keys.in_step and distributed.is_parallel():
@@ -264,8 +277,12 @@ class BatchLoader:
             if batch is None:
                 continue
             self._stand_in = _first_sample(batch) if self._keys.in_step else None
-            batch = _to_device(batch, self.device)
+            batch, given = _to_device(batch, self.device), True
             yield self.dataset.finish(batch) if self._two_steps else batch
+
+        if reason and not given and first == 0 and not distributed.is_parallel():
+            what = f"none of the {len(self.dataset)} {self.name} images can be read"
+            raise DataError(f"{what}, for example {reason}; put readable ones in their place")
 
     def _open_stores(self):
         """{name: store} of all pictures in a batch, or None if they have to be decoded."""
@@ -276,13 +293,13 @@ class BatchLoader:
         return stores if all(stores.values()) else None
 
     def _batches_of(self, stores, parts):
-        """(batch, failures) gathered in this process: copying takes less time than talking to workers would."""
-        bad = {index: why for store in stores.values() for index, why in store.bad.items()}
+        """(batch, failures, remarks) gathered in this process: copying takes less time than talking to workers would."""
+        bad = {index: UnreadableImageError(why) for store in stores.values() for index, why in store.bad.items()}
         for part in parts:
             good = [index for index in part if index not in bad]
             failures = [_Failure(bad[index], self.dataset.data_source[index].impath) for index in part if index in bad]
             index = np.array(good, dtype=np.int64)
-            yield self.dataset.stored_items(index, stores, self.pin_memory) if good else None, failures
+            yield self.dataset.stored_items(index, stores, self.pin_memory) if good else None, failures, []
 
     def _loaded_batches(self):
         try:
@@ -294,8 +311,12 @@ class BatchLoader:
 
     def _note_skipped(self, reasons):
         for path in reasons.keys() - self.skipped.keys():
-            print(f"WARNING: left out: {reasons[path]}")
+            _warn(f"left out: {reasons[path]}")
             self.skipped[path] = reasons[path]
+
+
+def _warn(line):
+    print(f"WARNING: {line}")
 
 
 def _let_go(loader):
@@ -322,6 +343,11 @@ class _Items(TorchDataset):
         epoch, index = key
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
+        remarks = []  # this may be another process than the one that tells them
+        with remarks_to(remarks.append):
+            return self._item(epoch, index), remarks
+
+    def _item(self, epoch, index):
         try:
             if self.two_steps:
                 return self.dataset.read_item(index)
@@ -341,11 +367,12 @@ def _first_sample(value):
     return value[:1]
 
 
-def _collate(items):
-    """(batch of those that could be read, None if there are none; list of `_Failure`)."""
+def _collate(entries):
+    """(batch of those that could be read, None if there are none; list of `_Failure`; remarks)."""
+    items, remarks = zip(*entries, strict=True)
     failures = [item for item in items if isinstance(item, _Failure)]
     items = [item for item in items if not isinstance(item, _Failure)]
-    return (default_collate(items) if items else None), failures
+    return (default_collate(items) if items else None), failures, list(chain.from_iterable(remarks))
 
 
 def _to_device(value, device):
@@ -393,7 +420,8 @@ class DataManager:
         self._wrapper = dataset_wrapper or DatasetWrapper
         self._epoch = 0
         self.skipped_images = {}
-        self._stores = ImageStores(cfg, str(self.dataset.dataset_dir or ""), type(self.dataset).__name__)
+        self._listener = once(_warn)
+        self._stores = ImageStores(cfg, str(self.dataset.dataset_dir or ""), type(self.dataset).__name__, self._listener)
 
         train_x, train_u = cfg.DATALOADER.TRAIN_X, cfg.DATALOADER.TRAIN_U
         self.train_loader_x = self._train_loader(self.dataset.train_x, "training", train_x, STREAM_X)
@@ -493,6 +521,8 @@ class DataManager:
             stores=self._stores,
             skip_bad=cfg.DATASET.ON_BAD_IMAGE == "skip",
             skipped=self.skipped_images,
+            name=name,
+            listener=self._listener,
             **options,
         )
         if not loader.num_samples:

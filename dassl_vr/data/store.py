@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import zlib
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from tqdm import tqdm
 
 from ..utils.distributed import local_world_size
 from ..utils.errors import DataError, UserError
-from ..utils.files import read_image, read_json, write_json
+from ..utils.files import read_json, write_json
+from ..utils.images import READER, UnreadableImageError, once, read_image, remark, remarks_to
 from .batches import heed_the_parent_alone
 
 FORMAT = 1
@@ -62,15 +64,17 @@ class ImageStores:
         cfg: DATALOADER.STORE, STORE_DIR, STORE_MEMORY and NUM_WORKERS count.
         directory: the data set's own, "" if it has none.
         name: the data set's.
+        listener: for remarks on images, see `remarks_to`.
     """
 
-    def __init__(self, cfg, directory="", name="data"):
+    def __init__(self, cfg, directory="", name="data", listener=None):
         self.mode = cfg.DATALOADER.STORE
         self.skip_bad = cfg.DATASET.ON_BAD_IMAGE == "skip"
         self.memory_left = int(cfg.DATALOADER.STORE_MEMORY * 1e9) // local_world_size()
         self.num_workers = 0 if cfg.DATALOADER.NUM_WORKERS == 0 else cpu_cores()
         self.directories = store_directories(directory, name, cfg.DATALOADER.STORE_DIR)
         self.base = directory if os.path.isabs(directory) else ""
+        self.listener = listener or once(lambda line: print(f"WARNING: {line}"))
         self._stores = {}
 
     def get(self, items, pipeline):
@@ -84,7 +88,8 @@ class ImageStores:
         key = id(items), _signature(pipeline)
         if key not in self._stores:
             # the list is kept too, so that its id stays its own
-            self._stores[key] = items, self._make(items, pipeline)
+            with remarks_to(self.listener):
+                self._stores[key] = items, self._make(items, pipeline)
         return self._stores[key][1]
 
     def _make(self, items, pipeline):
@@ -98,7 +103,7 @@ class ImageStores:
         else:
             store = self._on_disk(source)
         if store and store.bad and not self.skip_bad:
-            raise DataError(store.bad[min(store.bad)])
+            raise UnreadableImageError(store.bad[min(store.bad)]).in_a_run()
         return store
 
     def _in_memory(self, source):
@@ -158,6 +163,8 @@ class StoreFile:
         header = self.header()
         if header is None or self.defect(header) or header["key"] != source.key or header["sources"] != source.fingerprint:
             return None
+        for kind, line in header.get("remarks", ()):
+            remark(kind, line)
         pixels = np.memmap(self.path(".bin"), np.uint8, "r", shape=tuple(header["shape"]))
         return ImageStore(pixels, {int(index): why for index, why in header["bad"].items()}, str(self.path(".bin")))
 
@@ -197,9 +204,9 @@ class StoreFile:
         print(f"Image store: {len(source.items):,} images, {_amount(source.bytes)} in {self.path('.bin')}")
         fingerprint = source.fingerprint  # of before: an image that changes while it is read makes the store stale
         temporary = self.path(f".{os.getpid()}.tmp")
-        bad, crc = {}, 0
+        bad, remarks, crc = {}, {}, 0
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "wb") as file, remarks_to(lambda entry: remarks.setdefault(*entry)):
                 for _, images, failures in source.decode(num_workers, skip_bad):
                     content = memoryview(images).cast("B")
                     crc = zlib.crc32(content, crc)
@@ -221,6 +228,7 @@ class StoreFile:
             "sources": fingerprint,
             "base": source.base,
             "bad": bad,
+            "remarks": list(remarks.items()),
             "paths": source.paths,
         }
         write_json(header, self.path(".json"))
@@ -252,7 +260,8 @@ class _Source:
     @functools.cached_property
     def key(self):
         """Hash of which images it holds and what was done to them."""
-        return hashlib.sha256(json.dumps([FORMAT, PIL.__version__, self.signature, self.shape, self.paths]).encode()).hexdigest()
+        reading = [PIL.__version__, READER, getattr(self.items[0], "grey_bits", 0)]
+        return hashlib.sha256(json.dumps([FORMAT, *reading, self.signature, self.shape, self.paths]).encode()).hexdigest()
 
     @property
     def name(self):
@@ -281,9 +290,11 @@ class _Source:
         start = 0
         bar = tqdm(desc="image store", total=len(self.items), unit="img", disable=not sys.stderr.isatty(), leave=False)
         with bar:
-            for images, failures in loader:
+            for images, failures, remarks in loader:
+                for kind, line in remarks:
+                    remark(kind, line)
                 if failures and not skip_bad:
-                    raise DataError(failures[0][1])
+                    raise UnreadableImageError(failures[0][1]).in_a_run()
                 yield start, images.numpy(), {start + position: why for position, why in failures}
                 start += len(images)
                 bar.update(len(images))
@@ -297,24 +308,27 @@ class _Decoding(TorchDataset):
         return len(self.items)
 
     def __getitem__(self, index):
+        remarks = []  # this may be another process than the one that tells them
         try:
-            image = self.pipeline.per_sample(read_item_image(self.items[index]))
+            with remarks_to(remarks.append):
+                image = self.pipeline.per_sample(read_item_image(self.items[index]))
         except UserError as error:
-            return torch.zeros(self.shape, dtype=torch.uint8), str(error)
+            return torch.zeros(self.shape, dtype=torch.uint8), str(error), remarks
         if image.shape != self.shape:
             why = f"image {self.items[index].impath}: the transforms give {tuple(image.shape)}, others {self.shape}"
             raise ValueError(f"{why}; a deterministic pipeline has to give one size")
-        return image, None
+        return image, None, remarks
 
 
 def _chunk(entries):
-    images = torch.stack([image for image, _ in entries])
-    return images, [(position, why) for position, (_, why) in enumerate(entries) if why]
+    images, failures, remarks = zip(*entries, strict=True)
+    failures = [(position, why) for position, why in enumerate(failures) if why]
+    return torch.stack(images), failures, list(chain.from_iterable(remarks))
 
 
 def read_item_image(item):
     """The PIL image of a `Datum`, also of the family's, which cannot read itself."""
-    return item.read() if hasattr(item, "read") else read_image(item.impath)
+    return item.read() if hasattr(item, "read") else read_image(item.impath, getattr(item, "grey_bits", 0))
 
 
 def _first_readable(items, pipeline):

@@ -133,6 +133,7 @@ class OnnxModel(ImageClassifier):
         self.pipeline = build_transform(cfg, is_train=False)
         self.classnames = list(description["classnames"])
         self.batch_size = cfg.DATALOADER.TEST.BATCH_SIZE
+        self.grey_bits = cfg.DATASET.GREY_BITS
         self.logits_of = _OnnxSession(file)
         if self.logits_of.num_classes != len(self.classnames):
             raise DataError(f"{file}: {self.logits_of.num_classes} logits for {len(self.classnames)} class names; export it again")

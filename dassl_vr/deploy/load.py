@@ -158,6 +158,7 @@ def assemble(parts, device, weights="", precision=None):
     for name, module in modules.items():
         load_trained_state(module, states[name], f"{parts.source}: {name}")
     model = PromptedModel(network, build_transform(cfg, is_train=False), parts.classnames, cfg.DATALOADER.TEST.BATCH_SIZE)
+    model.grey_bits = cfg.DATASET.GREY_BITS
     model.eval()
     model.details = Details(cfg, parts.results, backbone, modules)
     return model

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from ..utils.errors import DataError
-from ..utils.files import read_image, upright_rgb
+from ..utils.images import UnreadableImageError, read_image, upright_rgb
 
 
 @dataclass
@@ -51,9 +51,11 @@ class ImageClassifier:
 
     Attributes:
         description: what a bundle's config.json says of the model, a dictionary (see `deploy.description`).
+        grey_bits: of deep greys, as in training (DATASET.GREY_BITS); see `upright_rgb`.
     """
 
     description = None
+    grey_bits = 0
 
     def logits_of(self, pixels):
         """(B, 3, h, w) uint8 on the CPU, as `preprocess` gives it -> (B, K) float32 logits on the CPU."""
@@ -73,7 +75,8 @@ class ImageClassifier:
         Raises:
             DataError: a file cannot be read, or an image is of a form that is not known; names it.
         """
-        pixels = [self.pipeline.per_sample(_pil_image(image, number)) for number, image in enumerate(_as_list(images))]
+        images = enumerate(_as_list(images))
+        pixels = [self.pipeline.per_sample(_pil_image(image, number, self.grey_bits)) for number, image in images]
         return torch.stack(pixels) if pixels else torch.empty((0, *self.pixel_shape), dtype=torch.uint8)
 
     def predict(self, images, batch_size=None):
@@ -143,14 +146,14 @@ def _as_list(images):
     return [images] if one else list(images)
 
 
-def _pil_image(image, number):
+def _pil_image(image, number, grey_bits):
     if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
+        return read_image(image, grey_bits)
     if isinstance(image, Image.Image):
         try:
-            return upright_rgb(image)
+            return upright_rgb(image, grey_bits, f"number {number}")
         except Exception as error:  # a file that was opened lazily can turn out to be damaged in nearly any way
-            raise DataError(f"image number {number}: cannot be read ({error})") from error
+            raise UnreadableImageError(f"image number {number}: cannot be read ({error})") from error
     if isinstance(image, torch.Tensor) and image.dim() == 3 and image.shape[0] == 3:
         image = image.permute(1, 2, 0).cpu().numpy()
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] == (3,)):

@@ -1,6 +1,7 @@
 """`visualize.py`'s directory: PNG files, and one HTML page that needs none of them."""
 
 import base64
+import contextlib
 import html
 from collections import Counter
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ..data.store import read_item_image
+from ..utils.images import UnreadableImageError
 from .look import context_words, features_figure_of, image_figure, mapping_edges, mapping_figure, pattern_figure
 
 PAGE = "index.html"
@@ -71,14 +73,23 @@ def write_look(look, out, features=None):
 
 
 def spread(items, number):
-    """`number` of a list of `Datum` (or all), of all classes alike, always the same ones: (PIL images, (N,) labels)."""
+    """`number` of a list of `Datum` (or all), of all classes alike, always the same ones: (PIL images, (N,) labels).
+
+    Those that cannot be read are left out.
+    """
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
     seen, rounds = Counter(), []
     for position in order:
         seen[items[position].label] += 1
         rounds.append((seen[items[position].label], position))
-    chosen = [items[position] for _, position in sorted(rounds, key=lambda entry: entry[0])[:number]]
-    return [read_item_image(item) for item in chosen], torch.tensor([item.label for item in chosen])
+    images, labels = [], []
+    for _, position in sorted(rounds, key=lambda entry: entry[0]):
+        if len(images) == number:
+            break
+        with contextlib.suppress(UnreadableImageError):
+            images.append(read_item_image(items[position]))
+            labels.append(items[position].label)
+    return images, torch.tensor(labels)
 
 
 def title_of(model):

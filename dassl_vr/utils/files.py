@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from .errors import DataError
+from .images import read_image  # noqa: F401 - one of the family's names
 
 
 @contextlib.contextmanager
@@ -76,78 +76,3 @@ def listdir_nohidden(path, sort=False):
     """Names in a directory without those that start with a dot."""
     names = [name for name in os.listdir(path) if not name.startswith(".")]
     return sorted(names) if sort else names
-
-
-REMEDY_IN_A_RUN = "; replace or remove it, or set DATASET.ON_BAD_IMAGE skip"
-
-# How to turn an image upright, by the value of EXIF's orientation tag
-_EXIF_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
-
-
-def read_image(path):
-    """The image file at `path` as a PIL image in RGB, upright, of 8 bits a channel; transparency is dropped.
-
-    Raises:
-        DataError: it cannot be read; names the file.
-    """
-    from PIL import Image  # here: configuration and registries need no PIL
-
-    try:
-        with Image.open(path) as image:
-            return upright_rgb(image)
-    except FileNotFoundError as error:
-        raise DataError(f"image {path}: no such file") from error
-    except Exception as error:  # a damaged file can raise nearly anything
-        reason = "an empty file" if _is_empty(path) else str(error) or type(error).__name__
-        raise DataError(f"image {path}: cannot be read ({reason}){REMEDY_IN_A_RUN}") from error
-
-
-def upright_rgb(image):
-    """A PIL image of any mode as `read_image` gives it: RGB of 8 bits a channel, turned as its EXIF data say.
-
-    Raises:
-        ValueError: grey values that 8 bits cannot show.
-    """
-    from PIL import Image
-
-    image.load()
-    turn = _UPRIGHT.get(_exif_orientation(image))
-    image = _to_rgb(image)
-    return image.transpose(Image.Transpose[turn]) if turn else image
-
-
-def _exif_orientation(image):
-    if "exif" not in image.info:
-        return 1
-    try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # damaged remarks do not make the pixels unreadable
-        return 1
-
-
-def _to_rgb(image):
-    import numpy as np
-    from PIL import Image
-
-    # `convert` would cut deep greys off at 255: white all over
-    if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("grey values of 32 bits; store it with 8 or 16")
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 / 257 = 255
-    elif image.mode == "F":
-        raise ValueError("grey values with fractions; store it with 8 or 16 bits")
-    return image.convert("RGB")
-
-
-def _is_empty(path):
-    return os.path.isfile(path) and os.path.getsize(path) == 0

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from ...utils.errors import ConfigError, DataError
-from ...utils.files import read_image
+from ...utils.images import read_image
 from ...utils.registry import unknown_name_message
 from ..download import Source, extract, fetch
 
@@ -22,6 +22,7 @@ class Datum:
     """
 
     in_memory = False
+    grey_bits = 0  # see `upright_rgb`
 
     def __init__(self, impath="", label=0, domain=0, classname=""):
         self._impath = str(impath)
@@ -47,7 +48,7 @@ class Datum:
 
     def read(self):
         """The image, PIL in RGB. Raises `DataError` naming the file if it cannot be read."""
-        return read_image(self._impath)
+        return read_image(self._impath, self.grey_bits)
 
     def relabelled(self, label):
         """The same image under another label."""

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 from ...utils.errors import DataError
+from ...utils.images import left_out_line
 from ..download import prepare
 from .base_dataset import ArrayDatum, DatasetBase, Datum
 from .split import Splits, check_classes, read_split, select_shots, stratified_split, subsample_classes
-from .walk import IMAGE_SUFFIXES, folders_in, image_files
+from .walk import folders_in, image_files
 
 # Of splits made by ourselves: fixed, so that every run of every SEED sees the same images in the same split.
 SPLIT_SEED = 1
@@ -178,11 +179,16 @@ def read_class_folders(directory, classnames=None, ignored=()):
     folders = [path for path in folders_in(directory) if path.name not in ignored]
     if not folders:
         raise DataError(f"{directory} holds no folders; expected one folder of images a class")
-    items = []
+    items, others = [], []
     for label, folder in enumerate(folders):
         name = (classnames or {}).get(folder.name, folder.name)
-        paths = image_files(folder)
+        others_before = len(others)
+        paths = image_files(folder, others)
         if not paths:
-            raise DataError(f"class folder {folder} holds no image ({' '.join(IMAGE_SUFFIXES)}); add some or remove the folder")
+            found = left_out_line(others[others_before:])
+            what = f"no image of a type that is read, but {found}; convert them to JPEG or PNG," if found else "no image; add some"
+            raise DataError(f"class folder {folder} holds {what} or remove the folder")
         items += [Datum(path, label, 0, name) for path in paths]
+    if others:
+        print(f"WARNING: {directory}: left out {left_out_line(others)}, which are no images of a type that is read")
     return items

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from ...utils.errors import DataError
+from ...utils.images import image_suffixes
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 # What network drives, file managers and archivers put beside photographs (thumbnails, deleted files, remarks), in lower case
 COMPANIONS = frozenset(
     (
@@ -49,8 +49,10 @@ def folders_in(directory):
     return sorted(Path(entry.path) for entry in entries if not (entry.is_symlink() and _is_above(entry.path, real)))
 
 
-def image_files(directory, suffixes=IMAGE_SUFFIXES):
+def image_files(directory, others=None, suffixes=None):
     """Sorted paths of all image files (by their names' `suffixes`) below a directory, without companions, each real file once.
+
+    A list `others` takes the paths of other files.
 
     Links to folders are followed, but into each folder once, and never to one that holds the place they lie in. Where an image
     has several names, that without a link counts.
@@ -58,6 +60,7 @@ def image_files(directory, suffixes=IMAGE_SUFFIXES):
     Raises:
         DataError: a folder cannot be listed.
     """
+    suffixes = image_suffixes() if suffixes is None else suffixes
     found, linked_files, entered = [], [], set()
     tops, real_top = [os.fspath(directory)], os.path.realpath(directory)
     while tops:
@@ -74,6 +77,8 @@ def image_files(directory, suffixes=IMAGE_SUFFIXES):
                 if not _is_folder(entry):
                     if entry.name.lower().endswith(suffixes):
                         (linked_files if entry.is_symlink() else found).append(entry.path)
+                    elif others is not None:
+                        others.append(entry.path)
                 elif not entry.is_symlink():
                     pending.append(entry.path)
                 elif not _is_above(entry.path, real, real_top):
