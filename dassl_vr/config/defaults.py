@@ -32,7 +32,8 @@ _C.INPUT.NO_TRANSFORM = False
 # Used when MODEL.BACKBONE.NORM is "config"
 _C.INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]
 _C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]
-# vr_squash: training images are resized to SIZE + MARGIN; -1 = 32 pixels, scaled with SIZE / 224 below 224
+# vr_squash: training images are resized to SIZE + MARGIN; short_side: the short side of all images is. -1 = 32 pixels, scaled
+# with SIZE / 224 below 224
 _C.INPUT.MARGIN = -1
 # random_crop: padding before the crop
 _C.INPUT.CROP_PADDING = 4

@@ -141,6 +141,16 @@ def _vr_squash(cfg, is_train):
     return _resize(cfg, [side + margin for side in cfg.INPUT.SIZE])
 
 
+@register_transform("short_side", RESIZE, random=False)
+def _short_side(cfg, is_train):
+    """Resize the short side to SIZE + INPUT.MARGIN, keeping the aspect ratio, then crop SIZE: from a random place where `random_crop`
+    follows in training, else from the centre."""
+    resize = _resize(cfg, [max(cfg.INPUT.SIZE) + squash_margin(cfg)])
+    if is_train and "random_crop" in cfg.INPUT.TRANSFORMS:
+        return resize
+    return v2.Compose([resize, v2.CenterCrop(list(cfg.INPUT.SIZE))])
+
+
 @register_transform("vr_pad", RESIZE, random=False)
 def _vr_pad(cfg, is_train):
     """Resize to a small square; its border follows in the batch (`_vr_canvas`), so only the small image is kept."""
@@ -334,15 +344,15 @@ def _to_float(x, keys):
 
 
 # ----------------------------------------------------------------------------------------------------- assembling
-# Each of these fixes the size of the image, so at most one makes sense where a `vr_` one is among them.
-_SIZING = ("vr_squash", "vr_pad", "random_translation", "random_crop", "random_resized_crop")
+# Each of these fixes the size of the image, so at most one makes sense where one of ours, which come first, is among them.
+_SIZING = ("vr_squash", "vr_pad", "short_side", "random_translation", "random_crop", "random_resized_crop")
 
 
 def build_transform(cfg, is_train=True, choices=None):
     """The pipeline for training or testing that INPUT.TRANSFORMS describes.
 
-    Testing resizes the short side to SIZE and crops the centre, unless `vr_squash` or `vr_pad` is chosen; of the rest
-    only `normalize` and `instance_norm` act there. INPUT.NO_TRANSFORM leaves a resize to SIZE and the normalization.
+    Testing resizes the short side to SIZE and crops the centre, unless `vr_squash`, `vr_pad` or `short_side` is chosen; of
+    the rest only `normalize` and `instance_norm` act there. INPUT.NO_TRANSFORM leaves a resize to SIZE and the normalization.
 
     Args:
         cfg: with INPUT.SIZE, PIXEL_MEAN and PIXEL_STD resolved.
@@ -400,7 +410,7 @@ def _check_names(names):
         raise ConfigError("INPUT.TRANSFORMS: " + "; ".join(problems))
     chosen = {TRANSFORM_REGISTRY.canonical_name(name) for name in names}
     sizing = [name for name in _SIZING if name in chosen]
-    if len(sizing) > 1 and sizing[0].startswith("vr_"):
+    if len(sizing) > 1 and sizing[0] in _SIZING[:3] and sizing != ["short_side", "random_crop"]:
         raise ConfigError(f"INPUT.TRANSFORMS: {' and '.join(sizing)} exclude each other; keep one")
     if "vr_crop" in chosen and "vr_squash" not in chosen:
         raise ConfigError("INPUT.TRANSFORMS: vr_crop needs vr_squash, which makes images larger than INPUT.SIZE; add it")

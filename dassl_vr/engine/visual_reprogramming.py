@@ -5,7 +5,7 @@ from torch import nn
 from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
-from ..prompting.templates import ENSEMBLE, fill_in
+from ..prompting.templates import TEMPLATE_SETS, fill_in, template_set
 from ..reprogramming import MAPPINGS, LinearMapping, TextMapping
 from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier, TextSource
 from ..utils.distributed import is_main, no_progress_bar, share, sum_
@@ -23,8 +23,12 @@ def add_reprogramming_keys(cfg, name):
     node = cfg.TRAINER[name.upper()] = CN()
     # How source labels become target labels. Options: rlm, flm, ilm, blm, blm+, linear; text (CLIP: the target classes' text
     # features are the head); head (a trained linear layer on the features). On CLIP the source labels of all but the last two are
-    # an ensemble of templates times the classes
+    # a set of templates times the classes
     node.MAPPING = "ilm"
+    # On CLIP, what is said about a class; text takes the first template of the set. Options: ensemble (DATASET.TEMPLATE and seven
+    # general ones), imagenet (the 81 published with ilm and blm: "This is a photo of a {}." and the eighty of CLIP's authors), vp
+    # ("This is a photo of a {}", for every data set)
+    node.TEMPLATES = "ensemble"
     # Images that flm looks at: "prompted", or "plain" ones (without the pattern)
     node.MAPPING_ON = "prompted"
     # Where ilm, blm and blm+ look before each epoch. Options: exact (a pass over all training images with the current prompt),
@@ -55,6 +59,7 @@ class VisualReprogramming(PromptLearning):
 
     choices = {
         "MAPPING": (*MAPPINGS, TEXT, HEAD),
+        "TEMPLATES": TEMPLATE_SETS,
         "MAPPING_ON": ("prompted", "plain"),
         "MAPPING_PASS": ("exact", "reuse"),
     }
@@ -93,13 +98,17 @@ class VisualReprogramming(PromptLearning):
     @classmethod
     def build_output(cls, cfg, backbone, classnames):
         """(source, f_out): a module with `logits(images)` of the source labels, and what maps them to the target classes."""
-        mapping, num_target = cls.options_in(cfg).MAPPING, len(classnames)
+        options, num_target = cls.options_in(cfg), len(classnames)
+        mapping = options.MAPPING
         if mapping == HEAD:
             return FeatureSource(backbone), LinearMapping(backbone.out_features, num_target)
         source = backbone
         if backbone.kind == "clip":
-            templates = [cfg.DATASET.TEMPLATE] if mapping == TEXT else [cfg.DATASET.TEMPLATE, *ENSEMBLE]
-            source = TextSource(backbone, [fill_in(template, name) for name in classnames for template in templates])
+            templates = template_set(options.TEMPLATES, cfg.DATASET.TEMPLATE)[: 1 if mapping == TEXT else None]
+            prompts = [[fill_in(template, name) for name in classnames] for template in templates]
+            if options.TEMPLATES == "ensemble":  # class by class; the published set goes template by template, which decides ties
+                prompts = zip(*prompts)
+            source = TextSource(backbone, [prompt for group in prompts for prompt in group])
         elif mapping == TEXT:
             raise ValueError("MAPPING text needs a text tower; take a CLIP backbone or another MAPPING")
         if mapping == TEXT:

@@ -5,12 +5,13 @@ or its configuration; wrong arguments raise `ValueError`.
 """
 
 from .multimodal import MultimodalClassifier
-from .templates import ENSEMBLE, fill_in
+from .templates import ENSEMBLE, TEMPLATE_SETS, fill_in, template_set
 from .text import ConditionalClassifier, ContextPrompts, FixedClassifier, TextPromptedClassifier
 from .tokens import TokenPrompted, VisualTokens, inserted_tokens, replaced_tokens
 
 __all__ = [
     "ENSEMBLE",
+    "TEMPLATE_SETS",
     "ConditionalClassifier",
     "ContextPrompts",
     "FixedClassifier",
@@ -21,4 +22,5 @@ __all__ = [
     "fill_in",
     "inserted_tokens",
     "replaced_tokens",
+    "template_set",
 ]

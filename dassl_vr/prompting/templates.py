@@ -12,6 +12,30 @@ ENSEMBLE = (
 )
 
 
+# How the sets of templates are called in TRAINER.<NAME>.TEMPLATES
+TEMPLATE_SETS = ("ensemble", "imagenet", "vp")
+
+
+def template_set(name, of_data_set):
+    """The templates of a set, (T,) strings; where only one is wanted it is the first.
+
+    - `ensemble`: the data set's own and seven general ones;
+    - `imagenet`: the 81 of label mapping on CLIP (ILM-VP, Chen et al. 2023, `tools/clip/templates.py`; BLM, Cai et al. 2024,
+      `data/const.py`): a default, and the eighty that CLIP's authors published for ImageNet;
+    - `vp`: the one of VP (Bahng et al. 2022, `main_clip.py`), without a full stop.
+
+    Args:
+        of_data_set: the data set's template.
+    """
+    if name == "vp":
+        return ("This is a photo of a {}",)
+    if name == "imagenet":
+        from open_clip import OPENAI_IMAGENET_TEMPLATES  # here: slow to import
+
+        return ("This is a photo of a {}.", *(template("{}") for template in OPENAI_IMAGENET_TEMPLATES))
+    return (of_data_set, *ENSEMBLE)
+
+
 def fill_in(template, classname):
     """`template` about one class, whose name may have underscores for spaces.
 

@@ -73,6 +73,26 @@ def test_squash_ignores_the_aspect_ratio_and_is_what_pil_does(make_cfg, picture)
         torch.testing.assert_close(build_transform(cfg, is_train)(picture), expected)
 
 
+@pytest.mark.parametrize("names", [("short_side",), ("short_side", "random_crop")])
+@pytest.mark.parametrize("is_train", [True, False])
+def test_short_side_keeps_the_aspect_ratio_and_crops_the_centre(make_cfg, picture, names, is_train):
+    """(50, 70) -> the short side is 32 + 8 -> 32 x 32 from the centre, or in training from where `random_crop` takes it."""
+    cfg = make_cfg("INPUT.TRANSFORMS", names, "INPUT.MARGIN", 8, "INPUT.CROP_PADDING", 0)
+    resized = picture.resize((56, 40), Image.Resampling.BILINEAR)
+    pipeline = build_transform(cfg, is_train)
+    if is_train and "random_crop" in names:
+        expected = v1.functional.to_tensor(resized).unfold(1, 32, 1).unfold(2, 32, 1)  # every possible crop
+        torch.manual_seed(0)
+        for _ in range(3):
+            same = (pipeline(picture)[:, None, None] - expected).abs().amax(dim=(0, 3, 4)) < 1e-6
+            assert same.sum() == 1
+        assert not pipeline.deterministic
+    else:
+        expected = v1.functional.to_tensor(v1.functional.center_crop(resized, 32))
+        torch.testing.assert_close(pipeline(picture), expected)
+        assert pipeline.deterministic and pipeline.repeatable
+
+
 def test_squash_tests_without_margin_and_chance(make_cfg, picture, keys):
     cfg = make_cfg("INPUT.TRANSFORMS", ("normalize", "vr_flip", "vr_crop", "vr_squash"), "INPUT.MARGIN", 9)
     x, result = batch_of(build_transform(cfg, is_train=False), picture, keys)
@@ -192,6 +212,8 @@ def test_choices_take_the_place_of_the_config(make_cfg):
         (("vr_crop",), "vr_crop needs vr_squash"),
         (("vr_squash", "random_resized_crop"), "vr_squash and random_resized_crop exclude each other"),
         (("vr_pad", "vr_squash"), "vr_squash and vr_pad exclude each other"),
+        (("short_side", "vr_squash"), "vr_squash and short_side exclude each other"),
+        (("short_side", "random_crop", "random_resized_crop"), "short_side and random_crop and random_resized_crop exclude"),
     ],
 )
 def test_impossible_choices(make_cfg, names, message):

@@ -17,6 +17,7 @@ from dassl_vr.prompting import (
     MultimodalClassifier,
     TextPromptedClassifier,
     fill_in,
+    template_set,
 )
 
 NAMES = ["seven", "hot_air balloon", "a rather long name", "x"]
@@ -142,6 +143,16 @@ def test_templates():
     assert all("{}" in template for template in ENSEMBLE)
     with pytest.raises(ValueError, match="no place for the class's name"):
         fill_in("a photo", "cat")
+
+
+def test_the_sets_of_templates():
+    assert template_set("ensemble", "my {}.") == ("my {}.", *ENSEMBLE)
+    assert template_set("vp", "my {}.") == ("This is a photo of a {}",)
+    published = template_set("imagenet", "my {}.")
+    assert len(set(published)) == 81 and all(template.count("{}") == 1 for template in published)
+    # the order of ILM-VP's and BLM's lists, which decides ties
+    assert published[:3] == ("This is a photo of a {}.", "a bad photo of a {}.", "a photo of many {}.")
+    assert published[40] == "a photo of a {}." and published[80] == "a tattoo of the {}." and set(ENSEMBLE) <= set(published)
 
 
 @pytest.mark.parametrize("method", ["coop", "maple"])
