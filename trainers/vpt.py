@@ -1,9 +1,11 @@
 """VPT: visual prompt tuning (Jia et al., ECCV 2022), on supervised vision transformers and on CLIP's."""
 
+import math
+
 from torch import nn
 
 from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
-from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
+from dassl_vr.engine.visual_reprogramming import HEAD, add_reprogramming_keys
 from dassl_vr.prompting import TokenPrompted, VisualTokens
 from dassl_vr.reprogramming import PlainInput
 
@@ -13,6 +15,8 @@ def extend_cfg(cfg):
     node = add_reprogramming_keys(cfg, "VPT")
     # The output side: a trained head (the paper's), a label mapping, or text (CLIP), see TRAINER.SMM.MAPPING
     node.MAPPING = "head"
+    # Start of a trained head. Options: default (torch's), published (weights of variance 2 / classes, biases of -log 99)
+    node.HEAD_INIT = "default"
     # Options: shallow (tokens at the input), deep (fresh tokens in every block)
     node.METHOD = "deep"
     # Tokens a block
@@ -30,7 +34,7 @@ class VPT(VisualReprogramming, TrainerX):
     backbone_kinds = ("vit", "clip")
     needs_tokens = True
     least = {"N_CTX": 1}
-    choices = {"METHOD": ("shallow", "deep")}
+    choices = {"METHOD": ("shallow", "deep"), "HEAD_INIT": ("default", "published")}
     variants = {method: {"METHOD": method} for method in choices["METHOD"]}
 
     @classmethod
@@ -42,7 +46,11 @@ class VPT(VisualReprogramming, TrainerX):
         options, layout, clip = cls.options_in(cfg), backbone.tokens, backbone.kind == "clip"
         depth = len(layout.blocks) if options.METHOD == "deep" else 1
         tokens = VisualTokens(layout, options.N_CTX, depth, init="normal" if clip else "uniform", at_end=clip)
-        return super().build_output(cfg, TokenPrompted(backbone, tokens), classnames)
+        source, f_out = super().build_output(cfg, TokenPrompted(backbone, tokens), classnames)
+        if options.MAPPING == HEAD and options.HEAD_INIT == "published":
+            nn.init.kaiming_normal_(f_out.linear.weight, mode="fan_out")
+            nn.init.constant_(f_out.linear.bias, -math.log(99))  # a probability of 0.01 under a sigmoid
+        return source, f_out
 
     @classmethod
     def trained_parts(cls, cfg, network):

@@ -200,7 +200,8 @@ _C.OPTIM.GAMMA = 0.1
 _C.OPTIM.MAX_EPOCH = 10
 # Below 1 = no warm-up
 _C.OPTIM.WARMUP_EPOCH = -1
-# Options: linear, constant
+# Options: linear (WARMUP_MIN_LR in epoch 0, the share n / WARMUP_EPOCH of LR in epoch n), ramp (the share (n + 1) / WARMUP_EPOCH),
+# constant
 _C.OPTIM.WARMUP_TYPE = "linear"
 # Step the schedules after each batch instead of each epoch; WARMUP_EPOCH then counts batches
 _C.OPTIM.PER_ITERATION = False
@@ -209,6 +210,9 @@ _C.OPTIM.WARMUP_CONS_LR = 1e-5
 _C.OPTIM.WARMUP_MIN_LR = 1e-5
 # True = the schedule proper starts from its beginning after the warm-up
 _C.OPTIM.WARMUP_RECOUNT = True
+# What a cosine that starts after the warm-up falls over. True = what the warm-up leaves of MAX_EPOCH, so that it ends at 0; False =
+# MAX_EPOCH, as in the family, so that the run ends before the cosine does
+_C.OPTIM.COSINE_AFTER_WARMUP = False
 
 # ---------------------------------------------------------------------------------------------------------- TRAIN
 _C.TRAIN = CN()

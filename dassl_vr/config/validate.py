@@ -12,7 +12,7 @@ CHOICES = {
     "MODEL.BACKBONE.NORM": ("weights", "config"),
     "OPTIM.NAME": ("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"),
     "OPTIM.LR_SCHEDULER": ("single_step", "multi_step", "cosine"),
-    "OPTIM.WARMUP_TYPE": ("linear", "constant"),
+    "OPTIM.WARMUP_TYPE": ("linear", "ramp", "constant"),
     "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),
     "TRAIN.COUNT_ITER": ("train_x", "train_u", "smaller_one"),
     "TEST.SPLIT": ("test", "val"),

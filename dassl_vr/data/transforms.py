@@ -143,8 +143,8 @@ def _vr_squash(cfg, is_train):
 
 @register_transform("short_side", RESIZE, random=False)
 def _short_side(cfg, is_train):
-    """Resize the short side to SIZE + INPUT.MARGIN, keeping the aspect ratio, then crop SIZE: from a random place where `random_crop`
-    follows in training, else from the centre."""
+    """Resize the short side to SIZE + INPUT.MARGIN, keeping the aspect ratio, then crop SIZE: where `random_crop` follows in
+    training from a place of its choice, else from the centre."""
     resize = _resize(cfg, [max(cfg.INPUT.SIZE) + squash_margin(cfg)])
     if is_train and "random_crop" in cfg.INPUT.TRANSFORMS:
         return resize

@@ -42,12 +42,11 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True):
 def in_iterations(optim_cfg, num_batches):
     """A copy of a node of `cfg.OPTIM`'s keys whose schedule is stepped after each of `num_batches` batches an epoch.
 
-    WARMUP_EPOCH counts iterations already; the schedule proper takes the rest of the run, or with WARMUP_RECOUNT False all of it.
+    WARMUP_EPOCH counts iterations already.
     """
     optim_cfg = optim_cfg.clone()
     optim_cfg.defrost()
-    warmup = max(0, optim_cfg.WARMUP_EPOCH) if optim_cfg.WARMUP_RECOUNT else 0
-    optim_cfg.MAX_EPOCH = max(1, optim_cfg.MAX_EPOCH * num_batches - warmup)
+    optim_cfg.MAX_EPOCH *= num_batches
     optim_cfg.STEPSIZE = tuple(step * num_batches if step >= 1 else step for step in optim_cfg.STEPSIZE)
     return optim_cfg
 

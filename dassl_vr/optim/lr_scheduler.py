@@ -6,7 +6,7 @@ from ..utils.errors import ConfigError
 from ..utils.registry import unknown_name_message
 
 _SCHEDULERS = ("single_step", "multi_step", "cosine")
-_WARMUPS = ("linear", "constant")
+_WARMUPS = ("linear", "ramp", "constant")
 
 
 class _WarmupScheduler(LRScheduler):
@@ -63,6 +63,13 @@ class LinearWarmupScheduler(_WarmupScheduler):
         return base_lr * self.last_epoch / self.warmup_epoch if self.last_epoch else self.min_lr
 
 
+class RampWarmupScheduler(_WarmupScheduler):
+    """The share (epoch + 1) / warmup_epoch of the learning rate: the last epoch of the warm-up has all of it."""
+
+    def _warmup_lr(self, base_lr):
+        return base_lr * (self.last_epoch + 1) / self.warmup_epoch
+
+
 def _epochs(stepsize, max_epoch):
     """STEPSIZE in whole epochs: shares of the run resolved, entries that mean "never" left out."""
     epochs = []
@@ -86,16 +93,18 @@ def build_lr_scheduler(optimizer, optim_cfg):
 
     With `WARMUP_EPOCH` above 0 a warm-up comes first. `WARMUP_RECOUNT` True starts the schedule from its beginning
     after it; False lets it go on at epoch WARMUP_EPOCH: changes that it would have made until then are skipped, as in
-    the family.
+    the family. `COSINE_AFTER_WARMUP` True lets a cosine that starts from its beginning fall over the epochs that the
+    warm-up leaves of MAX_EPOCH.
 
     Raises:
         ConfigError: an unknown schedule or warm-up, or a STEPSIZE that is neither epochs nor shares.
     """
-    name, max_epoch = optim_cfg.LR_SCHEDULER, optim_cfg.MAX_EPOCH
+    name, max_epoch, warmup = optim_cfg.LR_SCHEDULER, optim_cfg.MAX_EPOCH, optim_cfg.WARMUP_EPOCH
     if name not in _SCHEDULERS:
         raise ConfigError(f"OPTIM.LR_SCHEDULER: {unknown_name_message('schedule', name, _SCHEDULERS)}")
     if name == "cosine":
-        scheduler = CosineAnnealingLR(optimizer, max_epoch)
+        after_warmup = warmup >= 1 and optim_cfg.WARMUP_RECOUNT and optim_cfg.COSINE_AFTER_WARMUP
+        scheduler = CosineAnnealingLR(optimizer, max(1, max_epoch - warmup) if after_warmup else max_epoch)
     elif name == "multi_step":
         scheduler = MultiStepLR(optimizer, sorted(_epochs(optim_cfg.STEPSIZE, max_epoch)), gamma=optim_cfg.GAMMA)
     else:
@@ -103,7 +112,6 @@ def build_lr_scheduler(optimizer, optim_cfg):
         every = _epochs(last, max_epoch)
         # "Never" is a step that no run reaches, warm-up and all
         scheduler = StepLR(optimizer, every[0] if every else 10**9, gamma=optim_cfg.GAMMA)
-    warmup = optim_cfg.WARMUP_EPOCH
     if warmup < 1:
         return scheduler
     if optim_cfg.WARMUP_TYPE not in _WARMUPS:
@@ -112,4 +120,6 @@ def build_lr_scheduler(optimizer, optim_cfg):
         scheduler.last_epoch = warmup
     if optim_cfg.WARMUP_TYPE == "constant":
         return ConstantWarmupScheduler(optimizer, scheduler, warmup, optim_cfg.WARMUP_CONS_LR)
+    if optim_cfg.WARMUP_TYPE == "ramp":
+        return RampWarmupScheduler(optimizer, scheduler, warmup)
     return LinearWarmupScheduler(optimizer, scheduler, warmup, optim_cfg.WARMUP_MIN_LR)

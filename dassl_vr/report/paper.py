@@ -8,10 +8,11 @@ from importlib import resources
 BACKBONES = {"rn18": "resnet18", "rn50": "resnet50"}
 DATASETS = {"oxfordflowers": "flowers102", "describabletextures": "dtd"}
 
-# "Only delta" of the paper's ablation, x + delta, is the full watermark; its numbers are the same
-METHODS = {"only_delta": "full"}
-# Trainer -> its methods that are columns of the paper's tables
-COLUMNS = {"VR": ("pad", "narrow", "medium", "full", "only_delta"), "SMM": ("smm", "only_mask", "single_channel", "only_delta")}
+# Trainer -> its methods that are columns of the paper's tables. "Only delta" of its ablation, x + delta, is the full watermark
+COLUMNS = {"VR": ("pad", "narrow", "medium", "full"), "SMM": ("smm", "only_mask", "single_channel")}
+# Convolutions of the mask generator by backbone, and its patch size everywhere (section 5 and appendix A.2)
+LAYERS = {"resnet18": 5, "resnet50": 5, "vit_b32": 6}
+PATCH_SIZE = 8
 
 
 @functools.cache
@@ -29,19 +30,19 @@ def paper_accuracy(backbone, dataset, method):
     """(mean, standard deviation or None) of the test accuracy in percent, or None where the paper has no such cell."""
     dataset = dataset.lower().replace("_", "")
     dataset = DATASETS.get(dataset, dataset)
-    return _table().get((BACKBONES.get(backbone, backbone), dataset, METHODS.get(method, method)))
+    return _table().get((BACKBONES.get(backbone, backbone), dataset, method))
 
 
 def paper_result(group):
-    """`paper_accuracy` for a `Group` whose runs are what the paper measured: all images, Ilm, its patch size and start."""
+    """`paper_accuracy` for a `Group` whose runs are what the paper measured: all images, Ilm, its mask generator and patch size."""
     if group.method not in COLUMNS.get(group.trainer, ()) or group.mapping != "ilm":
         return None
     run = next(iter(group.runs.values()))
     if run["shots"] >= 1 or run.get("subsample_classes", "all") != "all":
         return None
-    options = group.options
+    options, backbone = group.options, BACKBONES.get(group.backbone, group.backbone)
     generator = (options.get("LAYERS", 5), options.get("PATCH_SIZE", 8), options.get("MASK_INIT", "random"))
-    if group.trainer == "SMM" and options and generator not in ((5, 8, "random"), (6, 16, "random")):
+    if group.trainer == "SMM" and options and generator != (LAYERS.get(backbone), PATCH_SIZE, "random"):
         return None
     return paper_accuracy(group.backbone, group.dataset, group.method)
 

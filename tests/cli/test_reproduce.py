@@ -75,7 +75,7 @@ def test_by_default_the_whole_table_of_the_paper(capsys):
 
 def test_the_recipes_own_patch_is_no_variant(capsys):
     _, states = dry_run(capsys, "patch_size", "--backbone", "vit_b32", "--datasets", "digits", "--seeds", "0", "--tag", "mine")
-    tags = ["mine-patch1", "mine-patch2", "mine-patch4", "mine-patch8", "mine", "mine-patch32"]
+    tags = ["mine-patch1", "mine-patch2", "mine-patch4", "mine", "mine-patch16", "mine-patch32"]
     assert list(states) == [f"SMM/vit_b32/{tag}/seed0" for tag in tags]
     assert reproduce.cells_of("patch_size", "digits", "rn18")[-1].settings[2:] == ("TRAINER.SMM.LAYERS", "6"), "32 needs six layers"
     assert reproduce.cells_of("patch_size", "digits", "vit_b32")[-1].settings == ("TRAINER.SMM.PATCH_SIZE", "32")

@@ -60,6 +60,19 @@ CASES = {
         {"LR_SCHEDULER": "cosine", "WARMUP_EPOCH": 1, "WARMUP_TYPE": "constant", "WARMUP_CONS_LR": 1e-5},
         [1e-5] + [cosine(e, 6) for e in range(5)],
     ),
+    "ramp": ({"WARMUP_EPOCH": 4, "WARMUP_TYPE": "ramp"}, [0.25, 0.5, 0.75, 1, 1, 1]),
+    "cosine over what the warm-up leaves": (  # VPT
+        {"LR_SCHEDULER": "cosine", "WARMUP_EPOCH": 2, "WARMUP_MIN_LR": 0.0, "COSINE_AFTER_WARMUP": True},
+        [0, 0.5] + [cosine(e, 4) for e in range(4)],
+    ),
+    "nothing left for a cosine": (
+        {"LR_SCHEDULER": "cosine", "WARMUP_EPOCH": 6, "WARMUP_TYPE": "ramp", "COSINE_AFTER_WARMUP": True},
+        [n / 6 for n in range(1, 7)],
+    ),
+    "cosine after warm-up has no meaning without one": (
+        {"LR_SCHEDULER": "cosine", "COSINE_AFTER_WARMUP": True},
+        [cosine(e, 6) for e in range(6)],
+    ),
     "constant warm-up without recount": (
         {
             "LR_SCHEDULER": "cosine",

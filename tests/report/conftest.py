@@ -17,7 +17,7 @@ def make_run(tmp_path):
     """make_run("SMM", seed=0, accuracy=70.0, tag="patch4", patch_size=4, ...) writes what a finished run leaves, below
     tmp_path/output."""
 
-    def make(trainer, *, seed, method=None, tag="default", patch_size=None, **changes):
+    def make(trainer, *, seed, method=None, tag="default", patch_size=None, layers=5, **changes):
         method = method or trainer.lower()
         name = trainer if method == trainer.lower() else f"{trainer}-{method}"
         results = {
@@ -49,7 +49,7 @@ def make_run(tmp_path):
         if patch_size:
             load_plugins()
             cfg = get_cfg_default()
-            cfg.TRAINER.NAME, cfg.TRAINER.SMM.PATCH_SIZE = trainer, patch_size
+            cfg.TRAINER.NAME, cfg.TRAINER.SMM.PATCH_SIZE, cfg.TRAINER.SMM.LAYERS = trainer, patch_size, layers
             (directory / "config.yaml").write_text(to_yaml(cfg))
         return directory
 
