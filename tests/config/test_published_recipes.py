@@ -35,7 +35,7 @@ def source_labels(name, *settings):
 def test_what_the_family_trains_drops_the_last_partial_batch(path):
     """Zhou et al., Khattak et al.: Dassl's loader, `drop_last` in training; the others keep it."""
     family = path.parent.name in ("CoOp", "CoCoOp", "MaPLe", "VPT")
-    assert recipe(f"{path.parent.name}/{path.stem}").DATALOADER.TRAIN_X.DROP_LAST == family
+    assert family == recipe(f"{path.parent.name}/{path.stem}").DATALOADER.TRAIN_X.DROP_LAST
 
 
 def test_templates_of_a_text_head():
