@@ -14,7 +14,7 @@ from ..engine.prompt_learning import backbone_from_cfg
 from ..engine.run_directory import CONFIG_FILE, RESULTS_FILE, read_results
 from ..engine.trainer import resolve_precision
 from ..plugins import load_plugins
-from ..utils.checkpoint import find_checkpoint, load_checkpoint, load_trained_state
+from ..utils.checkpoint import CHECKPOINT, find_checkpoint, load_checkpoint, load_trained_state
 from ..utils.errors import ConfigError, DataError, WeightsError
 from .bundle import read_states
 from .description import BUNDLE, DESCRIPTION_FILE, check_classnames, read_description
@@ -100,7 +100,7 @@ def _from_run(directory):
 
     def states(names):
         files = {name: find_checkpoint(directory / name) for name in names}
-        return {name: load_checkpoint(file, needs=("state_dict",))["state_dict"] for name, file in files.items()}
+        return {name: load_checkpoint(file, CHECKPOINT)["state_dict"] for name, file in files.items()}
 
     return Parts(cfg, results["classnames"], states, str(directory), results, results.get("weights_sha256"))
 

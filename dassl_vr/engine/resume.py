@@ -2,25 +2,54 @@
 
 import os
 
+from ..backbones.base import PRECISIONS
 from ..backbones.weights import require_same_weights
-from ..utils import distributed
-from ..utils.checkpoint import load_checkpoint, load_trained_state, save_atomically, trained_state
+from ..utils import distributed, kinds
+from ..utils.checkpoint import check_trained_state, load_trained_state, read_torch_file, save_atomically, trained_state
+from ..utils.environment import peak_memory_bytes
 from ..utils.errors import ConfigError, RunInterrupted, WeightsError
 from ..utils.seeding import get_random_states, set_random_states
+from ..utils.training_state import optimizer_problem, random_states_problem, schedule_problem
 from .interruption import asked, asked_anywhere
 
 RESUME_FILE = "resume.pt"
-KEYS = (
-    "next_epoch",
-    "models",
-    "optims",
-    "scheds",
-    "scaler",
-    "best_result",
-    "history",
-    "precision",
-    "split_sha256",
-    "random_states",
+REMEDY = "remove it and start the same command again, which goes on from the checkpoint files beside it, or from the beginning"
+POSITIVE = kinds.kind("a number above 0", lambda value: kinds.is_number(value) and value > 0)
+WITHIN_EPOCH = kinds.record({
+    "batches": kinds.COUNT,
+    "position": kinds.COUNT,
+    "images": kinds.COUNT,
+    "seconds": kinds.AMOUNT,
+    "sums": kinds.dict_of(kinds.tuple_of(kinds.ANY_NUMBER, kinds.COUNT)),
+})  # fmt: skip
+SCALER = kinds.record(
+    {"scale": POSITIVE, "growth_factor": POSITIVE, "backoff_factor": POSITIVE, "growth_interval": kinds.COUNT},
+    {"_growth_tracker": kinds.COUNT},
+)
+HISTORY = kinds.list_of(kinds.record({"epoch": kinds.COUNT, "seconds": kinds.AMOUNT}, rest=kinds.ANY_NUMBER))
+# The models, their optimizers and schedules and the random states are compared with what the trainer has besides
+RESUME = kinds.record(
+    {
+        "next_epoch": kinds.COUNT,
+        "models": kinds.dict_of(kinds.dict_of(kinds.ANYTHING)),
+        "optims": kinds.dict_of(kinds.ANYTHING),
+        "scheds": kinds.dict_of(kinds.ANYTHING),
+        "scaler": lambda value, place: "" if value == {} else SCALER(value, place),
+        "best_result": kinds.kind("a number", lambda value: kinds.is_number(value) or value == -float("inf")),
+        "history": HISTORY,
+        "precision": kinds.one_of(*PRECISIONS),
+        "split_sha256": kinds.TEXT,
+        "random_states": kinds.dict_of(kinds.ANYTHING),
+    },
+    {
+        "within_epoch": kinds.optional(WITHIN_EPOCH),
+        "weights_sha256": kinds.optional(kinds.TEXT),
+        "processes": kinds.whole(1, kinds.LARGEST),
+        "results": kinds.dict_of(kinds.dict_of(kinds.ANY_NUMBER)),
+        "skipped_images": kinds.dict_of(kinds.ANYTHING, kinds.kind("a path", lambda value: isinstance(value, str))),
+        "peak_memory_bytes": kinds.COUNT,
+        "extra": kinds.dict_of(kinds.ANYTHING),
+    },
 )
 
 
@@ -71,6 +100,7 @@ def save_resume_file(trainer, directory):
     progress = trainer.progress
     within_epoch = None if progress is None else progress.state_dict()
     extra = trainer.extra_state()
+    skipped = _skipped_images(trainer)
     if not distributed.is_main():
         return
     state = {
@@ -82,6 +112,9 @@ def save_resume_file(trainer, directory):
         "scaler": trainer.loss_scaler.state_dict(),
         "best_result": trainer.best_result,
         "history": trainer.history,
+        "results": {split: {name: _plain(value) for name, value in metrics.items()} for split, metrics in trainer.results.items()},
+        "skipped_images": skipped,
+        "peak_memory_bytes": peak_memory(trainer),
         "precision": trainer.precision,
         "split_sha256": _split_sha256(trainer),
         "weights_sha256": trainer.weights_sha256,
@@ -92,24 +125,63 @@ def save_resume_file(trainer, directory):
     save_atomically(state, os.path.join(directory, RESUME_FILE))
 
 
+def peak_memory(trainer):
+    """In bytes, the highest since the run began, over all interruptions."""
+    return max(trainer.peak_memory_before, peak_memory_bytes(trainer.device))
+
+
+def _plain(number):
+    return number.item() if hasattr(number, "item") else number  # an evaluator's own may be numpy's, which are not loaded
+
+
+def _skipped_images(trainer):
+    """{path, from the data set's directory on: why} of the images that any process has left out so far."""
+    base = _base(trainer)
+    found = {os.path.relpath(path, base) if base else path: why for path, why in getattr(trainer.dm, "skipped_images", {}).items()}
+    return {path: why for part in distributed.gather_values(found) for path, why in part.items()}
+
+
+def _base(trainer):
+    base = str(getattr(getattr(trainer.dm, "dataset", None), "dataset_dir", ""))
+    return base if os.path.isabs(base) else ""
+
+
 def _split_sha256(trainer):
     return trainer.dm.split_sha256 if trainer.dm is not None else ""
 
 
+def read_resume_file(directory):
+    """What the resume file of `directory` holds, of the kind RESUME; None if there is no such file.
+
+    Raises:
+        WeightsError: it is damaged or of another kind.
+    """
+    path = os.path.join(directory, RESUME_FILE)
+    if not os.path.isfile(path):
+        return None
+    try:
+        state = read_torch_file(path, "resume file")
+    except WeightsError as error:
+        raise WeightsError(f"{error}; {REMEDY}") from error
+    if problem := RESUME(state, ""):
+        raise WeightsError(f"resume file {path}: {problem}; {REMEDY}")
+    return state
+
+
 def load_resume_file(trainer, directory):
-    """Put `trainer` into the state that the resume file of `directory` holds.
+    """Put `trainer` into the state that the resume file of `directory` holds. All of it is checked before anything is touched.
 
     Returns:
         Whether there is such a file.
 
     Raises:
-        WeightsError: it is damaged or belongs to another trainer, other data or another backbone.
+        WeightsError: it is damaged, of another kind, or belongs to another trainer, other data or another backbone.
         ConfigError: it was written within an epoch whose batches are others with this number of processes.
     """
     path = os.path.join(directory, RESUME_FILE)
-    if not os.path.isfile(path):
+    state = read_resume_file(directory)
+    if state is None:
         return False
-    state = load_checkpoint(path, needs=KEYS)
     if state["split_sha256"] != _split_sha256(trainer):
         raise WeightsError(
             f"{path} belongs to a run on other images or labels than {trainer.cfg.DATASET.NAME} has; choose another --output-dir"
@@ -121,10 +193,14 @@ def load_resume_file(trainer, directory):
             f"{path} was written within an epoch by {processes} process(es), and with DATALOADER.BATCH_PER_PROCESS their number"
             f" decides which images a batch has; end that epoch with --nproc_per_node {processes}"
         )
-    if state["precision"] != trainer.precision:
-        print(f"WARNING: the run began with {state['precision']} arithmetic and goes on with {trainer.precision}")
     if set(state["models"]) != set(trainer._models):
         raise WeightsError(f"{path} holds the models {', '.join(state['models'])}; this trainer has {', '.join(trainer._models)}")
+    for name, model in trainer._models.items():
+        check_trained_state(model, state["models"][name], path)
+    if problem := _problem(trainer, state):
+        raise WeightsError(f"resume file {path}: {problem}; {REMEDY}")
+    if state["precision"] != trainer.precision:
+        print(f"WARNING: the run began with {state['precision']} arithmetic and goes on with {trainer.precision}")
     for name, model in trainer._models.items():
         load_trained_state(model, state["models"][name], path)
         if trainer._optims[name] is not None:
@@ -136,8 +212,16 @@ def load_resume_file(trainer, directory):
     trainer.start_epoch = state["next_epoch"]
     trainer.epoch = trainer.start_epoch - 1  # the last one done: nothing but a test may be left
     trainer.best_result = state["best_result"]
-    trainer.history = state["history"]
-    trainer.load_extra_state(state.get("extra", {}))
+    trainer.history = list(state["history"])
+    trainer.results = state.get("results", {})
+    trainer.peak_memory_before = state.get("peak_memory_bytes", 0)
+    if distributed.is_main() and trainer.dm is not None:
+        base = _base(trainer)
+        trainer.dm.skipped_images.update({os.path.join(base, file): why for file, why in state.get("skipped_images", {}).items()})
+    try:
+        trainer.load_extra_state(state.get("extra", {}))
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise WeightsError(f"resume file {path}: entry 'extra' does not fit ({error}); {REMEDY}") from error
     set_random_states(state["random_states"])
     place = f"epoch {trainer.start_epoch + 1}"
     if state.get("within_epoch"):
@@ -145,3 +229,34 @@ def load_resume_file(trainer, directory):
         place += f", batch {trainer.progress.batches + 1}"
     print(f"Resumed from {path}: {place} is next")
     return True
+
+
+def _problem(trainer, state):
+    """What of a resume file's `state`, which is of the kind RESUME, does not fit `trainer`; "" if all does."""
+    within, left = state.get("within_epoch"), trainer.max_epoch - state["next_epoch"]
+    if left < bool(within):
+        return f"entry 'next_epoch' is {state['next_epoch']}; expected no more than the {trainer.max_epoch} epochs of this run"
+    if within and (problem := _problem_within_epoch(trainer, within)):
+        return problem
+    epochs = [record.get("epoch") for record in state["history"]]
+    if epochs != sorted(set(epochs)) or any(epoch > state["next_epoch"] for epoch in epochs):
+        return f"entry 'history' has other epochs than 1 to {state['next_epoch']}"
+    for name in trainer._models:
+        for entry, holders, find in (("optims", trainer._optims, optimizer_problem), ("scheds", trainer._scheds, schedule_problem)):
+            if holders[name] is None:
+                continue
+            if name not in state[entry]:
+                return f"entry '{entry}.{name}' is missing"
+            more = {"steps": left} if entry == "scheds" else {}
+            if problem := find(holders[name], state[entry][name], f"{entry}.{name}", **more):
+                return problem
+    return random_states_problem(state["random_states"], "random_states")
+
+
+def _problem_within_epoch(trainer, within):
+    loaders = [getattr(trainer, name, None) for name in ("train_loader_x", "train_loader_u")]
+    loaders = [loader for loader in loaders if hasattr(loader, "__len__")]
+    longest = max(map(len, loaders), default=kinds.LARGEST)
+    if not within["batches"] <= within["position"] <= longest:
+        return f"entry 'within_epoch' stands at batch {within['batches']}, position {within['position']} of {longest}"
+    return ""

@@ -10,13 +10,12 @@ from filelock import FileLock, Timeout
 from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY
-from ..utils.checkpoint import load_checkpoint
 from ..utils.distributed import gather_values, is_main, world_size
-from ..utils.environment import device_name, library_versions, peak_memory_bytes
+from ..utils.environment import device_name, library_versions
 from ..utils.errors import ConfigError, DataError, WeightsError
 from ..utils.files import atomic_write, read_json, write_json
 from .prompt_learning import backbone_from_cfg
-from .resume import RESUME_FILE
+from .resume import RESUME_FILE, peak_memory, read_resume_file
 
 CONFIG_FILE, RESULTS_FILE, LOG_FILE = "config.yaml", "results.json", "log.txt"
 CHECKPOINT = "checkpoint"  # `evaluated_model` of an evaluation
@@ -150,8 +149,8 @@ def weights_sha256_of(directory):
     """`weights_sha256` of the backbone that the run in `directory` was trained on, finished or not; None = not known."""
     if os.path.isfile(os.path.join(directory, RESULTS_FILE)):
         return read_results(directory).get("weights_sha256")
-    path = os.path.join(directory, RESUME_FILE)
-    return load_checkpoint(path).get("weights_sha256") if os.path.isfile(path) else None
+    state = read_resume_file(directory)
+    return state and state.get("weights_sha256")
 
 
 def _of_the_run(cfg):
@@ -243,7 +242,7 @@ def write_results(trainer, eval_only=False, trained_on=""):
         "params_trainable": trained,
         "params_backbone": frozen,
         "seconds_train": trainer.seconds_train(),
-        "peak_memory_bytes": peak_memory_bytes(trainer.device),
+        "peak_memory_bytes": peak_memory(trainer),
         "device": device_name(trainer.device),
         "processes": world_size(),
         "precision": trainer.precision,

@@ -152,7 +152,7 @@ class TrainerBase:
             return
         for name in self.get_model_names():
             path = ckpt.find_checkpoint(os.path.join(directory, name), epoch)
-            checkpoint = ckpt.load_checkpoint(path, needs=("state_dict", "epoch"))
+            checkpoint = ckpt.load_checkpoint(path, ckpt.CHECKPOINT)
             ckpt.load_trained_state(self._models[name], checkpoint["state_dict"], path)
             val_result = checkpoint.get("val_result")
             note = "" if val_result is None else f", val_result={val_result:.1f}"
@@ -318,6 +318,7 @@ class SimpleTrainer(TrainerBase):
         self.watch = None  # called with the trainer at the end of each epoch, if set
         self.history = []  # one dictionary of numbers an epoch, carried over a resume
         self.results = {}  # split -> the metrics of the last test on it
+        self.peak_memory_before = 0  # in bytes, of the interrupted run that this one goes on with
         self.dm = None  # a trainer that makes its own loaders may leave it so
         self.build_data_loader()
         self._check_data()

@@ -115,7 +115,7 @@ class LabelMapping(nn.Module):
         return {}
 
     def load_observed(self, state):
-        """Go on from what `observed` gave, if `state` holds it."""
+        """Go on from what `observed` gave, if `state` holds it. Raises `ValueError` for anything else under that name."""
 
     def strongest_source(self):
         """(target,) index of the source class that weighs most for each target class, to show the mapping."""
@@ -132,6 +132,13 @@ class _OneToOne(LabelMapping):
         _check_classes(num_source, num_target)
         super().__init__(num_source, num_target)
         self.register_buffer("source_index", torch.arange(num_target))
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
+        index = state_dict.get(f"{prefix}source_index", self.source_index)
+        if not bool(((index >= 0) & (index < self.num_source)).all()):
+            errors.append(f"'{prefix}source_index' names other source classes than the {self.num_source} there are")
+            return
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
     def forward(self, logits):
         return logits.index_select(1, self.source_index)
@@ -174,7 +181,12 @@ class _Counted(LabelMapping):
     def load_observed(self, state):
         if "counts" in state:
             self.reset()
-            self.counts.copy_(state["counts"])
+            counts = state["counts"]
+            if not isinstance(counts, torch.Tensor) or (counts.shape, counts.dtype) != (self.counts.shape, self.counts.dtype):
+                raise ValueError(f"its counts are not those of {self.num_source} source and {self.num_target} target classes")
+            if not bool((counts >= 0).all()):
+                raise ValueError("it has counts below 0")
+            self.counts.copy_(counts)
 
     def _take_counts(self):
         if self.counts is None:

@@ -1,14 +1,28 @@
-"""Checkpoint files in the family's form, written atomically and read without unpickling code."""
+"""Checkpoint files in the family's form, written atomically and read without unpickling code.
+
+`torch.save` writes zip files with a CRC-32 of every record, which `torch.load` does not look at; `read_torch_file` does. So every
+such file has its checksum, those of the original family included, with no entry of ours in it (0.3 s for 500 MB). What it holds
+is then checked for its kind, before any of it is used.
+"""
 
 import os
 import pickle
+import warnings
+import zipfile
 
 import torch
 
+from . import kinds
 from .errors import WeightsError
 from .files import atomic_write
+from .training_state import is_dense, is_finite, optimizer_problem, schedule_problem
 
 BEST_MODEL = "model-best.pth.tar"
+NAMED = kinds.dict_of(kinds.ANYTHING)
+CHECKPOINT = kinds.record(
+    {"state_dict": NAMED, "epoch": kinds.COUNT},
+    {"val_result": kinds.optional(kinds.NUMBER), "optimizer": kinds.optional(NAMED), "scheduler": kinds.optional(NAMED)},
+)
 
 
 def save_atomically(state, path):
@@ -28,54 +42,103 @@ def trained_state(module):
     return {key: value for key, value in module.state_dict().items() if key not in frozen}
 
 
-def load_trained_state(module, state, source):
-    """Load what `trained_state` gave, in place.
+def check_trained_state(module, state, source):
+    """Raises `WeightsError` unless `state` has all that is trained of `module`: finite tensors of its shapes and kinds.
 
     Args:
-        source: where `state` comes from, for messages.
-
-    Raises:
-        WeightsError: a trained tensor is missing, unknown, or of another shape.
+        state: a dictionary.
+        source: where it comes from, for messages.
     """
     expected, known = trained_state(module), module.state_dict()
     problems = [f"'{key}' is missing" for key in expected if key not in state]
-    problems += [f"'{key}' is unknown to the model" for key in state if key not in known]
-    problems += [
-        f"'{key}' has shape {tuple(value.shape)} where the model has {tuple(known[key].shape)}"
-        for key, value in state.items()
-        if key in known and value.shape != known[key].shape
-    ]
+    problems += [f"{key!a} is unknown to the model" for key in state if key not in known]
+    problems += filter(None, (_misfit(key, value, known[key]) for key, value in state.items() if key in known))
     if problems:
         raise WeightsError(
             f"{source} does not fit this model: {'; '.join(problems[:3])}"
             + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
             + "; use the configuration it was trained with"
         )
-    module.load_state_dict(state, strict=False)
 
 
-def load_checkpoint(fpath, needs=()):
-    """The dictionary in a checkpoint file, on the CPU; tensors and plain values only.
+def _misfit(key, value, own):
+    if not is_dense(value):
+        return f"'{key}' is {_described(value)} where the model has a tensor"
+    if value.shape != own.shape:
+        return f"'{key}' has shape {tuple(value.shape)} where the model has {tuple(own.shape)}"
+    if _number_kind(value) != _number_kind(own):
+        return f"'{key}' is of {value.dtype} where the model has {own.dtype}"
+    if not is_finite(value.to(own.dtype)) and is_finite(own):
+        return f"'{key}' holds NaN or infinity"
+    return ""
+
+
+def _number_kind(tensor):
+    return tensor.is_complex(), tensor.is_floating_point(), tensor.dtype == torch.bool
+
+
+def _described(value):
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}"
+    return f"a tensor on {value.device}" if value.is_meta else f"a {'quantized' if value.is_quantized else value.layout} tensor"
+
+
+def load_trained_state(module, state, source):
+    """Load what `trained_state` gave, in place. Raises `WeightsError` before that as `check_trained_state` does."""
+    check_trained_state(module, state, source)
+    try:
+        module.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # values that a module refuses
+        raise WeightsError(f"{source} does not fit this model: {' '.join(str(error).split())[:200]}") from error
+
+
+def read_torch_file(path, what):
+    """What `torch.save` wrote to `path`, on the CPU: tensors and plain values only, and no changed byte.
 
     Args:
-        needs: keys that it must have.
+        what: what it should be, for messages.
 
     Raises:
         WeightsError: no such file, a damaged one, or one that holds Python objects.
     """
-    if not os.path.isfile(fpath):
-        raise WeightsError(f"checkpoint {fpath}: no such file")
+    if not os.path.isfile(path):
+        raise WeightsError(f"{what} {path}: no such file")
     try:
-        content = torch.load(fpath, map_location="cpu", weights_only=True)
+        _check_records(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files of other pickles, which are refused below or load all the same
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error):
-            raise WeightsError(f"checkpoint {fpath}: holds more than tensors and plain values; it is not loaded") from error
-        raise WeightsError(f"checkpoint {fpath}: damaged or not a checkpoint") from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise WeightsError(f"checkpoint {fpath}: damaged or not a checkpoint ({type(error).__name__})") from error
-    missing = [key for key in needs if not isinstance(content, dict) or key not in content]
-    if missing or not isinstance(content, dict):
-        raise WeightsError(f"checkpoint {fpath}: not such a checkpoint, it lacks {', '.join(missing) or 'names'}")
+            raise WeightsError(f"{what} {path}: holds more than tensors and plain values; it is not loaded") from error
+        raise WeightsError(f"{what} {path}: damaged or not a checkpoint") from error
+    except Exception as error:  # in a file of any bytes nearly anything can go wrong
+        reason = str(error) if isinstance(error, zipfile.BadZipFile) else type(error).__name__
+        raise WeightsError(f"{what} {path}: damaged or not a checkpoint ({reason})") from error
+
+
+def _check_records(path):
+    if not zipfile.is_zipfile(path):
+        return  # of before torch 1.6: without checksums
+    with zipfile.ZipFile(path) as archive:
+        if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+            raise zipfile.BadZipFile("it is compressed, as torch writes none")
+        if changed := archive.testzip():
+            raise zipfile.BadZipFile(f"the checksum of its record {changed!a} differs")
+
+
+def load_checkpoint(fpath, kind=NAMED):
+    """The dictionary in a checkpoint file, on the CPU; tensors and plain values only.
+
+    Args:
+        kind: what it has to be, see `kinds`.
+
+    Raises:
+        WeightsError: no such file, a damaged one, one that holds Python objects, or one of another kind.
+    """
+    content = read_torch_file(fpath, "checkpoint")
+    if problem := kind(content, ""):
+        raise WeightsError(f"checkpoint {fpath}: not such a checkpoint, {problem}; choose another file, or train again")
     return content
 
 
@@ -100,12 +163,22 @@ def save_checkpoint(state, save_dir, is_best=False, remove_module_from_keys=True
 
 
 def newest_checkpoint(directory):
-    """The file that `directory/checkpoint` names, or None."""
+    """The file that `directory/checkpoint` names, or None.
+
+    Raises:
+        WeightsError: that note is not the name of a file beside it.
+    """
     note = os.path.join(directory, "checkpoint")
     if not os.path.isfile(note):
         return None
-    with open(note, encoding="utf-8") as file:
-        return os.path.join(directory, os.path.basename(file.readline().strip()))
+    with open(note, "rb") as file:
+        line = file.readline(4096)
+    name = line.decode(errors="replace").strip()
+    if not name.isprintable() or not name or "\ufffd" in name or name in (".", "..") or os.path.basename(name) != name:
+        raise WeightsError(
+            f"{note}: names no checkpoint file in {directory} ({name[:40]!a}); write the name of one there into it, or remove it"
+        )
+    return os.path.join(directory, name)
 
 
 def find_checkpoint(folder, epoch=None):
@@ -132,17 +205,20 @@ def resume_from_checkpoint(fdir, model, optimizer=None, scheduler=None):
     """Load the newest checkpoint of `fdir` into a model, its optimizer and its schedule; returns the epoch to go on with.
 
     Raises:
-        WeightsError: there is none, or it does not fit.
+        WeightsError: there is none, or it does not fit. Nothing is loaded then.
     """
     fpath = newest_checkpoint(fdir)
     if fpath is None:
         raise WeightsError(f"no checkpoint in {fdir}: expected a file 'checkpoint' that names the newest one")
-    checkpoint = load_checkpoint(fpath, needs=("state_dict", "epoch"))
+    checkpoint = load_checkpoint(fpath, CHECKPOINT)
+    states = {"optimizer": (optimizer, optimizer_problem), "scheduler": (scheduler, schedule_problem)}
+    states = {name: entry for name, entry in states.items() if entry[0] is not None and checkpoint.get(name) is not None}
+    for name, (holder, find_problem) in states.items():
+        if problem := find_problem(holder, checkpoint[name], name):
+            raise WeightsError(f"checkpoint {fpath}: {problem}; use the configuration it was trained with")
     load_trained_state(model, checkpoint["state_dict"], fpath)
-    if optimizer is not None and checkpoint.get("optimizer") is not None:
-        optimizer.load_state_dict(checkpoint["optimizer"])
-    if scheduler is not None and checkpoint.get("scheduler") is not None:
-        scheduler.load_state_dict(checkpoint["scheduler"])
+    for name, (holder, _) in states.items():
+        holder.load_state_dict(checkpoint[name])
     print(f"Loaded {fpath} (epoch {checkpoint['epoch']})")
     return checkpoint["epoch"]
 
@@ -151,15 +227,19 @@ def load_pretrained_weights(model, weight_path):
     """Load the tensors of a checkpoint that fit `model` by name and shape; the others are named in a line.
 
     Raises:
-        WeightsError: the file cannot be read, or nothing in it fits.
+        WeightsError: the file cannot be read, nothing in it fits, or a tensor that fits by name and shape is of another kind.
     """
     checkpoint = load_checkpoint(weight_path)
     state = checkpoint.get("state_dict", checkpoint)
+    if problem := NAMED(state, "state_dict"):
+        raise WeightsError(f"checkpoint {weight_path}: not such a checkpoint, {problem}; choose another file")
     state = {key.removeprefix("module."): v for key, v in state.items() if isinstance(v, torch.Tensor)}
     own = model.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     if not fitting:
         raise WeightsError(f"no tensor in {weight_path} fits the model by name and shape")
+    if problem := next(filter(None, (_misfit(key, value, own[key]) for key, value in fitting.items())), ""):
+        raise WeightsError(f"checkpoint {weight_path}: {problem}; choose another file")
     model.load_state_dict(fitting, strict=False)
     print(f"Loaded {len(fitting)} tensors from {weight_path}")
     left_out = sorted(set(state) - set(fitting))

@@ -56,7 +56,8 @@ def test_stopped_after_each_epoch(tmp_path, tiny_command, monkeypatch):
     """Interruptions right after the resume file is written, so that every epoch begins in a fresh trainer."""
     from dassl_vr.engine import trainer as module
 
-    assert main(tiny_command(tmp_path / "whole")) == 0
+    best = ("TEST.FINAL_MODEL", "best_val")
+    assert main(tiny_command(tmp_path / "whole", *best)) == 0
     save = module.save_resume_file
 
     def save_and_stop(trainer, directory):
@@ -67,13 +68,14 @@ def test_stopped_after_each_epoch(tmp_path, tiny_command, monkeypatch):
     monkeypatch.setattr(module, "save_resume_file", save_and_stop)
     for _ in range(3):
         torch.manual_seed(int(time.time()))  # whatever a new process starts with
-        assert main(tiny_command(out, "--resume", out)) == 130
+        assert main(tiny_command(out, "--resume", out, *best)) == 130
         assert not (out / "results.json").exists()
     monkeypatch.setattr(module, "save_resume_file", save)
-    assert main(tiny_command(out, "--resume", out)) == 0
+    assert main(tiny_command(out, "--resume", out, *best)) == 0
     assert_equal(outcome(tmp_path / "whole"), outcome(out))
-    history = json.loads((out / "results.json").read_text())["history"]
-    assert [epoch["epoch"] for epoch in history] == [1, 2, 3]
+    whole, stopped = (json.loads((directory / "results.json").read_text()) for directory in (tmp_path / "whole", out))
+    assert [epoch["epoch"] for epoch in stopped["history"]] == [1, 2, 3]
+    assert stopped.keys() == whole.keys() and stopped["metrics"] == whole["metrics"], "the validation of before the stop included"
 
 
 def test_resume_into_another_directory(tmp_path, tiny_command):

@@ -231,3 +231,17 @@ def test_gradients_reach_the_source_logits(name):
     logits = torch.randn(3, 30, requires_grad=True)
     MAPPINGS[name](30, 8)(logits).sum().backward()
     assert logits.grad.abs().sum() > 0
+
+
+def test_a_state_of_another_mapping_is_refused():
+    mapping = Ilm(5, 3)
+    for index in ([0, 1, 5], [-1, 0, 1]):
+        with pytest.raises(RuntimeError, match="source_index"):
+            mapping.load_state_dict({"source_index": torch.tensor(index)})
+    assert mapping.source_index.tolist() == [0, 1, 2]
+    good = torch.ones(5, 3, dtype=torch.int64)
+    for counts in (5, torch.ones(()), good.double(), good[:, :2], -good):
+        with pytest.raises(ValueError, match="counts"):
+            mapping.load_observed({"counts": counts})
+    mapping.load_observed({"counts": good})
+    assert torch.equal(mapping.observed["counts"], good)
