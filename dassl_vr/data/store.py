@@ -1,14 +1,16 @@
 """The image store: what a pipeline makes of an image before any chance comes in, kept as uint8.
 
 Small stores lie in memory. Larger ones are files that are mapped into memory: `<name>.bin` holds the pixels and
-`<name>.json`, written last, says what they are. A `.bin` without its `.json`, or of another size than that says, is not a
-store; one whose images have changed since is stale. Both are made again.
+`<name>.json`, written last, says what they are. A `.bin` without its `.json`, or with other pixels than their checksum there says,
+is not a store; one whose images have changed since is stale. Both are made again. Each process reads a store once for its checksum
+before it maps it (about a second for 1 GB in the system's cache, where the epochs want it anyway).
 """
 
 import errno
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -25,6 +27,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
+from ..utils import kinds
 from ..utils.distributed import local_world_size
 from ..utils.errors import DataError, UserError
 from ..utils.files import read_json, write_json
@@ -32,9 +35,25 @@ from ..utils.images import READER, UnreadableImageError, once, read_image, remar
 from .batches import heed_the_parent_alone
 
 FORMAT = 1
+PATH = kinds.kind("a text", lambda value: isinstance(value, str))  # of any bytes
+INDEX = kinds.kind("an index", lambda name: isinstance(name, str) and re.fullmatch("[0-9]{1,15}", name))
+HEADER = kinds.record(
+    {
+        "format": kinds.whole(FORMAT, FORMAT),
+        "key": kinds.TEXT,
+        "shape": kinds.list_of(kinds.whole(1, 2**32), 4),
+        "sources": kinds.TEXT,
+        "base": PATH,
+        "paths": kinds.list_of(PATH),
+        "crc32": kinds.whole(0, 2**32 - 1),
+        "bad": kinds.dict_of(PATH, INDEX),
+    },
+    {"remarks": kinds.list_of(kinds.tuple_of(PATH, PATH))},
+)
 FOLDER = ".image_store"
 CHUNK = 64  # images that a worker hands over at once
 FEW = 256  # images for which starting workers takes longer than decoding
+BLOCK = 1 << 20  # bytes that are read at once for a checksum
 SPARE = 1 << 30  # bytes that are left free on the disk
 
 
@@ -139,13 +158,13 @@ class ImageStores:
     def _build(self, file, source):
         file.directory.mkdir(parents=True, exist_ok=True)
         with FileLock(file.path(".lock")):
-            store = file.open(source)  # another process may have built it meanwhile
+            store = file.open(source, report=print)  # another process may have built it meanwhile
             if store is None:
                 # nobody asked for the file under `auto`: then it takes half of what is free at most
                 file.write(source, self.num_workers, self.skip_bad, room=1.0 if self.mode == "disk" else 0.5)
                 store = file.open(source)
-            if store is None:  # the images change while they are read
-                raise OSError(errno.EBUSY, "its images keep changing")
+            if store is None:
+                raise OSError(errno.EBUSY, "its images keep changing, or the disk gives back other bytes than were written")
             return store
 
 
@@ -158,33 +177,54 @@ class StoreFile:
     def path(self, suffix):
         return self.directory / f"{self.name}{suffix}"
 
-    def open(self, source):
-        """The `ImageStore`, or None if it is absent, incomplete, stale or of something else."""
+    def open(self, source, report=None):
+        """The `ImageStore`, or None if it is absent, incomplete, stale, damaged or of something else.
+
+        Args:
+            report: called with a line about a damaged one.
+        """
         header = self.header()
-        if header is None or self.defect(header) or header["key"] != source.key or header["sources"] != source.fingerprint:
+        of_source = {"shape": [len(source.items), *source.shape], "key": source.key}
+        if header is None or any(header[name] != value for name, value in of_source.items()):
+            return None
+        if header["sources"] != source.fingerprint:
+            return None
+        pixels, defect = self.pixels(header)
+        if defect:
+            if report:
+                report(f"Image store {self.path('.bin')} is damaged ({defect}); it is made again")
             return None
         for kind, line in header.get("remarks", ()):
             remark(kind, line)
-        pixels = np.memmap(self.path(".bin"), np.uint8, "r", shape=tuple(header["shape"]))
         return ImageStore(pixels, {int(index): why for index, why in header["bad"].items()}, str(self.path(".bin")))
 
     def header(self):
         """What the `.json` says; None if there is none that makes sense."""
+        path = self.path(".json")
         try:
-            header = read_json(self.path(".json"))
-            complete = {"format", "key", "shape", "sources", "base", "paths", "crc32", "bad"} <= header.keys()
-            return header if complete and header["format"] == FORMAT else None
-        except (OSError, ValueError, AttributeError):
+            header = read_json(path) if path.is_file() else None
+        except (OSError, ValueError):
             return None
+        return None if HEADER(header) else header
 
-    def defect(self, header):
-        """What is wrong with the pixels at first sight, "" if nothing is."""
-        expected = int(np.prod(header["shape"], dtype=np.int64))
+    def pixels(self, header):
+        """(the mapped pixels, "" or what is wrong with them); all of them are read for their checksum."""
+        shape, path = header["shape"], self.path(".bin")
+        if not path.is_file():
+            return None, "its pixels are missing"
         try:
-            size = self.path(".bin").stat().st_size
-        except OSError:
-            return "its pixels are missing"
-        return "" if size == expected else f"{size} bytes of pixels instead of {expected}"
+            with open(path, "rb") as file:  # one file for all that follows, whatever takes its place meanwhile
+                size, expected = os.fstat(file.fileno()).st_size, math.prod(shape)
+                if size != expected:
+                    return None, f"{size} bytes of pixels instead of {expected}"
+                if _crc32(file, size) != header["crc32"]:
+                    return None, "wrong checksum"
+                pixels = np.memmap(file, np.uint8, "r", shape=tuple(shape))
+        except OSError as error:
+            return None, f"its pixels cannot be read: {error.strerror}"
+        if any(int(index) >= len(pixels) or pixels[int(index)].any() for index in header["bad"]):
+            return None, "images that can be read are named as bad"
+        return pixels, ""
 
     def write(self, source, num_workers, skip_bad, room=1.0):
         """Decode all images into the file. Whatever happens, no half of it is taken for a store.
@@ -351,7 +391,7 @@ def fingerprint_of_files(paths):
         try:
             status = os.stat(path)
             digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-        except OSError:
+        except (OSError, ValueError):  # also a name that no file can have
             digest.update(b"absent\n")
     return digest.hexdigest()
 
@@ -387,18 +427,22 @@ def _store_problem(file):
     header = file.header()
     if header is None:
         return "an incomplete image store"
-    defect = file.defect(header)
-    if defect:
-        return f"a damaged image store ({defect})"
     of_files = not header["sources"].startswith("crc32")  # else made of images in memory
     paths = [os.path.join(header["base"], path) for path in header["paths"]]
     if of_files and fingerprint_of_files(paths) != header["sources"]:
         return "a stale image store: its images have changed or are gone"
-    crc = 0
-    with open(file.path(".bin"), "rb") as content:
-        while block := content.read(1 << 24):
-            crc = zlib.crc32(block, crc)
-    return "" if crc == header["crc32"] else "a damaged image store (wrong checksum)"
+    _, defect = file.pixels(header)
+    return f"a damaged image store ({defect})" if defect else ""
+
+
+def _crc32(file, size):
+    crc, block = 0, memoryview(bytearray(BLOCK))
+    bar = tqdm(desc="checking it", total=size, unit="B", unit_scale=True, disable=not sys.stderr.isatty(), leave=False)
+    with bar:
+        while count := file.readinto(block):
+            crc = zlib.crc32(block[:count], crc)
+            bar.update(count)
+    return crc
 
 
 def _amount(count):

@@ -156,6 +156,14 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
+def header_with(**entries):
+    def damage(path):
+        header = json.loads(path.read_text())
+        path.write_text(json.dumps({**header, **{name: change(header[name]) for name, change in entries.items()}}))
+
+    return damage
+
+
 DAMAGES = {
     "truncated": (".bin", truncate, "damaged"),
     "no pixels": (".bin", os.unlink, "damaged"),
@@ -163,6 +171,26 @@ DAMAGES = {
     "half a header": (".json", truncate, "incomplete"),
     "empty header": (".json", lambda path: path.write_text(""), "incomplete"),
     "of another kind": (".json", lambda path: path.write_text("[]"), "incomplete"),
+    "nested deeply": (".json", lambda path: path.write_text("[" * 10**5), "incomplete"),
+    "no text": (".json", lambda path: path.write_bytes(b"\xff\x80"), "incomplete"),
+    "another pixel": (".bin", flip_a_bit, "wrong checksum"),
+    "half of it zero": (".bin", lambda path: path.write_bytes(bytes(path.stat().st_size)), "wrong checksum"),
+    "shape a text": (".json", header_with(shape=lambda shape: "abc"), "incomplete"),
+    "shape nested": (".json", header_with(shape=lambda shape: [shape]), "incomplete"),
+    "shape of texts": (".json", header_with(shape=lambda shape: list(map(str, shape))), "incomplete"),
+    "shape negative": (".json", header_with(shape=lambda shape: [-shape[0], -shape[1], *shape[2:]]), "incomplete"),
+    "shape huge": (".json", header_with(shape=lambda shape: [10**400, *shape[1:]]), "incomplete"),
+    "another shape": (".json", header_with(shape=lambda shape: [shape[1], shape[0], *shape[2:]]), ""),
+    "more images": (".json", header_with(shape=lambda shape: [shape[0] + 1, *shape[1:]]), "bytes of pixels instead of"),
+    "bad a list": (".json", header_with(bad=lambda bad: [1]), "incomplete"),
+    "bad no index": (".json", header_with(bad=lambda bad: {"x": "y"}), "incomplete"),
+    "bad no reason": (".json", header_with(bad=lambda bad: {"1": 5}), "incomplete"),
+    "bad beyond the end": (".json", header_with(bad=lambda bad: {"22": "y"}), "named as bad"),
+    "a good one named bad": (".json", header_with(bad=lambda bad: {"3": "y"}), "named as bad"),
+    "checksum a text": (".json", header_with(crc32=str), "incomplete"),
+    "sources a number": (".json", header_with(sources=lambda _: 5), "incomplete"),
+    "paths a text": (".json", header_with(paths=lambda _: "abc"), "incomplete"),
+    "remarks of another kind": (".json", header_with(remarks=lambda _: [1]), "incomplete"),
 }
 
 
@@ -174,8 +202,9 @@ def test_a_damaged_store_is_noticed_and_made_again(on_disk, tmp_path, suffix, da
         bin_path.with_suffix(".json").write_text(bin_path.with_suffix(".json").read_text()[:300])
     else:
         damage(bin_path.with_suffix(suffix))
-    (problem,) = check_stores([tmp_path / FOLDER])
-    assert word in problem and bin_path.name in problem
+    if word:
+        (problem,) = check_stores([tmp_path / FOLDER])
+        assert word in problem and bin_path.name in problem
     assert np.array_equal(on_disk().pixels, reference) and check_stores([tmp_path / FOLDER]) == []
 
 
@@ -188,10 +217,28 @@ def test_a_changed_image_makes_it_stale(on_disk, image_items, tmp_path):
     assert np.array_equal(np.delete(after, 3, 0), np.delete(before, 3, 0))
 
 
-def test_the_check_reads_all_pixels(on_disk, tmp_path):
+def test_a_damaged_store_is_reported_once(on_disk, tmp_path, capsys):
     on_disk()
     flip_a_bit(stores_in(tmp_path)[0])
-    assert "wrong checksum" in check_stores([tmp_path / FOLDER])[0]
+    capsys.readouterr()
+    on_disk()
+    assert capsys.readouterr().out.count("is damaged (wrong checksum); it is made again") == 1
+
+
+def test_a_store_that_takes_the_place_of_another_leaves_its_readers_alone(on_disk, image_items, tmp_path):
+    reader = on_disk()
+    before = np.array(reader.pixels)
+    Image.new("RGB", (40, 40), "red").save(image_items[3].impath)
+    assert on_disk().pixels[3, 0].min() == 255
+    assert np.array_equal(reader.pixels, before)
+
+
+def test_bad_images_of_a_store_are_known_when_it_is_opened_again(make_cfg, with_bad, tmp_path, monkeypatch):
+    cfg = make_cfg("INPUT.TRANSFORMS", VR, "DATALOADER.STORE", "disk", "DATASET.ON_BAD_IMAGE", "skip")
+    first = ImageStores(cfg, str(tmp_path), "Toy").get(with_bad, build_transform(cfg, False))
+    monkeypatch.setattr(StoreFile, "write", lambda *_: pytest.fail("built again"))
+    again = ImageStores(cfg, str(tmp_path), "Toy").get(with_bad, build_transform(cfg, False))
+    assert list(first.bad) == list(again.bad) == [3, 9] and again.bad == first.bad
 
 
 def test_a_full_disk_in_the_middle_leaves_nothing(on_disk, tmp_path, monkeypatch):
