@@ -56,6 +56,27 @@ def test_what_is_damaged_is_drawn_again(eurosat, load, damage):
     assert json.loads(path.read_text())["val"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda paths: paths[1:],
+        lambda paths: paths + paths[:1],
+        lambda paths: [paths[1], *paths[1:]],
+        lambda paths: [*paths[2:4], *paths[2:]],
+        lambda paths: {path: 1 for path in paths[1:]},
+        lambda paths: [[path] for path in paths],
+    ],
+    ids=["one less", "one more", "one twice", "another class", "a dictionary", "nested"],
+)
+def test_other_shots_than_asked_for_are_drawn_again(eurosat, load, change):
+    reference = drawn(load("EuroSAT", eurosat, "DATASET.NUM_SHOTS", 2))
+    (path,) = kept(eurosat)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "train": change(content["train"])}))
+    assert drawn(load("EuroSAT", eurosat, "DATASET.NUM_SHOTS", 2)) == reference
+    assert json.loads(path.read_text()) == content
+
+
 def test_another_split_has_another_draw(eurosat, load):
     load("EuroSAT", eurosat, "DATASET.NUM_SHOTS", 2)
     path = eurosat / "eurosat" / "split_zhou_EuroSAT.json"

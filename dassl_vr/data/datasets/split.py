@@ -6,7 +6,7 @@ import json
 import math
 import os
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
@@ -142,7 +142,7 @@ def select_shots(splits, num_shots, seed, directory=""):
             for path, item in items.items():
                 digest.update(json.dumps([name, path, item.label]).encode())
         cache = Path(directory, "split_fewshot", f"shot_{num_shots}-seed_{seed}-{digest.hexdigest()[:16]}.json")
-        cached = _cached_shots(cache, sources)
+        cached = _cached_shots(cache, sources, {"train": num_shots, "val": min(num_shots, 4)})
         if cached:
             return Splits(*cached, splits.test)
     rng = random.Random(seed)
@@ -155,13 +155,19 @@ def select_shots(splits, num_shots, seed, directory=""):
     return Splits(train, val, splits.test)
 
 
-def _cached_shots(cache, sources):
-    """(training, validation) images as written in `cache`; None if it is absent, damaged or of other images."""
+def _cached_shots(cache, sources, shots):
+    """(training, validation) images as written in `cache`; None if it is absent, damaged, or not `shots` of each class."""
     try:
         content = read_json(cache)
-        return [[sources[name][path] for path in content[name]] for name in sources]
+        cached = {name: [items[path] for path in content[name]] for name, items in sources.items()}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    for name, items in cached.items():
+        there = Counter(item.label for item in sources[name].values())
+        expected = {label: min(count, shots[name]) for label, count in there.items()}
+        if Counter(item.label for item in items) != expected or len(set(content[name])) != len(items):
+            return None
+    return list(cached.values())
 
 
 def _relative(item, directory):
