@@ -7,14 +7,15 @@ import sys
 
 from ..data.datasets import build_dataset
 from ..deploy import PromptedModel, load_prompted
-from ..report.look import look_at
+from ..report.figures import TSNE_SAMPLES
+from ..report.look import look_at, random_items
 from ..report.page import spread, write_look
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import UnreadableImageError, once, read_image, remarks_to
 from .errors import OneLineParser, one_line_errors
 from .predict import EXIT_SKIPPED, add_model_flags, find_images
 
-FEW = 10  # images below which t-SNE shows nothing
+FEATURES = f"random training images for t-SNE, 0 = none (default: {TSNE_SAMPLES})"
 EPILOG = """examples:
   python visualize.py output/digits/SMM/lite0/default/seed1 --out look
   python visualize.py my_bundle --images photos/ --out look
@@ -31,7 +32,7 @@ def build_visualize_parser():
     parser.add_argument("--out", required=True, metavar="DIR", help="directory for the pictures and index.html")
     parser.add_argument("--images", nargs="+", default=[], metavar="IMAGE|DIR|GLOB", help="show these")
     parser.add_argument("--number", type=int, default=6, metavar="N", help="images of the data set to show (default: 6)")
-    parser.add_argument("--features", type=int, default=1000, metavar="N", help="test images for t-SNE, 0 = none (default: 1000)")
+    parser.add_argument("--features", type=int, default=TSNE_SAMPLES, metavar="N", help=FEATURES)
     parser.add_argument("--root", default="", metavar="DIR", help="where the data sets are, if not where they were in training")
     add_model_flags(parser)
     return parser
@@ -47,22 +48,20 @@ def main(argv=None):
     model = load_prompted(args.model, device=args.device, weights=args.weights, plugins=args.plugin)
     if not isinstance(model, PromptedModel):
         raise ConfigError(f"{args.model}: an exported graph cannot be looked into; give the run or the bundle it was made from")
-    test, problem = _test_images(model, args.root)
-    if not paths and test is None:
+    dataset, problem = _data_set(model, args.root)
+    if not paths and dataset is None:
         raise DataError(f"{problem} (or name images with --images)")
     with remarks_to(once(lambda line: print(f"WARNING: {line}", file=sys.stderr))):
         if paths:
             images, names, labels = *_readable(paths, model.grey_bits), None
         else:
-            images, labels = spread(test, args.number)
+            images, labels = spread(dataset.test, args.number)
             names = [f"test image {number}" for number in range(1, len(images) + 1)]
         if not images:
-            raise DataError(f"none of {len(paths) or len(test)} images could be read")
-        features = spread(test, args.features) if test is not None and min(args.features, len(test)) >= FEW else None
-    if features and len(features[0]) < FEW:
-        features = None
-    for path in write_look(look_at(model, images, names, labels), args.out, features):
-        print(f"wrote {path}")
+            raise DataError(f"none of {len(paths) or len(dataset.test)} images could be read")
+        features = random_items(dataset.train_x, args.features) if dataset is not None else None
+        for path in write_look(look_at(model, images, names, labels), args.out, features):
+            print(f"wrote {path}")
     return EXIT_SKIPPED if paths and len(images) < len(paths) else 0
 
 
@@ -78,8 +77,8 @@ def _readable(paths, grey_bits):
     return images, names
 
 
-def _test_images(model, root):
-    """(list of test items, "") or (None, why there are none)."""
+def _data_set(model, root):
+    """(the data set that the model was trained on, "") or (None, why there is none)."""
     cfg = model.details.cfg
     cfg.DATASET.ROOT, cfg.DATASET.DOWNLOAD = root or cfg.DATASET.ROOT, False
     try:
@@ -89,4 +88,4 @@ def _test_images(model, root):
         return None, str(error)
     if list(dataset.classnames) != model.classnames:
         return None, f"the data set in {cfg.DATASET.ROOT} has other classes than the model"
-    return dataset.test, ""
+    return dataset, ""

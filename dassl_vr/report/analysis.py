@@ -12,6 +12,7 @@ from ..config import get_cfg_default, merge_mapping, read_yaml, validate_cfg
 from ..engine import VisualReprogramming, build_trainer, resolve_cfg
 from ..engine.run_directory import CONFIG_FILE
 from ..reprogramming import Flm
+from ..reprogramming.classifier import inner_backbone, source_on
 from ..utils.errors import ConfigError
 from ..utils.seeding import set_random_seed
 
@@ -109,13 +110,21 @@ class Samples:
     labels: torch.Tensor
 
 
-def sample_batches(trainer, number):
-    """Batches (`Samples`) of `number` test images, or of all if there are fewer; always the same ones, of all classes alike."""
-    total = len(trainer.dm.dataset.test)
+def random_indices(total, number):
+    """`number` different numbers below `total`, or all; always the same ones, in random order."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:number]
+
+
+def sample_batches(trainer, number, training=False):
+    """Batches (`Samples`) of `number` test images, or of training images without augmentation, or of all if there are fewer; always
+    the same ones."""
+    dm = trainer.dm
+    loader, items = (dm.train_loader_plain, dm.dataset.train_x) if training else (trainer.test_loader, dm.dataset.test)
+    total = len(items)
     chosen = torch.zeros(total, dtype=torch.bool)
-    chosen[torch.randperm(total, generator=torch.Generator().manual_seed(0))[:number]] = True
+    chosen[random_indices(total, number)] = True
     left = min(number, total)
-    for batch in trainer.test_loader:
+    for batch in loader:
         take = chosen[batch["index"].cpu()].to(batch["label"].device)
         if take.any():
             yield Samples(*(batch[key][take].to(trainer.device) for key in ("img", "img0", "label")))
@@ -126,11 +135,14 @@ def sample_batches(trainer, number):
 
 @torch.no_grad()
 def features_before_and_after(trainer, number):
-    """(N, D) features of the backbone on `number` unprompted test images, on the prompted ones, and the labels (N,)."""
+    """(N, D) outputs of the pre-trained model, before the label mapping, for `number` training images without the prompt, for the
+    same with it, and the labels (N,)."""
     before, after, labels = [], [], []
-    for part in sample_batches(trainer, number):
-        before.append(trainer.model.backbone.features(part.plain).cpu())
-        after.append(trainer.model.backbone.features(trainer.model.f_in(part.images)).cpu())
+    prompted = trainer.model.backbone
+    unprompted = source_on(prompted, inner_backbone(trainer.model))
+    for part in sample_batches(trainer, number, training=True):
+        before.append(unprompted.logits(part.plain).float().cpu())
+        after.append(prompted.logits(trainer.model.f_in(part.images)).float().cpu())
         labels.append(part.labels.cpu())
     return torch.cat(before), torch.cat(after), torch.cat(labels)
 

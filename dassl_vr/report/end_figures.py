@@ -3,9 +3,9 @@
 import importlib.util
 
 from ..engine import PromptLearning
+from ..reprogramming.classifier import inner_backbone
 
 SHOWN = 4  # test images
-FEATURES = 300  # test images for t-SNE
 
 
 def show_in_tensorboard(trainer):
@@ -15,7 +15,8 @@ def show_in_tensorboard(trainer):
     # here: matplotlib is slow to import
     from ..deploy.load import Details
     from ..deploy.model import PromptedModel
-    from .look import features_figure_of, image_figure, look_at, mapping_figure, pattern_figure
+    from .figures import TSNE_SAMPLES
+    from .look import features_figure_of, image_figure, look_at, mapping_figure, pattern_figure, random_items
     from .page import spread, title_of
 
     cfg, dm = trainer.cfg, trainer.dm
@@ -26,18 +27,8 @@ def show_in_tensorboard(trainer):
     look = look_at(model, images, [f"test image {number}" for number in range(1, SHOWN + 1)][: len(images)], labels)
     figures = {f"look/1 image {number + 1}": image_figure(look, number) for number in range(len(images))}
     figures |= {"look/2 pattern": pattern_figure(model), "look/3 label mapping": mapping_figure(model)}
-    images, labels = spread(dm.dataset.test, FEATURES)
-    if len(images) >= 10:
-        figures["look/4 features"] = features_figure_of(model, images, labels, title_of(model))
+    figures["look/4 features"] = features_figure_of(model, random_items(dm.dataset.train_x, TSNE_SAMPLES), title_of(model))
     step = trainer.steps_done()
     for tag, figure in figures.items():
         if figure is not None:
             trainer._writer.add_figure(tag, figure, step, close=False)
-
-
-def inner_backbone(network):
-    """The pre-trained model inside of a network, whatever is wrapped around it."""
-    backbone = network.backbone
-    while hasattr(backbone, "backbone"):
-        backbone = backbone.backbone
-    return backbone

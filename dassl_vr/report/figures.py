@@ -12,7 +12,7 @@ from ..utils.errors import ConfigError, UserError
 from .analysis import BaselineCache, features_before_and_after, load_run, loss_change, sample_batches, tsne
 from .runs import distinct_names
 
-TSNE_SAMPLES = 5000
+TSNE_SAMPLES = 5000  # training images, as in the SMM paper
 GALLERY_IMAGES = 5
 LEGEND_CLASSES = 20  # above that, a legend of classes is no help
 
@@ -225,7 +225,7 @@ def gallery_figure(trainer, title):
 
 
 def features_figure(trainer, title):
-    """t-SNE of the backbone's features of up to `TSNE_SAMPLES` test images, before and after prompting."""
+    """t-SNE of the pre-trained model's outputs for up to `TSNE_SAMPLES` training images, without and with the prompt."""
     before, after, labels = features_before_and_after(trainer, TSNE_SAMPLES)
     names = [trainer.lab2cname[label] for label in range(trainer.num_classes)]
     return scatter_figure({"without the prompt": before, "with the prompt": after}, labels, names, title)

@@ -1,20 +1,25 @@
 """What a trained model does to some images, as figures: `visualize.py` and TensorBoard show them."""
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
+from ..data.store import read_item_image
 from ..data.transforms import plain_pipeline
 from ..deploy.description import has_label_mapping
 from ..engine.prompt_learning import backbone_from_cfg
 from ..prompting import ContextPrompts, FixedClassifier, MultimodalClassifier, fill_in
-from ..reprogramming.classifier import ReprogrammedClassifier
+from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier, source_on
 from ..reprogramming.pictures import masks_of, pattern_to_rgb, unnormalize
+from ..utils.images import UnreadableImageError
+from .analysis import random_indices
 from .figures import new_figure, scatter_figure
 
 TOP = 5  # classes in the bar charts
 MAPPED = 40  # target classes in the picture of the mapping
+FEW = 10  # images below which t-SNE shows nothing
 EDGES = 3  # source classes a target class there, where several count
 
 
@@ -232,27 +237,58 @@ def mapping_figure(model):
 
 
 @torch.no_grad()
-def features_before_after(model, x, plain):
-    """{heading: (N, D)} features of images for t-SNE: unprompted and prompted, or once where the method leaves them as they are."""
-    network, size, unprompted = model.network, model.batch_size, UnpromptedModel(model)
+def features_before_after(model, batches):
+    """{heading: (N, D)} of images for t-SNE: unprompted and prompted, or once where the method leaves them as they are.
+
+    With a reprogrammed classifier these are the outputs of its source, before the label mapping; else image features.
+
+    Args:
+        batches: of (x, plain) as in `Look`.
+    """
+    network, pretrained = model.network, UnpromptedModel(model).backbone
+    directions = model.details.backbone.kind == "clip"  # features of a CLIP are compared by their directions
     if isinstance(network, ReprogrammedClassifier):
-        passes = [(unprompted.backbone.features, plain), (lambda part: network.backbone.features(network.f_in(part)), x)]
-    elif isinstance(network, MultimodalClassifier):
-        passes = [(unprompted.backbone.features, plain), (network.image_features, x)]
+        source = network.backbone
+        before, after = source_on(source, pretrained).logits, lambda x: source.logits(network.f_in(x))
+        directions = directions and isinstance(source, FeatureSource)
     else:
-        passes = [(unprompted.backbone.features, plain)]
-    features = [torch.cat([features_of(part) for part in images.split(size)]).float().cpu() for features_of, images in passes]
-    if model.details.backbone.kind == "clip":  # which compares directions
-        features = [F.normalize(of_pass, dim=1) for of_pass in features]
+        before, after = pretrained.features, network.image_features if isinstance(network, MultimodalClassifier) else None
+    parts = [(before(plain), after(x) if after else None) for x, plain in batches]
+    if not parts:
+        return {}
+    features = [torch.cat(column).float().cpu() for column in zip(*parts, strict=True) if column[0] is not None]
+    if directions:
+        features = [F.normalize(column, dim=1) for column in features]
     if len(features) == 1 or torch.allclose(*features, atol=1e-5):
         return {"image features (this method leaves them as they are)": features[0]}
     return {"without the prompt": features[0], "with the prompt": features[1]}
 
 
-def features_figure_of(model, images, labels, title):
-    """t-SNE of what the backbone makes of PIL images, before and after."""
-    x = model.normalize(model.preprocess(images).to(model.device))
-    return scatter_figure(features_before_after(model, x, plain_images(model, images, x)), labels, model.classnames, title)
+def random_items(items, number):
+    """`number` of a list of `Datum` (or all), drawn at random, always the same ones."""
+    return [items[position] for position in random_indices(len(items), number).tolist()]
+
+
+def features_figure_of(model, items, title):
+    """t-SNE of `features_before_after` of the images of a list of `Datum`; those that cannot be read are left out, and below `FEW`
+    there is no figure (None)."""
+    labels = []
+
+    def batches():  # as they are needed: thousands of photographs are not held at once
+        for start in range(0, len(items), model.batch_size):
+            images = []
+            for item in items[start : start + model.batch_size]:
+                with contextlib.suppress(UnreadableImageError):
+                    images.append(read_item_image(item))
+                    labels.append(item.label)
+            if images:
+                x = model.normalize(model.preprocess(images).to(model.device))
+                yield x, plain_images(model, images, x)
+
+    features = features_before_after(model, batches())
+    if len(labels) < FEW:
+        return None
+    return scatter_figure(features, torch.tensor(labels), model.classnames, title)
 
 
 @torch.no_grad()

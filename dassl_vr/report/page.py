@@ -30,7 +30,7 @@ def write_look(look, out, features=None):
     """Write everything there is to see of a `Look` to the directory `out`.
 
     Args:
-        features: (PIL images, (M,) labels) for t-SNE, or None for none.
+        features: list of `Datum` for t-SNE, or None for none.
 
     Returns:
         Paths of the files, the page first.
@@ -64,9 +64,9 @@ def write_look(look, out, features=None):
         rows = [(position, ", ".join(f"{word} ({distance:.2f})" for word, distance in near)) for position, near in words]
         text = "The words of the vocabulary that lie nearest to each learned context vector (Euclidean distance)."
         add("Context", "context", [], text, _table(("vector", "nearest words"), rows))
-    if features is not None:
-        figure = features_figure_of(model, *features, title)
-        add("Features", "features", [figure], "t-SNE of the backbone's features: images that look alike to it lie together.")
+    if features and (figure := features_figure_of(model, features, title)) is not None:
+        text = "t-SNE of what the backbone makes of training images, before any label mapping: what looks alike to it lies together."
+        add("Features", "features", [figure], text)
     page = out / PAGE
     page.write_text(_page(title, _facts(model), sections), encoding="utf-8")
     return [page, *paths]

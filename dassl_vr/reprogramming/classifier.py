@@ -61,3 +61,20 @@ class TextSource(_Source):
     def logits(self, x):
         """(B, 3, S, S) normalized images -> (B, source) logits."""
         return self.backbone.scale * F.normalize(self.backbone.features(x), dim=-1) @ self.text_features.T
+
+
+def source_on(source, backbone):
+    """What `source` is (a backbone, `TextSource` or `FeatureSource`), on `backbone` in place of its own, which may carry a prompt."""
+    if isinstance(source, FeatureSource):
+        return FeatureSource(backbone)
+    if isinstance(source, TextSource):
+        return TextSource(backbone, source.source_classes)
+    return backbone
+
+
+def inner_backbone(network):
+    """The pre-trained model inside of a network, whatever is wrapped around it."""
+    backbone = network.backbone
+    while hasattr(backbone, "backbone"):
+        backbone = backbone.backbone
+    return backbone

@@ -63,14 +63,30 @@ def test_samples_are_the_same_for_every_method(trainers):
     smm, vr = (next(sample_batches(trainers[name], 7)) for name in ("SMM", "VR"))
     assert torch.equal(smm.labels, vr.labels) and torch.equal(smm.plain, vr.plain)
     assert torch.equal(smm.images, smm.plain) and not torch.equal(vr.images, vr.plain), "Pad shows the image small"
-    before, after, labels = features_before_and_after(trainers["SMM"], 40)
-    assert before.shape == after.shape and len(before) == len(labels) == 40 and not torch.allclose(before, after)
+    before, after, labels = features_before_and_after(trainers["SMM"], 20)
+    assert before.shape == after.shape and len(before) == len(labels) == 20 and not torch.allclose(before, after)
     assert np.isfinite(tsne(before)).all() and np.array_equal(tsne(before), tsne(before))
     assert tsne(before[:3]).shape == (3, 2), "a test set of three images"
 
 
+@pytest.mark.parametrize("name", ["SMM", "VR"])
+@torch.no_grad()
+def test_features_are_outputs_for_training_images_before_the_mapping(trainers, name):
+    trainer = trainers[name]
+    items = [trainer.dm.train_loader_plain.dataset[index] for index in range(30)]
+    before, after, labels = features_before_and_after(trainer, 5000)
+    assert labels.tolist() == [item["label"] for item in items], "all thirty, fewer than asked for"
+    trainer.set_model_mode("eval")
+    for position in (0, 17, 29):
+        backbone, item = trainer.model.backbone, items[position]
+        assert torch.allclose(before[position], backbone.logits(item["img0"][None])[0], atol=1e-3)
+        assert torch.allclose(after[position], backbone.logits(trainer.model.f_in(item["img"][None]))[0], atol=1e-3)
+    some = features_before_and_after(trainer, 12)[1]
+    assert len(some) == 12 and torch.equal(some, features_before_and_after(trainer, 12)[1])
+
+
 def test_figures_of_real_runs(real_runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dassl_vr.report.figures.TSNE_SAMPLES", 60)
+    monkeypatch.setattr("dassl_vr.report.figures.TSNE_SAMPLES", 25)
     assert main([*map(str, real_runs.values()), "--figures", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     made = {path.name for path in tmp_path.iterdir()}

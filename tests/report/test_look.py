@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from dassl_vr import load_prompted
 from dassl_vr.cli.train import main as train
@@ -65,6 +66,37 @@ def test_what_is_shown_is_what_the_model_does(smm, tmp_path):
         assert torch.allclose(torch.tensor(shown), look.to_rgb(model.network.f_in(look.x[:1]))[0].permute(1, 2, 0))
 
 
+@torch.no_grad()
+def test_features_are_outputs_before_the_mapping_on_random_training_images(smm):
+    model = load_prompted(smm)
+    x, plain = torch.randn(5, 3, 64, 64), torch.randn(5, 3, 64, 64)
+    features = looks.features_before_after(model, [(x[:3], plain[:3]), (x[3:], plain[3:])])
+    backbone = model.details.backbone
+    assert list(features) == ["without the prompt", "with the prompt"]
+    assert torch.allclose(features["without the prompt"], backbone.logits(plain), atol=1e-4)
+    assert torch.allclose(features["with the prompt"], backbone.logits(model.network.f_in(x)), atol=1e-4)
+    items = list(range(100))
+    drawn = looks.random_items(items, 40)
+    assert drawn == looks.random_items(items, 40) != sorted(drawn) and len(set(drawn)) == 40
+    assert sorted(looks.random_items(items, 5000)) == items
+
+
+@pytest.mark.parametrize("mapping", ["head", "text", "ilm"])
+def test_tokens_are_a_prompt_too(tmp_path, mapping):
+    model = load_prompted(run(tmp_path / "vpt", "VPT", "tiny_clip", "TRAIN.END_FIGURES", "False", "TRAINER.VPT.MAPPING", mapping))
+    x = torch.randn(2, 3, 64, 64)
+    features = looks.features_before_after(model, [(x, x)])
+    source, backbone = model.network.backbone, model.details.backbone
+    with torch.no_grad():
+        if mapping == "head":
+            before, after = (F.normalize(of.features(x), dim=1) for of in (backbone, source))
+        else:
+            text = backbone.text_features(source.source_classes)
+            before, after = backbone.scale * F.normalize(backbone.features(x), dim=1) @ text.T, source.logits(x)
+    assert torch.allclose(features["without the prompt"], before, atol=1e-4)
+    assert torch.allclose(features["with the prompt"], after, atol=1e-4)
+
+
 def test_a_prompt_of_text(coop, tmp_path):
     photo = tmp_path / "photo.png"
     Image.new("RGB", (30, 20), "green").save(photo)
@@ -73,7 +105,7 @@ def test_a_prompt_of_text(coop, tmp_path):
     assert "nearest words" in (tmp_path / "look" / "index.html").read_text()
     model = load_prompted(coop)
     assert looks.pattern_figure(model) is None and looks.mapping_figure(model) is None
-    features = looks.features_before_after(model, torch.zeros(3, 3, 64, 64), torch.zeros(3, 3, 64, 64))
+    features = looks.features_before_after(model, [(torch.zeros(3, 3, 64, 64),) * 2])
     assert len(features) == 1, "CoOp leaves image features as they are"
 
 
