@@ -1,17 +1,19 @@
 """Any directory of images: one folder a class, or a split file."""
 
-import os
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, BenchmarkDataset
 from dassl_vr.data.datasets.benchmark import read_class_folders
-from dassl_vr.data.datasets.split import SPLIT_NAMES, Splits, read_split
+from dassl_vr.data.datasets.names import SPLIT_NAMES, difference, same_name, split_of
+from dassl_vr.data.datasets.split import Splits, read_split
+from dassl_vr.data.datasets.walk import folders_in, image_files
 from dassl_vr.utils.errors import DataError
 
 UNEVEN = 3  # times as many training images in the largest class as in the smallest: worth a word
 NAMED = 20  # classes in it
 TEST_SHARE = 0.3  # of the images, where there are none for testing
+UNSPLIT = "all"
 
 
 @DATASET_REGISTRY.register(name="folder")
@@ -20,28 +22,40 @@ class Folder(BenchmarkDataset):
 
     - `split.json`, or a single `split_*.json`: {"train"|"val"|"test": [[relative path, label, class name], ...]},
       the paths relative to the directory, or to `images/` in it;
-    - `train/<class>/*`, with or without `val/<class>/*` and `test/<class>/*`;
+    - `train/<class>/*`, with or without `val/<class>/*` and `test/<class>/*`; also under other names that people give them
+      (`Training`, `valid`, `TEST`);
     - `<class>/*`.
+
+    Each may lie in a folder of its own in the directory.
 
     Without test images 30 % are set aside, without validation images `DATASET.VAL_PERCENT` of those for training, both
     class by class and by a fixed seed. Labels follow the sorted names of the training folders.
+
+    With `DATASET.TEST_CLASSES` all images (those for testing, if they are split) are test images, with the labels of these classes;
+    if they are of other classes too, with labels of their own.
     """
 
     root_is_data = True
     keeps_shots = False  # in the user's directory a folder would be a class
+    compares_content = True
 
     def load(self, cfg):
         root = Path(self.dataset_dir)
         if not root.is_dir():
             raise DataError(f"{root} does not exist; name the directory that holds the class folders with --root")
-        split_path = self._split_file(root)
-        if split_path:
-            splits = read_split(split_path, root, root / "images")
-        elif self._has_folders(root / "train"):
-            train = read_class_folders(root / "train")
-            splits = Splits(train, self._read_like(train, root / "val"), self._read_like(train, root / "test"))
+        self._known = list(cfg.DATASET.TEST_CLASSES)
+        root = self._unwrapped(root)
+        parts = self._read(root)
+        if self._known:
+            return self._all_for_testing(parts, root)
+        if UNSPLIT in parts:
+            splits = Splits(parts[UNSPLIT], [], [])
+        elif not parts.get("train"):
+            raise DataError(
+                f"{root} holds {' and '.join(parts) or 'no'} images, but none to train on; expected {root / 'train'}/<class>/*"
+            )
         else:
-            splits = Splits(read_class_folders(root), [], [])
+            splits = Splits(*(parts.get(split, []) for split in SPLIT_NAMES))
         return self._complete(splits, cfg.DATASET.VAL_PERCENT)
 
     def _complete(self, splits, val_share):
@@ -64,6 +78,38 @@ class Folder(BenchmarkDataset):
             self.say(f"WARNING: {line}")
         return Splits(train, val, test)
 
+    # ------------------------------------------------------------------------------------------------ what lies where
+    def _unwrapped(self, root):
+        """The directory with the data: `root`, or the only folder in it, if that holds folders in place of images."""
+        while not self._split_file(root):
+            folders = folders_in(root)
+            if len(folders) != 1 or split_of(folders[0].name) or same_name(folders[0].name) in map(same_name, self._known):
+                break
+            if not folders_in(folders[0]) and not self._split_file(folders[0]):
+                break
+            root = folders[0]
+        if root != Path(self.dataset_dir):
+            self.say(f"the data are in {root}")
+        return root
+
+    def _read(self, root):
+        """{train, val, test: items} of those that are there, or {UNSPLIT: items}."""
+        split_path = self._split_file(root)
+        if split_path:
+            needs = () if self._known else ("train", "test")
+            splits = read_split(split_path, root, root / "images", needs=needs)
+            return {split: items for split, items in zip(SPLIT_NAMES, splits, strict=True) if items}
+        folders = self._split_folders(root)
+        if not folders:
+            return {UNSPLIT: read_class_folders(root)}
+        self._say_what_is_left_out(root, folders.values())
+        parts = {split: self._read_part(folder, split) for split, folder in folders.items()}
+        if "train" in parts:
+            names = {item.label: item.classname for item in parts["train"]}
+            for split in parts.keys() - {"train"}:  # a class may be absent there
+                parts[split] = _relabelled(parts[split], names, folders[split], f"{folders['train']} lacks")
+        return parts
+
     @staticmethod
     def _split_file(root):
         if (root / "split.json").is_file():
@@ -74,24 +120,86 @@ class Folder(BenchmarkDataset):
             raise DataError(f"{root} holds several split files ({names}); keep one, or call the one to use split.json")
         return found[0] if found else None
 
-    @staticmethod
-    def _has_folders(path):
-        return path.is_dir() and any(entry.is_dir() for entry in os.scandir(path))
+    def _split_folders(self, root):
+        """{train, val, test: folder} of those that are there, {} if the folders of `root` are classes."""
+        found, classes = defaultdict(list), []
+        for folder in folders_in(root):
+            split = split_of(folder.name)
+            (found[split] if split else classes).append(folder)
+        if len(found) == 1 and classes and not any(map(folders_in, found["train"])):
+            self._check_class_called(*next(iter(found.items())), classes)
+            return {}
+        for split, folders in found.items():
+            if len(folders) > 1:
+                folders = {folder.resolve(): folder for folder in reversed(folders) if folders_in(folder) or image_files(folder)}
+                found[split] = sorted(folders.values()) or found[split]
+            if len(found[split]) > 1:
+                names = " and ".join(folder.name for folder in found[split])
+                raise DataError(f"{root} holds {names}, both of which stand for '{split}'; keep one, or merge them")
+        return {split: found[split][0] for split in SPLIT_NAMES if split in found}
+
+    def _check_class_called(self, split, folders, classes):
+        """A folder that lies beside classes is one, even if it is called `train` or `valid`; unless it says otherwise."""
+        names = {same_name(folder.name) for folder in classes}
+        for folder in folders:
+            if any(same_name(inner.name) in names for inner in folders_in(folder)):
+                raise DataError(
+                    f"{folder.parent} holds class folders ({classes[0].name}, ...) and beside them {folder.name} with folders of"
+                    f" the same names; move the class folders for training into {folder.parent / 'train'}"
+                )
+            self.say(
+                f"WARNING: {folder} is taken for a class called '{folder.name}', because it lies beside class folders; if it is"
+                f" not, move it away, or the other class folders into {folder.parent / 'train'}"
+            )
 
     @staticmethod
-    def _read_like(train, directory):
-        """The images of another split under the labels of the training classes; a class may be absent there."""
-        if not directory.is_dir():
-            return []
-        labels = {item.classname: item.label for item in train}
-        items = read_class_folders(directory)
-        unknown = sorted({item.classname for item in items} - labels.keys())
-        if unknown:
+    def _read_part(folder, split):
+        if not folders_in(folder) and image_files(folder):
             raise DataError(
-                f"{directory} has class folder(s) that {directory.parent / SPLIT_NAMES[0]} lacks: {', '.join(unknown)}"
-                "; every class needs training images"
+                f"{folder} holds images of no class; expected one folder a class in it, or, if it is not what is for '{split}',"
+                " another name or place"
             )
-        return [item.relabelled(labels[item.classname]) for item in items]
+        return read_class_folders(folder)
+
+    def _say_what_is_left_out(self, root, used):
+        others = [folder for folder in folders_in(root) if folder not in used and image_files(folder)]
+        if others:
+            names, places = (", ".join(folder.name for folder in folders) for folders in (others, used))
+            self.say(f"WARNING: left out {names} in {root}, which hold images too, because {places} are there")
+
+    # ------------------------------------------------------------------------------------- images that trained nothing
+    def _all_for_testing(self, parts, root):
+        self.test_only = True
+        items = parts.get("test") or parts.get(UNSPLIT)
+        if not items:
+            raise DataError(
+                f"{root} holds no images for testing, but such for {' and '.join(parts)}; name the directory with the class folders"
+                " to test, of these for example, with --root"
+            )
+        self.say(f"testing on all {len(items)} images of {root}, none is for training")
+        found = sorted({item.classname for item in items})
+        if unknown := difference(map(same_name, found), [same_name(name) for name in self._known]):
+            self.say(f"WARNING: classes that the run was not trained on: {unknown}; testing among the classes of {root} alone")
+            self._known = found
+        self.test_classes = self._known
+        return Splits([], [], _relabelled(items, dict(enumerate(self._known)), root, "the run lacks"))
+
+
+def _relabelled(items, names, where, lacking):
+    """The items under the labels that `names`, {label: class name}, gives to their classes' names.
+
+    Raises:
+        DataError: there are other names.
+    """
+    labels = {same_name(name): label for label, name in names.items()} | {name: label for label, name in names.items()}
+    label_of = {item.classname: labels.get(item.classname, labels.get(same_name(item.classname))) for item in items}
+    if None in label_of.values():
+        unknown = sorted(name for name, label in label_of.items() if label is None)
+        raise DataError(
+            f"{where} has class folder(s) that {lacking}: {difference(unknown, list(names.values()))}; every class needs"
+            " training images"
+        )
+    return [item.relabelled(label_of[item.classname], names[label_of[item.classname]]) for item in items]
 
 
 def uneven_classes(items):

@@ -83,6 +83,9 @@ _C.DATASET.STL10_FOLD = -1
 _C.DATASET.CIFAR_C_TYPE = ""
 _C.DATASET.CIFAR_C_LEVEL = 1
 _C.DATASET.ALL_AS_UNLABELED = False
+# Names, by label, of the classes of a run that a folder of other images is tested for: then all of them are test images.
+# Set by --eval-only with another --root; () = not such a test
+_C.DATASET.TEST_CLASSES = ()
 # An image that cannot be read. Options: error, skip (left out and counted in results.json)
 _C.DATASET.ON_BAD_IMAGE = "error"
 # Grey images of 16 or 32 bits a pixel: how many of the bits count, so that 2 ** GREY_BITS - 1 is white (12 for many medical

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dassl_vr.data import ArrayDatum, DatasetBase, Datum, split_sha256
+from dassl_vr.data.datasets.checks import check_classes
 from dassl_vr.data.datasets.split import (
     Splits,
-    check_classes,
     read_split,
     select_shots,
     stratified_split,
@@ -159,6 +159,25 @@ def test_read_split(tmp_path, image_dir):
         ({"train": [["c.jpg", 0]], "test": []}, "entry 0 of 'train'"),
         ({"train": [3], "test": []}, "entry 0 of 'train'"),
         ({"train": [["c.jpg", "zero", "y"]], "test": []}, "entry 0 of 'train'"),
+        ({"train": 5, "test": []}, "'train' is 5; expected a list"),
+        ({"train": None, "test": []}, "'train' is None; expected a list"),
+        ({"train": {"c.jpg": 0}, "test": []}, "expected a list"),
+        ({"train": [], "test": [], "Testing": []}, "'test' and 'Testing' stand for 'test'; keep one"),
+        *(
+            ({"train": [["c.jpg", label, "y"]], "test": []}, "entry 0 of 'train'.*the label a whole number from 0 on")
+            for label in (float("inf"), float("nan"), -1, 1.5, True, None, [0], "1.0", " ", 2**31, 10**400, "9" * 19)
+        ),
+        *(
+            ({"train": [["c.jpg", 0, classname]], "test": []}, "entry 0 of 'train'")
+            for classname in (None, True, [], {}, "", " ", ["x"])
+        ),
+        *(
+            ({"train": [[path, 0, "y"]], "test": []}, "entry 0 of 'train'")
+            for path in (3, None, ["c.jpg"], "", "c\0.jpg", "\ud800/0.jpg", "..\\x.jpg", "C:\\x.jpg", "\\\\host\\share\\x.jpg")
+        ),
+        ({"train": [["a b", 0, "y"]], "test": []}, "images that do not exist"),
+        ({"train": [["x" * 5000, 0, "y"]], "test": []}, "images that do not exist"),
+        ({"train": [["c.jpg", 0, "y", ["x" * 10_000]]], "test": []}, "entry 0 of 'train' is .{,200}; expected"),
         ({"train": [["/etc/passwd", 0, "y"]], "test": []}, "must be a path below"),
         ({"train": [["../x.jpg", 0, "y"]], "test": []}, "must be a path below"),
         ({"train": [["c.jpg", 0, "y"]], "test": [["none.jpg", 0, "y"], ["n/n.jpg", 0, "y"]]}, "none.jpg and 1 more"),
@@ -170,6 +189,29 @@ def test_bad_split_files_are_one_line(tmp_path, image_dir, content, message):
         with pytest.raises(DataError, match=message) as caught:
             read_split(path, *directories)
         assert "split.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["a b\\ä.jpg", "a b/a\u0308.jpg", "a b\\a\u0308.jpg"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_split_file_from_another_system(tmp_path, image_dir, written, encoding):
+    """Backslashes from Windows, accents in characters of their own from macOS, byte order marks, other names of the splits."""
+    content = {"Train": [[written, 0.0, "y"]], "valid": None, "testing": [["c.jpg", 0, "y"]]}
+    (tmp_path / "split.json").write_text(json.dumps(content, ensure_ascii=False), encoding=encoding)
+    splits = read_split(tmp_path / "split.json", tmp_path, image_dir)
+    assert splits.train[0].impath == str(image_dir / "a b" / "ä.jpg") and splits.counts == (1, 0, 1)
+
+
+def test_a_backslash_may_belong_to_a_name(tmp_path, image_dir):
+    (image_dir / "a b\\ä.jpg").touch()
+    path = write(tmp_path, {"train": [["a b\\ä.jpg", 0, "y"]], "test": []})
+    assert read_split(path, image_dir).train[0].impath == str(image_dir / "a b\\ä.jpg")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "9" * 5000, "\x80", ""])
+def test_a_split_file_of_another_kind(tmp_path, image_dir, content):
+    (tmp_path / "split.json").write_text(content, encoding="latin-1")
+    with pytest.raises(DataError, match="split.json: not valid JSON"):
+        read_split(tmp_path / "split.json", image_dir)
 
 
 def test_a_split_file_that_is_no_json(tmp_path, image_dir):

@@ -51,7 +51,7 @@ def test_a_class_may_be_absent_from_the_test(tmp_path, draw, load):
 def test_a_class_may_not_be_absent_from_training(tmp_path, draw, load):
     fill(tmp_path / "train", draw, 5, ("ant", "bee"))
     fill(tmp_path / "test", draw, 2, ("bee", "cow"))
-    with pytest.raises(DataError, match=r"test has class folder\(s\) that .*train lacks: cow"):
+    with pytest.raises(DataError, match=r"test has class folder\(s\) that .*train lacks: 'cow'"):
         load("folder", tmp_path)
 
 

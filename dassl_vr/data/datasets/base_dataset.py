@@ -9,6 +9,7 @@ from ...utils.errors import ConfigError, DataError
 from ...utils.images import read_image
 from ...utils.registry import unknown_name_message
 from ..download import Source, extract, fetch
+from .names import printable_name
 
 
 class Datum:
@@ -18,7 +19,7 @@ class Datum:
         impath: path of the image.
         label: class, counted from 0.
         domain: domain, counted from 0.
-        classname: the class in words.
+        classname: the class in words; what cannot be written to a file is escaped.
     """
 
     in_memory = False
@@ -28,7 +29,7 @@ class Datum:
         self._impath = str(impath)
         self._label = label
         self._domain = domain
-        self._classname = classname
+        self._classname = printable_name(classname)
 
     @property
     def impath(self):
@@ -50,10 +51,11 @@ class Datum:
         """The image, PIL in RGB. Raises `DataError` naming the file if it cannot be read."""
         return read_image(self._impath, self.grey_bits)
 
-    def relabelled(self, label):
-        """The same image under another label."""
+    def relabelled(self, label, classname=None):
+        """The same image under another label, and another class name if one is given."""
         other = copy.copy(self)
         other._label = label
+        other._classname = self._classname if classname is None else classname
         return other
 
     def __repr__(self):
@@ -90,21 +92,27 @@ class DatasetBase:
         train_u: unlabelled training images (optional).
         val: validation images (optional).
         test: test images.
+        classnames: of all labels, where not every class has an image to train on.
     """
 
     dataset_dir = ""  # directory of the data set below DATASET.ROOT
+    test_only = False  # no image is for training: those for testing stand in, because the family's data sets have some
     domains = []  # names of all domains
     facts = {}  # keys of cfg.DATASET that this data set answers: {"FLIP": False, "NATIVE_SIZE": 32, "BATCH_LIMIT": 64}
 
-    def __init__(self, train_x=None, train_u=None, val=None, test=None):
+    def __init__(self, train_x=None, train_u=None, val=None, test=None, classnames=None):
         self._train_x = train_x
         self._train_u = train_u
         self._val = val
         self._test = test
         if not train_x:
             raise DataError(f"data set {type(self).__name__}: there are no training images; check its directory and split")
-        self._num_classes = self.get_num_classes(train_x)
-        self._lab2cname, self._classnames = self.get_lab2cname(train_x)
+        if classnames is None:
+            self._num_classes = self.get_num_classes(train_x)
+            self._lab2cname, self._classnames = self.get_lab2cname(train_x)
+        else:
+            self._num_classes = len(classnames)
+            self._lab2cname, self._classnames = dict(enumerate(classnames)), list(classnames)
 
     @property
     def train_x(self):

@@ -7,7 +7,8 @@ from ...utils.errors import DataError
 from ...utils.images import left_out_line
 from ..download import prepare
 from .base_dataset import ArrayDatum, DatasetBase, Datum
-from .split import Splits, check_classes, read_split, select_shots, stratified_split, subsample_classes
+from .checks import check_classes, doubts, too_few
+from .split import Splits, read_split, select_shots, stratified_split, subsample_classes
 from .walk import folders_in, image_files
 
 # Of splits made by ourselves: fixed, so that every run of every SEED sees the same images in the same split.
@@ -23,6 +24,7 @@ class BenchmarkDataset(DatasetBase):
         official_counts: images in (train, val, test) of the split that everybody uses, if there is one.
         needs_root: False for a data set that comes with a library.
         keeps_shots: whether few-shot draws may be written to the directory.
+        compares_content: whether copies of images are looked for, where nobody has looked before.
 
     Raises:
         DataError: the root or a part of the data is missing, with the remedy.
@@ -32,12 +34,22 @@ class BenchmarkDataset(DatasetBase):
     official_counts = None
     needs_root = True
     keeps_shots = True
+    compares_content = False
+    test_classes = ()  # class names by label, of a data set that turned out to be `test_only`
 
     def __init__(self, cfg):
         self.dataset_dir = str(self._root(cfg) / self.dataset_dir) if self.needs_root else ""
         prepare(self.name, self.parts, self.dataset_dir, download=cfg.DATASET.DOWNLOAD)
         splits = self.load(cfg)
-        check_classes(splits, self.name)
+        if not self.test_only:
+            check_classes(splits, self.name)
+        for line in doubts(splits, self.name, self.compares_content):
+            self.say(f"WARNING: {line}")
+        if self.test_only:
+            super().__init__(train_x=splits.test, test=splits.test, classnames=self.test_classes)
+            return
+        if line := too_few(splits.train, cfg.DATASET.NUM_SHOTS):
+            self.say(f"WARNING: {line}")
         # Few shots before the choice of classes, as in CoOp: `base` and `new` then hold the images of the same draw.
         splits = select_shots(splits, cfg.DATASET.NUM_SHOTS, cfg.SEED, self.dataset_dir if self.keeps_shots else "")
         splits = subsample_classes(splits, cfg.DATASET.SUBSAMPLE_CLASSES)

@@ -6,15 +6,17 @@ import json
 import math
 import os
 import random
+import re
+import reprlib
+import unicodedata
 from collections import Counter, defaultdict
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from ...utils.errors import ConfigError, DataError
 from ...utils.files import read_json, write_json
 from .base_dataset import Datum, draw_shots, group_by
-
-SPLIT_NAMES = ("train", "val", "test")
+from .names import SPLIT_NAMES, split_of
 
 
 class Splits(NamedTuple):
@@ -29,12 +31,15 @@ class Splits(NamedTuple):
         return tuple(len(items) for items in self)
 
 
-def read_split(path, *image_dirs):
+def read_split(path, *image_dirs, needs=("train", "test")):
     """The splits in a `split_zhou_*.json` file: {"train"|"val"|"test": [[relative path, label, class name], ...]}.
 
+    Backslashes in paths, and accents in another Unicode form, are read as what exists.
+
     Args:
-        path: the JSON file; `val` may be left out.
+        path: the JSON file. What it calls `valid`, `Testing` and so on is taken for what it is.
         image_dirs: directories that the paths in it may be relative to; the first that holds the first image is taken.
+        needs: splits that must be there; others are empty if they are not.
 
     Raises:
         DataError: the file has another form, a path leads out of the directory, or images are missing.
@@ -44,55 +49,112 @@ def read_split(path, *image_dirs):
     except OSError as error:
         raise DataError(f"split file {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise DataError(f"split file {path}: not valid JSON ({error}); fetch it again") from error
-    if not isinstance(content, dict) or not {"train", "test"} <= content.keys():
-        raise DataError(f"split file {path}: expected a dictionary with 'train', 'test' and perhaps 'val'")
-    image_dir = _choose_directory(content["train"], image_dirs)
-    splits = Splits(*(_read_items(content.get(name) or [], name, path, image_dir) for name in SPLIT_NAMES))
-    check_files([item.impath for items in splits for item in items], f"split file {path}")
+        raise DataError(f"split file {path}: not valid JSON ({error}); fetch or write it again") from error
+    entries = _entries_of(content, path, needs)
+    files = _Files()
+    image_dir = _choose_directory(entries, image_dirs, files)
+    splits = Splits(
+        *(
+            [_read_item(entry, f"entry {n} of '{name}'", path, image_dir, files) for n, entry in enumerate(entries[name])]
+            for name in SPLIT_NAMES
+        )
+    )
+    check_files([item.impath for items in splits for item in items], f"split file {path}", files)
     return splits
 
 
-def _choose_directory(entries, directories):
-    if len(directories) > 1 and entries:
+def _entries_of(content, path, needs):
+    """{train, val, test: list of entries}."""
+    keys = defaultdict(list)
+    for key in content if isinstance(content, dict) else ():
+        keys[split_of(key)].append(key)
+    if not isinstance(content, dict) or not keys.keys() >= set(needs) or not keys.keys() - {None}:
+        raise DataError(f"split file {path}: expected a dictionary with 'train', 'test' and perhaps 'val'")
+    for split in SPLIT_NAMES:
+        if len(keys[split]) > 1:
+            raise DataError(f"split file {path}: both {' and '.join(map(repr, keys[split]))} stand for '{split}'; keep one")
+    entries = {split: content[keys[split][0]] if keys[split] else [] for split in SPLIT_NAMES}
+    entries["val"] = [] if entries["val"] is None else entries["val"]
+    for split, found in entries.items():
+        if not isinstance(found, list):
+            raise DataError(f"split file {path}: '{split}' is {_told(found)}; expected a list of [path, label, class name]")
+    return entries
+
+
+def _choose_directory(entries, directories, files):
+    first = next((found[0] for found in entries.values() if found), None)
+    if len(directories) > 1 and isinstance(first, list) and first and isinstance(first[0], str):
         for directory in directories:
-            try:
-                if os.path.isfile(os.path.join(directory, entries[0][0])):
-                    return directory
-            except (TypeError, IndexError, KeyError):
-                break  # reported with its position when the entry is read
+            if files.find(directory, first[0]):
+                return directory
     return directories[0]
 
 
-def _read_items(entries, name, path, image_dir):
-    items = []
-    for position, entry in enumerate(entries):
-        try:
-            relative, label, classname = entry
-            label = int(label)
-        except (TypeError, ValueError):
-            raise DataError(
-                f"split file {path}: entry {position} of '{name}' is {entry!r}; expected [path, label, class name]"
-            ) from None
-        relative = PurePosixPath(str(relative))
-        if relative.is_absolute() or ".." in relative.parts:
-            raise DataError(f"split file {path}: '{relative}' in '{name}' must be a path below {image_dir}")
-        items.append(Datum(os.path.join(image_dir, relative), label, 0, str(classname)))
-    return items
+def _read_item(entry, position, path, image_dir, files):
+    where = f"split file {path}: {position}"
+    if not isinstance(entry, list) or len(entry) != 3:
+        raise DataError(f"{where} is {_told(entry)}; expected [path, label, class name]")
+    relative, label, classname = entry
+    label = _whole(label)
+    if label is None or not isinstance(relative, str) or type(classname) not in (str, int, float) or not str(classname).strip():
+        raise DataError(f"{where} is {_told(entry)}; expected [path, label, class name], the label a whole number from 0 on")
+    try:
+        usable = "\0" not in relative and os.fsencode(relative)
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise DataError(f"{where}: {relative!a} cannot be the path of a file; name one below {image_dir}")
+    found = files.find(image_dir, relative)
+    path_there = PurePosixPath(found or relative.replace("\\", "/"))
+    if path_there.is_absolute() or PureWindowsPath(relative).drive or ".." in path_there.parts:
+        raise DataError(f"{where}: '{relative}' must be a path below {image_dir}")
+    return Datum(os.path.join(image_dir, PurePosixPath(found or relative)), label, 0, str(classname))
 
 
-def check_files(paths, what):
-    """Raises `DataError` if one of `paths` does not exist. Each directory is listed once, no file is asked for."""
-    listings, missing = {}, []
-    for path in paths:
+def _whole(label):
+    """The label as a number, or None: neither `true` nor 1.5 nor anything that no array could hold is one."""
+    if isinstance(label, str):
+        label = int(label) if re.fullmatch(r"[0-9]{1,18}", label) else None
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    return label if type(label) is int and 0 <= label < 2**31 else None
+
+
+def _told(value):
+    """What was found in place of something else, cut short, in plain ASCII."""
+    return reprlib.repr(value).encode("ascii", "backslashreplace").decode()
+
+
+class _Files:
+    """What the directories hold; each is listed once, and no file is asked for."""
+
+    def __init__(self):
+        self._names = {}
+
+    def has(self, path):
         directory, name = os.path.split(path)
-        if directory not in listings:
+        if directory not in self._names:
             try:
-                listings[directory] = {entry.name for entry in os.scandir(directory)}
+                with os.scandir(directory) as entries:
+                    self._names[directory] = {entry.name for entry in entries if entry.is_symlink() or not entry.is_dir()}
             except OSError:
-                listings[directory] = set()
-        if name not in listings[directory]:
-            missing.append(path)
+                self._names[directory] = set()
+        return name in self._names[directory]
+
+    def find(self, directory, relative):
+        """`relative`, or another spelling of it, whichever is a file in `directory`; None if none is."""
+        for separated in dict.fromkeys((relative, relative.replace("\\", "/"))):
+            for form in dict.fromkeys((separated, *(unicodedata.normalize(form, separated) for form in ("NFC", "NFD")))):
+                with contextlib.suppress(ValueError):  # no path at all
+                    if self.has(os.path.join(directory, form)):
+                        return form
+        return None
+
+
+def check_files(paths, what, files=None):
+    """Raises `DataError` if one of `paths` does not exist. Each directory is listed once."""
+    files = files or _Files()
+    missing = [path for path in paths if not files.has(path)]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(f"{what} names images that do not exist: {missing[0]}{others}; complete the images")
@@ -194,25 +256,6 @@ def subsample_classes(splits, subsample):
         raise ConfigError(f"DATASET.SUBSAMPLE_CLASSES is '{subsample}', which leaves none of {len(labels)} class(es); use all")
     new_label = {label: position for position, label in enumerate(selected)}
     return Splits(*([item.relabelled(new_label[item.label]) for item in items if item.label in new_label] for items in splits))
-
-
-def check_classes(splits, name):
-    """Raises `DataError` unless labels count from 0 without gaps, have one name each, and all occur in training."""
-    names = defaultdict(set)
-    for items in splits:
-        for item in items:
-            names[item.label].add(item.classname)
-    trained = {item.label for item in splits.train}
-    for label in range(max(names, default=-1) + 1):
-        if label not in names:
-            raise DataError(f"data set {name}: no image has label {label}; labels must count from 0 without gaps")
-        if len(names[label]) > 1:
-            several = ", ".join(sorted(names[label]))
-            raise DataError(f"data set {name}: label {label} has several class names ({several}); give it one")
-        if label not in trained:
-            raise DataError(f"data set {name}: class '{min(names[label])}' has no training image; add some or remove it")
-    if min(names, default=0) < 0:
-        raise DataError(f"data set {name}: label {min(names)} is negative; labels must count from 0")
 
 
 def split_sha256(dataset):
