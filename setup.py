@@ -32,7 +32,7 @@ setup(
         "gdown>=6",
         "numpy>=1.26",
         "open_clip_torch>=3.3",
-        "pillow>=10",
+        "pillow>=12.3",
         "pyyaml>=6",
         "safetensors>=0.4",
         "scikit-learn>=1.4",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torchvision.transforms import v2
+from torchvision.transforms.functional import pil_modes_mapping
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
@@ -25,6 +26,8 @@ INTERPOLATION_MODES = {
     "bicubic": InterpolationMode.BICUBIC,
     "nearest": InterpolationMode.NEAREST,
 }
+
+LARGE = 1 << 24  # pixels of a resized image, most of which a centre crop would throw away
 
 # Where a transform acts. Within a stage transforms act in the order of their registration, as in the family, whatever
 # the order of INPUT.TRANSFORMS.
@@ -133,6 +136,34 @@ def _resize(cfg, size):
     return v2.Resize(list(size), interpolation=INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION], antialias=True)
 
 
+class ResizeShortSide(v2.Resize):
+    """Resize the short side to `side` pixels.
+
+    Of an image so thin that the whole would have more than `LARGE` pixels, only the middle is made, to `crop` (height, width) at
+    most: up to rounding what a centre crop of that size leaves of the whole.
+    """
+
+    def __init__(self, side, crop, interpolation):
+        super().__init__([side], interpolation=interpolation, antialias=True)
+        self.crop = tuple(crop)
+
+    def forward(self, img):
+        sides = [self.size[0] * side // min(img.size) for side in img.size]  # (width, height), as all below
+        if math.prod(sides) <= LARGE:
+            return super().forward(img)
+        kept, low, high = [], [], []
+        for whole, side, crop in zip(img.size, sides, reversed(self.crop), strict=True):
+            kept.append(min(side, crop))
+            start = round((side - kept[-1]) / 2)
+            low.append(start * whole / side)
+            high.append((start + kept[-1]) * whole / side)
+        return img.resize(kept, pil_modes_mapping[self.interpolation], (*low, *high))
+
+
+def _resize_short_side(cfg, side, crop):
+    return ResizeShortSide(side, crop, INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION])
+
+
 # ------------------------------------------------------------------------------------------ visual reprogramming
 @register_transform("vr_squash", RESIZE, random=False)
 def _vr_squash(cfg, is_train):
@@ -145,10 +176,10 @@ def _vr_squash(cfg, is_train):
 def _short_side(cfg, is_train):
     """Resize the short side to SIZE + INPUT.MARGIN, keeping the aspect ratio, then crop SIZE: where `random_crop` follows in
     training from a place of its choice, else from the centre."""
-    resize = _resize(cfg, [max(cfg.INPUT.SIZE) + squash_margin(cfg)])
+    side = max(cfg.INPUT.SIZE) + squash_margin(cfg)
     if is_train and "random_crop" in cfg.INPUT.TRANSFORMS:
-        return resize
-    return v2.Compose([resize, v2.CenterCrop(list(cfg.INPUT.SIZE))])
+        return _resize_short_side(cfg, side, [max(LARGE // side, side)] * 2)
+    return v2.Compose([_resize_short_side(cfg, side, cfg.INPUT.SIZE), v2.CenterCrop(list(cfg.INPUT.SIZE))])
 
 
 @register_transform("vr_pad", RESIZE, random=False)
@@ -420,7 +451,7 @@ def _check_names(names):
 def _default_resize(cfg, is_train, chosen):
     if not is_train:
         return [
-            ("resize short side", _resize(cfg, [max(cfg.INPUT.SIZE)])),
+            ("resize short side", _resize_short_side(cfg, max(cfg.INPUT.SIZE), cfg.INPUT.SIZE)),
             ("centre crop", v2.CenterCrop(list(cfg.INPUT.SIZE))),
         ]
     if chosen & {"random_crop", "random_resized_crop"}:

@@ -241,7 +241,7 @@ def _white(image, tags, low, high, grey_bits, name):
     if 0 < high <= DARK[12]:
         bits = min(bits for bits, top in DARK.items() if high <= top)
         remark(
-            bits,
+            f"{bits} bits",
             f"image {name}: grey values from {low} to {high} where 65535 is white, so it looks nearly black; if they have {bits}"
             f" bits, train with DATASET.GREY_BITS {bits} (16 if they are right as they are), or store images with 8 bits",
         )

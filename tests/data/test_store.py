@@ -339,7 +339,7 @@ def test_bad_images_end_a_run_or_are_skipped_and_counted(manager, with_bad, how,
     reference = manager("off", "DATASET.ON_BAD_IMAGE", "skip", items=with_bad)
     skipping.set_epoch(1), reference.set_epoch(1)
     assert_same_batches(skipping.train_loader_x, reference.train_loader_x)
-    with pytest.raises(DataError, match=r"bad \d ä\.png.*(empty|cannot identify)") as caught:
+    with pytest.raises(DataError, match=r"bad \d ä\.png.*(empty|not an image).*ON_BAD_IMAGE skip") as caught:
         list(manager(how, *keys, items=with_bad).test_loader)  # also after a store that knows them was built
     assert "\n" not in str(caught.value)
 
@@ -348,6 +348,48 @@ def test_bad_images_end_a_run_or_are_skipped_and_counted(manager, with_bad, how,
 def test_a_batch_of_bad_images_is_left_out(manager, with_bad, how):
     m = manager(how, "DATASET.ON_BAD_IMAGE", "skip", "DATALOADER.TEST.BATCH_SIZE", 1, items=with_bad)
     assert len(list(m.test_loader)) == 22 and len(m.skipped_images) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("how", ["memory", "disk", "off"])
+def test_a_split_of_bad_images_is_one_line_that_names_it(make_cfg, register, image_items, how, workers, tmp_path):
+    bad = [Datum(tmp_path / f"bad {number}.png", 0, 0, "a") for number in range(3)]
+    keys = ("DATASET.ON_BAD_IMAGE", "skip", "DATALOADER.STORE", how, "DATALOADER.NUM_WORKERS", workers)
+    splits = (("train", "training", "train_loader_x"), ("val", "validation", "val_loader"), ("test", "test", "test_loader"))
+    for split, name, loader in splits:
+        items = {"train": image_items, "val": image_items, "test": image_items, split: bad}
+        m = DataManager(make_cfg("DATASET.NAME", register(**items), *keys))
+        with pytest.raises(DataError, match=rf"none of the 3 {name} images can be read, for example .*bad \d\.png") as caught:
+            list(getattr(m, loader))
+        assert "ON_BAD_IMAGE" not in str(caught.value), "which is set already"
+
+
+# -------------------------------------------------------------------------------------------------------- deep greys
+@pytest.fixture
+def dark(image_items, tmp_path):
+    """The items with two among them of 12 bits in files of 16, and one of 8 such bits."""
+    for number, top in ((3, 4000), (9, 4000), (11, 200)):
+        values = np.linspace(0, top, 48 * 48).reshape(48, 48).astype(np.uint16)
+        Image.fromarray(values).save(tmp_path / f"dark {number}.png")
+        image_items.insert(number, Datum(tmp_path / f"dark {number}.png", 0, 0, "a"))
+    return image_items
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("how", ["memory", "disk", "off"])
+def test_dark_greys_are_told_once_a_run_and_a_key_mends_them(manager, dark, how, workers, capfd):
+    for _ in range(2):  # the second finds the first one's file
+        m = manager(how, "DATALOADER.NUM_WORKERS", workers, items=dark)
+        images = torch.cat([batch["img"] for _ in range(2) for batch in m.test_loader])
+        told = capfd.readouterr()
+        warned = [line for line in told.out.splitlines() if line.startswith("WARNING")]
+        assert len(warned) == 2 and any("GREY_BITS 12 " in line for line in warned) and "dark" not in told.err
+        assert "made again" not in told.out
+    m = manager(how, "DATALOADER.NUM_WORKERS", workers, "DATASET.GREY_BITS", 12, items=dark)
+    brighter = torch.cat([batch["img"] for batch in m.test_loader])
+    assert "WARNING" not in capfd.readouterr().out
+    assert images[3].max() < -1.4 and brighter[3].max() > 2 and brighter[11].max() < -1.4, "all images alike"
+    assert torch.equal(images[0], brighter[0]), "of 8 bits"
 
 
 def test_the_header_is_readable(on_disk, tmp_path):

@@ -6,6 +6,7 @@ import torch
 import torchvision.transforms as v1
 from PIL import Image
 
+from dassl_vr.data import transforms
 from dassl_vr.data.augment_rng import SampleKeys, integers, uniform
 from dassl_vr.data.transforms import (
     TRANSFORM_REGISTRY,
@@ -132,6 +133,37 @@ def test_the_familys_test_transform(make_cfg, picture):
     )
     assert pipeline.deterministic
     torch.testing.assert_close(pipeline(picture), expected(picture))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (40, 25)])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("sides", [(3, 301), (297, 4), (1, 90), (50, 700)])
+def test_thin_images_are_cropped_before_they_are_enlarged(make_cfg, monkeypatch, size, interpolation, sides):
+    x = np.linspace(0, 255, sides[0] * sides[1] * 3).reshape(sides[1], sides[0], 3)
+    image = Image.fromarray((127.5 + 127.5 * np.sin(x)).astype(np.uint8) // 2 + x.astype(np.uint8) // 2)
+    pipeline = build_transform(make_cfg("INPUT.SIZE", size, "INPUT.INTERPOLATION", interpolation), is_train=False)
+    slow = pipeline.per_sample(image)
+    monkeypatch.setattr(transforms, "LARGE", 0)
+    fast = pipeline.per_sample(image)
+    assert fast.shape == slow.shape == (3, *size)
+    assert (fast.int() - slow.int()).abs().float().mean() < (4 if interpolation == "nearest" else 0.5)
+
+
+@pytest.mark.parametrize(
+    "names, most", [((), 224), (("short_side",), 224), (("short_side", "random_crop"), transforms.LARGE // 256)]
+)
+def test_very_thin_images_take_little_memory(make_cfg, monkeypatch, names, most):
+    made, resize = [], Image.Image.resize
+
+    def noted(image, size, *how, **more):
+        made.append(size)
+        return resize(image, size, *how, **more)
+
+    monkeypatch.setattr(Image.Image, "resize", noted)
+    pipeline = build_transform(make_cfg("INPUT.SIZE", (224, 224), "INPUT.TRANSFORMS", names), is_train="random_crop" in names)
+    for sides in ((1, 20_000), (20_000, 1), (3, 80_000)):
+        assert pipeline.per_sample(Image.new("RGB", sides, "red"))[0].float().mean() > (0 if "random_crop" in names else 254)
+    assert max(map(max, made)) == most
 
 
 def test_the_familys_training_order(make_cfg):

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from dassl_vr.utils.errors import DataError
 
@@ -81,6 +82,24 @@ def test_nested_folders_suffixes_and_hidden_ones(tmp_path, draw, load):
     draw(tmp_path / "cat" / ".thumbs" / "x.png")
     dataset = load("folder", tmp_path)
     assert sum(counts(dataset)) == 9 and dataset.classnames == ["cat", "dog"]
+
+
+def test_files_of_other_types_are_taken_or_named(tmp_path, draw, load, capsys):
+    fill(tmp_path, draw, 4)
+    for suffix in ("gif", "JFIF", "jp2", "tga"):
+        draw(tmp_path / "cat" / "plain.png")
+        with Image.open(tmp_path / "cat" / "plain.png") as image:
+            image.save(tmp_path / "cat" / f"more.{suffix}")
+    for name in ("a.heic", "b.HEIC", "notes", ".hidden"):
+        (tmp_path / "dog" / name).touch()
+    dataset = load("folder", tmp_path)
+    assert sum(counts(dataset)) == 13 and all(item.read().size == (12, 10) for item in dataset.train_x + dataset.test)
+    warned = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert len(warned) == 1 and "left out 2 .heic, 1 without a suffix" in warned[0]
+    for path in (tmp_path / "dog").glob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"dog holds no image of a type that is read, but 2 \.heic, 1 without a suffix"):
+        load("folder", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["split.json", "split_zhou_Toy.json"])

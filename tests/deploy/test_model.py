@@ -7,6 +7,8 @@ from PIL import Image
 
 from dassl_vr import load_prompted
 from dassl_vr.deploy import PromptedModel
+from dassl_vr.deploy.bundle import write_bundle
+from dassl_vr.deploy.exported import write_exported
 from dassl_vr.utils.errors import ConfigError, DataError
 
 
@@ -56,6 +58,25 @@ def test_a_photograph_on_its_side_is_turned_upright(model, tmp_path):
     upright = model.predict(pixels).probabilities
     assert torch.equal(model.predict(tmp_path / "turned.png").probabilities, upright)
     assert torch.equal(model.predict(Image.open(tmp_path / "turned.png")).probabilities, upright)
+
+
+@pytest.mark.parametrize("form", ["bundle", "onnx"])
+def test_white_in_deep_greys_is_that_of_the_run(trained, digits, tmp_path, form):
+    model = load_prompted(trained("SMM"), device="cpu")
+    model.details.cfg.DATASET.GREY_BITS = 12
+    if form == "bundle":
+        write_bundle(model, tmp_path / "model")
+    else:
+        pytest.importorskip("onnxruntime")
+        write_exported(model, tmp_path / "model", "onnx")
+    exported = load_prompted(tmp_path / "model", device="cpu")
+    grey = np.asarray(digits[0][0].convert("L")).astype(int)
+    Image.fromarray((grey * 4095 // 255).astype(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "plain.png")
+    deep, plain = (exported.preprocess(tmp_path / name).int() for name in ("deep.png", "plain.png"))
+    assert (deep - plain).abs().max() <= 1 and plain.max() > 100
+    with Image.open(tmp_path / "deep.png") as image:
+        assert torch.equal(exported.preprocess(image).int(), deep)
 
 
 def test_top_and_names(model, digits):

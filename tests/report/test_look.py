@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from dassl_vr import load_prompted
 from dassl_vr.cli.train import main as train
 from dassl_vr.cli.visualize import main as visualize
+from dassl_vr.data import Datum
 from dassl_vr.report import look as looks
+from dassl_vr.report.page import spread
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +48,20 @@ def test_the_page_holds_all_its_pictures(smm, tmp_path, capsys):
     model = load_prompted(smm)
     for target, source, _ in looks.mapping_edges(model):
         assert f"<td>{target}</td><td>{source}</td>" in page
+
+
+def test_pictures_of_unreadable_images_are_left_out(smm, tmp_path, capsys):
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    given = [str(tmp_path / name) for name in ("bad.png", "good.png")]
+    assert visualize([str(smm), "--out", str(tmp_path / "look"), "--features", "0", "--images", *given]) == 1
+    assert "skipped: image" in capsys.readouterr().err and (tmp_path / "look" / "image-001.png").is_file()
+    assert visualize([str(smm), "--out", str(tmp_path / "none"), "--images", given[0]]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "error: none of 1 images could be read"
+    assert not (tmp_path / "none").exists()
+    items = [Datum(given[0], 0), Datum(given[1], 1), Datum(given[0], 0)]
+    images, labels = spread(items, 2)
+    assert len(images) == 1 and labels.tolist() == [1]
 
 
 def test_what_is_shown_is_what_the_model_does(smm, tmp_path):
