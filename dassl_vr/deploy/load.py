@@ -94,7 +94,7 @@ def _from_run(directory):
         raise DataError(f"{directory}: the run has no {RESULTS_FILE}, so it is not finished; go on with --resume {directory}")
     results = read_results(directory)
     path = directory / RESULTS_FILE
-    if not isinstance(results, dict) or not results.get("classnames"):
+    if not results.get("classnames"):
         raise DataError(f"{path}: has no classnames, as of an older version; train the run again")
     check_classnames(results["classnames"], path)
 

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY
+from ..utils import kinds
 from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions
 from ..utils.errors import ConfigError, DataError, WeightsError
@@ -261,10 +262,42 @@ def write_results(trainer, eval_only=False, trained_on=""):
     return results
 
 
+# What readers of results.json rely on
+RESULTS = kinds.record(
+    {
+        **dict.fromkeys(("trainer", "method", "dataset", "backbone"), kinds.NAME),
+        "mapping": kinds.optional(kinds.NAME),
+        "seed": kinds.whole(-(2**64), 2**64),
+        "shots": kinds.INTEGER,
+        "accuracy": kinds.optional(kinds.PERCENT),
+        **dict.fromkeys(("epochs", "params_trainable", "params_backbone"), kinds.COUNT),
+    },
+    {
+        **dict.fromkeys(("macro_f1", "accuracy_train"), kinds.optional(kinds.PERCENT)),
+        **dict.fromkeys(("peak_memory_bytes", "num_train", "num_test", "skipped_images"), kinds.optional(kinds.COUNT)),
+        **dict.fromkeys(("protocol", "evaluated_split", "evaluated_model", "precision", "subsample_classes"), kinds.NAME),
+        **dict.fromkeys(("split_sha256", "weights_sha256"), kinds.optional(kinds.NAME)),
+        "seconds_train": kinds.optional(kinds.AMOUNT),
+        "classnames": kinds.list_of(kinds.NAME),
+        "history": kinds.list_of(
+            kinds.record({}, dict.fromkeys(("loss", "acc"), kinds.optional(kinds.NUMBER)), rest=kinds.optional(kinds.ANY_NUMBER))
+        ),
+        "versions": kinds.dict_of(kinds.optional(kinds.NAME)),
+    },
+)
+
+
 def read_results(directory):
-    """The content of a finished run's `results.json`. Raises `DataError` naming it if it is damaged."""
+    """The content of a finished run's `results.json`, of the kind RESULTS. Raises `DataError` naming the file and the entry."""
     path = os.path.join(directory, RESULTS_FILE)
     try:
-        return read_json(path)
+        content = read_json(path)
+        problem = RESULTS(content)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
     except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error}); restore or remove it") from error
+        problem = f"not valid JSON ({error})"
+    if problem:
+        remedy = f"restore it, or remove it and start the run again with --resume {directory}"
+        raise DataError(f"{path}: not the results of a run: {problem}; {remedy}")
+    return content

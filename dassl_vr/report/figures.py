@@ -102,7 +102,9 @@ def patch_size_figure(groups, task):
     """Accuracy of SMM against the side of its patches, with shared masks as lines; None below two patch sizes."""
     groups = [group for group in groups if group.mapping == "ilm" and group.mean("accuracy") is not None]
     by_patch = {
-        group.options["PATCH_SIZE"]: group for group in groups if group.trainer == group.method.upper() == "SMM" and group.options
+        group.options["PATCH_SIZE"]: group
+        for group in groups
+        if group.trainer == group.method.upper() == "SMM" and "PATCH_SIZE" in group.options
     }
     if len(by_patch) < 2:
         return None

@@ -7,11 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import read_yaml
-from ..engine.run_directory import CONFIG_FILE, RESULTS_FILE
+from ..engine.run_directory import CONFIG_FILE, RESULTS_FILE, read_results
+from ..utils import kinds
 from ..utils.errors import DataError
 
 # What has to agree for runs to be averaged over seeds, and how a reader knows it
 COMPARABLE = {"shots": "shots", "epochs": "epochs", "precision": "precision", "versions": "library versions"}
+
+SECTION = kinds.dict_of(kinds.ANYTHING)
+# What tables and figures read of a run's configuration
+CONFIG = kinds.record({}, {
+    "TRAINER": kinds.record({}, {"NAME": kinds.NAME, "SMM": kinds.record({}, {"PATCH_SIZE": kinds.whole(1, 2**20)})}, rest=SECTION),
+    "MODEL": kinds.record({}, {"BACKBONE": kinds.record({}, {"WEIGHTS": kinds.NAME})}),
+})  # fmt: skip
 
 
 @dataclass
@@ -35,9 +43,16 @@ class Group:
 
     @functools.cached_property
     def config(self):
-        """The resolved configuration of one of the runs; empty where it was not kept."""
+        """The resolved configuration of one of the runs; empty where it was not kept.
+
+        Raises:
+            DataError: it is none.
+        """
         path = next(iter(self.directories.values())) / CONFIG_FILE
-        return read_yaml(path) if path.is_file() else {}
+        config = read_yaml(path) if path.is_file() else {}
+        if problem := CONFIG(config):
+            raise DataError(f"{path}: not the configuration of a run: {problem}; restore or remove it")
+        return config
 
     @property
     def options(self):
@@ -75,12 +90,7 @@ def find_runs(directories):
         if not directory.is_dir():
             raise DataError(f"{directory}: no such directory; expected one with runs in it")
         for path in sorted(directory.rglob(RESULTS_FILE)):
-            try:
-                results = json.loads(path.read_text(encoding="utf-8"))
-                results["trainer"], results["accuracy"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise DataError(f"{path}: not the results of a run ({error}); remove it and run again") from error
-            found[path.parent] = results
+            found[path.parent] = read_results(path.parent)
     if not found:
         raise DataError(f"no {RESULTS_FILE} below {', '.join(map(str, directories))}: no run there has finished")
     return found

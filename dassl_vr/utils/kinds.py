@@ -8,9 +8,9 @@ A kind is a function `(value, place) -> str`: "" if the value is of that kind, e
 """
 
 import math
-import sys
 
-LARGEST = 2**53  # whole numbers up to it are the same in every reader of JSON, and fit wherever a count goes
+LARGEST = 2**63 - 1  # of whole numbers: those of 64 bits
+HUGE = 1e300  # of other numbers: sums and means of them are numbers still
 
 
 def kind(expected, fits):
@@ -106,14 +106,14 @@ def whole(lowest, highest):
 
 
 def is_number(value):
-    """Whether `value` is a number that a float can hold, NaN and infinity left out."""
-    return type(value) in (int, float) and -sys.float_info.max <= value <= sys.float_info.max
+    """Whether `value` is a number to compute with: no NaN, not infinite, not huge."""
+    return type(value) in (int, float) and -HUGE <= value <= HUGE
 
 
-def is_text(value):
+def is_text(value, errors="strict"):
     """Whether `value` is a text that can be written as UTF-8."""
     try:
-        return isinstance(value, str) and value.encode() is not None
+        return isinstance(value, str) and value.encode(errors=errors) is not None
     except UnicodeEncodeError:
         return False
 
@@ -121,9 +121,11 @@ def is_text(value):
 NOTHING = kind("no such entry", lambda value: False)
 ANYTHING = kind("anything", lambda value: True)
 TEXT = kind("a text", is_text)
+NAME = kind("a text", lambda value: is_text(value, "surrogateescape"))  # also of a file whose name is not UTF-8
 COUNT = whole(0, LARGEST)
 INTEGER = kind("a whole number", lambda value: type(value) is int and -LARGEST <= value <= LARGEST)
 NUMBER = kind("a finite number", is_number)
+PERCENT = kind("a number from 0 to 100", lambda value: is_number(value) and 0 <= value <= 100)
 AMOUNT = kind("a finite number from 0 on", lambda value: is_number(value) and value >= 0)
 ANY_NUMBER = kind("a number", lambda value: is_number(value) or (type(value) is float and not math.isfinite(value)))
 SHA256 = kind("64 digits 0-9 and a-f", lambda value: is_text(value) and len(value) == 64 and set(value) <= set("0123456789abcdef"))

@@ -410,9 +410,10 @@ def test_a_full_disk_is_one_line(tmp_path, tiny_command, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("resume.pt", {"a": 1}, "lacks next_epoch"),
-        ("resume.pt", [1], "lacks next_epoch"),
+        ("resume.pt", {"a": 1}, "entry 'next_epoch' is missing; remove it"),
+        ("resume.pt", [1], "its content is a list; expected named entries"),
         ("results.json", "{", "not valid JSON"),
+        ("results.json", '{"accuracy": "high"}', "entry 'trainer' is missing"),
     ],
 )
 def test_odd_files_in_a_run(finished_run, tmp_path, capsys, file, content, words):

@@ -63,7 +63,7 @@ def test_what_is_damaged_is_drawn_again(eurosat, load, damage):
         lambda paths: paths + paths[:1],
         lambda paths: [paths[1], *paths[1:]],
         lambda paths: [*paths[2:4], *paths[2:]],
-        lambda paths: {path: 1 for path in paths[1:]},
+        lambda paths: dict.fromkeys(paths[1:], 1),
         lambda paths: [[path] for path in paths],
     ],
     ids=["one less", "one more", "one twice", "another class", "a dictionary", "nested"],

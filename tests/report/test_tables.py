@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 
 import pytest
@@ -120,6 +121,93 @@ def test_the_papers_vit_is_another_checkpoint(make_run, tmp_path, capsys):
     make_run("SMM", seed=0, backbone="vit_b32")
     assert main([str(tmp_path / "output")]) == 0
     assert "note: the paper's ViT-B/32 is the original checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("trainer", 5),
+        ("trainer", ["SMM"]),
+        ("method", None),
+        ("dataset", {}),
+        ("mapping", 3),
+        ("seed", "0"),
+        ("seed", [0]),
+        ("seed", True),
+        ("shots", None),
+        ("shots", "all"),
+        ("epochs", -1),
+        ("epochs", 10**400),
+        ("accuracy", "90"),
+        ("accuracy", float("nan")),
+        ("accuracy", float("inf")),
+        ("accuracy", -1.0),
+        ("accuracy", 1e200),
+        ("macro_f1", [88.0]),
+        ("accuracy_train", "x"),
+        ("params_trainable", "150,528"),
+        ("params_trainable", 1.5),
+        ("params_backbone", None),
+        ("seconds_train", float("nan")),
+        ("seconds_train", 1e308),
+        ("peak_memory_bytes", "1 GB"),
+        ("subsample_classes", []),
+        ("split_sha256", {}),
+        ("versions", ["torch"]),
+        ("history", 5),
+        ("history", [5]),
+        ("history", [{"epoch": 1, "loss": "low"}]),
+        ("history", [{"epoch": 1, "loss": float("inf")}]),
+        ("classnames", "cat"),
+        ("classnames", [1, 2]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_results_of_another_kind_name_file_and_entry(make_run, tmp_path, capsys, entry, value):
+    directory = make_run("SMM", seed=0)
+    results = json.loads((directory / "results.json").read_text())
+    (directory / "results.json").write_text(json.dumps({**results, entry: value}))
+    assert main([str(tmp_path / "output")]) == 2
+    error = capsys.readouterr().err
+    assert f"{directory / 'results.json'}: not the results of a run: entry '{entry}" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"5", b'"x"', b"null", b"\xff\xfe", b"[" * 10**5, b'{"seed": ' + b"9" * 5000 + b"}"]
+)
+def test_files_that_are_no_results(make_run, tmp_path, capsys, content):
+    (make_run("SMM", seed=0) / "results.json").write_bytes(content)
+    assert main([str(tmp_path / "output")]) == 2
+    error = capsys.readouterr().err
+    assert "results.json: not the results of a run" in error and error.count("\n") == 1
+
+
+def test_results_of_before_some_entries_were_there(make_run, tmp_path, capsys):
+    directory = make_run("SMM", seed=0)
+    results = json.loads((directory / "results.json").read_text())
+    for name in (
+        "macro_f1",
+        "accuracy_train",
+        "seconds_train",
+        "peak_memory_bytes",
+        "precision",
+        "split_sha256",
+        "versions",
+        "history",
+    ):
+        del results[name]
+    (directory / "results.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(results).encode())
+    assert main([str(tmp_path / "output")]) == 0 and "90.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "config", ["TRAINER: 5", "TRAINER: {SMM: [1]}", "TRAINER: {SMM: {PATCH_SIZE: x}}", "TRAINER: {SMM: {PATCH_SIZE: 0}}"]
+)
+def test_a_configuration_of_another_kind(make_run, tmp_path, capsys, config):
+    (make_run("SMM", seed=0) / "config.yaml").write_text(config)
+    assert main([str(tmp_path / "output")]) == 2
+    error = capsys.readouterr().err
+    assert "config.yaml: not the configuration of a run: entry 'TRAINER" in error and error.count("\n") == 1
 
 
 def test_errors_are_one_line(tmp_path, capsys):
