@@ -90,6 +90,7 @@ class FrozenBackbone(Backbone):
         num_parameters: of the model as published, before any folding.
         weights_sha256: checksum of the weights as they were loaded, before any folding; None unless `build_backbone` was asked for
             it.
+        note: a sentence that a user has to know about the weights, if there is one.
     """
 
     def __init__(self, model, spec, adapter, source_classes, frozen=True, precision="fp32"):
@@ -104,6 +105,7 @@ class FrozenBackbone(Backbone):
         self._adapter = adapter
         self._out_features = adapter.num_features(model)
         self.weights_sha256 = None
+        self.note = ""
         self.num_parameters = sum(p.numel() for p in model.parameters())
         model.requires_grad_(not frozen)
         self._memory_format = torch.contiguous_format

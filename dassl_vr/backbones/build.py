@@ -8,7 +8,7 @@ from ..utils.registry import Registry
 from .adapters import Adapter, adapters
 from .base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
 from .fold import fold_batch_norm
-from .weights import weights_sha256
+from .weights import WeightsFile, weights_sha256
 
 # Builders of a plug-in's own backbones: `build(pretrained=..., **kwargs)` returning a module with `out_features` whose
 # forward gives features, as in the family. A `spec` attribute (a BackboneSpec) on the builder states its size and
@@ -123,6 +123,7 @@ def build_backbone(
     name,
     pretrained=True,
     weights="",
+    weights_entry="",
     size=None,
     frozen=True,
     precision="fp32",
@@ -138,7 +139,8 @@ def build_backbone(
         name, size: see `backbone_spec`. A vision transformer is built for `size` and its position embeddings are
             resized.
         pretrained: False = random weights.
-        weights: a `.pth` or `.safetensors` file to take the weights from instead of the library's hub.
+        weights, weights_entry: a `.pth` or `.safetensors` file to take the weights from instead of the library's hub, and which entry of
+            it; see `weights.WeightsFile`.
         frozen: False = a trainable model in train mode, for full fine-tuning.
         precision: arithmetic of the forward pass, "fp32", "bf16" or "fp16".
         fold: fold batch norms into convolutions where that leaves the logits the same (frozen CNNs and CLIP's CNNs only).
@@ -155,7 +157,12 @@ def build_backbone(
     spec = backbone_spec(name, size)
     if verbose:
         print(f"Backbone: {spec.name}")
-    model = adapter.build(spec, pretrained, weights, verbose)
+    if weights_entry and not weights:
+        raise ConfigError(
+            f"MODEL.BACKBONE.WEIGHTS_ENTRY is set without MODEL.BACKBONE.WEIGHTS; name a file with '{weights_entry}'"
+        )
+    file = WeightsFile(weights, weights_entry) if weights else None
+    model = adapter.build(spec, pretrained, file, verbose)
     num_parameters = sum(p.numel() for p in model.parameters())
     resized = spec.input_size != adapter.spec(spec.model_name).input_size
     sha256 = weights_sha256(model, leave_out=RESIZED if resized else ()) if checksum else None
@@ -171,4 +178,7 @@ def build_backbone(
     if compiled and frozen:
         backbone.compile_model()
     backbone.weights_sha256 = sha256
+    backbone.note = file.note if file else ""
+    if verbose and backbone.note:
+        print(backbone.note)
     return backbone

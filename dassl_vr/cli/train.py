@@ -288,7 +288,7 @@ def check_classes(trainer, directory):
 
 
 def check_weights(trainer, directory):
-    """Raises `WeightsError` if the run in `directory` was trained on other weights of the same backbone than the file or the hub has
+    """Raises `WeightsError` if the run in `directory` was trained on other weights of the same backbone than are found
     now. One that is to be tested on another backbone, or at another size, is taken by its word."""
     path = os.path.join(directory, CONFIG_FILE)
     if not directory or not os.path.isfile(path):

@@ -158,6 +158,8 @@ _C.MODEL.BACKBONE.NAME = ""
 _C.MODEL.BACKBONE.PRETRAINED = True
 # A local .pth or .safetensors file with the backbone's weights ("" = from the library's hub)
 _C.MODEL.BACKBONE.WEIGHTS = ""
+# Which of several models in it: an entry such as state_dict_ema, or what the tensors' names begin with ("" = the usual entry)
+_C.MODEL.BACKBONE.WEIGHTS_ENTRY = ""
 # Fold batch norms of a frozen CNN (CLIP's too) into its convolutions: faster, logits equal to 1e-4 of the largest
 _C.MODEL.BACKBONE.FOLD = True
 # Keep the channels of a pixel together in a CNN's memory (CLIP's too): faster, equal up to rounding

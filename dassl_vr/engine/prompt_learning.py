@@ -28,6 +28,7 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True):
             node.NAME,
             pretrained=node.PRETRAINED,
             weights=node.WEIGHTS,
+            weights_entry=node.WEIGHTS_ENTRY,
             size=cfg.INPUT.SIZE[0],
             frozen=frozen,
             precision=precision,
@@ -127,6 +128,8 @@ class PromptLearning:
         cfg = self.cfg
         backbone = backbone_from_cfg(cfg, self.precision, frozen=self.freeze_backbone).to(self.device)
         self.weights_sha256 = backbone.weights_sha256
+        if backbone.note and not cfg.VERBOSE:  # it was printed otherwise
+            print(backbone.note)
         try:
             self.model = self.build_network(cfg, backbone, self.dm.dataset.classnames).to(self.device)
         except ValueError as error:

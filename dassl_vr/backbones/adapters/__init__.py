@@ -33,7 +33,7 @@ class Adapter:
         raise NotImplementedError
 
     def build(self, spec, pretrained, weights, verbose) -> nn.Module:
-        """The model for `spec.input_size`; weights from the file `weights` if given, else the hub's if `pretrained`."""
+        """The model for `spec.input_size`; weights from the `WeightsFile` `weights` if given, else the hub's if `pretrained`."""
         raise NotImplementedError
 
     def source_classes(self, spec):

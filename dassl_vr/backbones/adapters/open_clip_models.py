@@ -13,7 +13,7 @@ from torch import nn
 from ...utils.errors import ConfigError
 from ..base import BackboneSpec, TokenLayout
 from ..clip import ClipBackbone
-from ..weights import download, first_line, host_answers, load_state, no_fit, read_weights
+from ..weights import WeightsFile, download, first_line, host_answers, load_state, no_fit
 from . import Adapter
 
 # Entries of OpenAI's state dicts that are settings, not weights
@@ -78,10 +78,10 @@ class OpenClipAdapter(Adapter):
         architecture, _, tag = spec.model_name.partition(".")
         model = self.create(spec, architecture)
         if weights or pretrained:
-            state = read_weights(weights) if weights else self._from_hub(spec, architecture, tag)
-            state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-            state = {name: tensor for name, tensor in state.items() if name not in _SETTINGS}
+            file = weights or WeightsFile(self._from_hub(spec, architecture, tag))
+            state = {name: tensor for name, tensor in file.read(model).items() if name not in _SETTINGS}
             try:
+                state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
                 # The library's own conversion: other layouts of the same model, position embeddings of another size
                 state = convert_state_dict(model, state)
                 if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
@@ -89,11 +89,11 @@ class OpenClipAdapter(Adapter):
                 resize_pos_embed(state, model)
                 resize_text_pos_embed(state, model)
             except Exception as error:  # it expects this model's tensors and trips over others'
-                raise no_fit(spec.name, weights, error) from error
+                raise no_fit(spec.name, file, error) from error
             for name in ("logit_scale", "logit_bias"):
                 if name in state and getattr(model, name, None) is not None:
                     state[name] = state[name].reshape(getattr(model, name).shape)
-            load_state(model, state, spec.name, f"weights file '{weights}'" if weights else "the hub's file")
+            load_state(model, state, spec.name, file)
         return model
 
     def create(self, spec, architecture):
@@ -126,7 +126,7 @@ class OpenClipAdapter(Adapter):
         with download(spec.name, url, "a file of your own, named with MODEL.BACKBONE.WEIGHTS"):
             if not host_answers(url):
                 raise ConnectionError("its host does not answer")
-            return read_weights(download_pretrained(facts))
+            return download_pretrained(facts)
 
     def wrap(self, model, spec, **kwargs):
         return ClipBackbone(model, spec, self, self.source_classes(spec), **kwargs)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...utils.errors import WeightsError
 from ..base import BackboneSpec
-from ..weights import REMEDY, load_state, read_weights, rename_by_order
+from ..weights import REMEDY, WeightsFile, load_state, rename_by_order
 from .timm_models import TimmAdapter
 
 _ARCHITECTURE = "tf_efficientnet_lite0"
@@ -43,13 +43,13 @@ class PackagedAdapter(TimmAdapter):
 
     def build(self, spec, pretrained, weights, verbose):
         model = self._create(spec, {})
-        file = weights or (_package_file() if pretrained else None)
+        file = weights or (WeightsFile(_package_file()) if pretrained else None)
         if file:
-            state = read_weights(file)
+            state = file.read(model)
             # The package names the same tensors differently, in the same order
             if "conv_stem.weight" not in state:
                 state = rename_by_order(state, model) or state
-            load_state(model, state, spec.name, f"weights file '{file}'")
+            load_state(model, state, spec.name, file)
         return model
 
 

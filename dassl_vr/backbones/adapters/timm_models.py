@@ -8,7 +8,7 @@ import torch
 
 from ...utils.errors import ConfigError
 from ..base import BackboneSpec, TokenLayout
-from ..weights import download, first_line, host_answers, load_state, no_fit, read_weights
+from ..weights import download, first_line, host_answers, load_state, no_fit
 from . import Adapter, imagenet1k_classes
 
 # timm's files of plain vision transformers: one sequence of patch tokens runs through all blocks
@@ -85,7 +85,7 @@ class TimmAdapter(Adapter):
 
     def _load(self, model, spec, weights):
         """Copy the tensors of a file into `model`, under whatever names and at whatever size of image they were written."""
-        state = read_weights(weights)
+        state = weights.read(model)
         if spec.kind == "vit" and "transformer.blocks.0.attn.proj_q.weight" in state:
             state = from_pytorch_pretrained_vit(state)
         # The library's own conversion of a model's file: older names, position embeddings of another size
@@ -94,7 +94,7 @@ class TimmAdapter(Adapter):
             state = convert(state, model) if convert else state
         except Exception as error:  # it expects this model's tensors and trips over others'
             raise no_fit(spec.name, weights, error) from error
-        load_state(model, state, spec.name, f"weights file '{weights}'")
+        load_state(model, state, spec.name, weights)
 
     def _create(self, spec, arguments):
         import timm

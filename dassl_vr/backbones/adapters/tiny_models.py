@@ -14,7 +14,7 @@ from ..tiny import (
     tiny_clip_tokenizer,
     vit_classes,
 )
-from ..weights import read_weights
+from ..weights import WeightsFile
 from . import Adapter
 from .open_clip_models import OpenClipAdapter
 from .timm_models import TimmAdapter
@@ -34,7 +34,7 @@ class _Vit(TimmAdapter):
 
     def build(self, spec, pretrained, weights, verbose):
         model = create_tiny_vit(spec.input_size)
-        file = weights or (WEIGHTS["vit"] if pretrained else None)
+        file = weights or (WeightsFile(WEIGHTS["vit"]) if pretrained else None)
         if file:
             self._load(model, spec, file)
         return model
@@ -50,7 +50,7 @@ class _Clip(OpenClipAdapter):
         return create_tiny_clip(spec.input_size)
 
     def _from_hub(self, spec, architecture, tag):
-        return read_weights(WEIGHTS["clip"])
+        return WEIGHTS["clip"]
 
     def tokenizer(self, spec):
         return tiny_clip_tokenizer()

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...utils.errors import ConfigError
 from ..base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, TokenLayout
-from ..weights import download, host_answers, load_state, no_fit, read_weights
+from ..weights import HUBS_FILE, download, host_answers, load_state, no_fit
 from . import Adapter, imagenet1k_classes
 
 # Trained behind a re-normalization of their own and with auxiliary classifiers, which only training uses
@@ -80,7 +80,7 @@ class TorchvisionAdapter(Adapter):
             arguments |= {"transform_input": True, "init_weights": not (weights or pretrained)}
         model = torchvision.models.get_model(architecture, weights=None, **arguments)
         if weights or pretrained:
-            state = read_weights(weights) if weights else self._from_hub(spec, entry, verbose)
+            state = weights.read(model) if weights else self._from_hub(spec, entry, verbose)
             if architecture.startswith("densenet"):  # the hub's files have the names of an older version
                 old = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
                 state = {old.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
@@ -88,9 +88,9 @@ class TorchvisionAdapter(Adapter):
                 resize = torchvision.models.vision_transformer.interpolate_embeddings
                 try:
                     state = resize(spec.input_size, patch_size, state)
-                except ValueError as error:
-                    raise no_fit(spec.name, weights, error) from error
-            load_state(model, state, spec.name, f"weights file '{weights}'" if weights else "the hub's file")
+                except Exception as error:  # it expects this model's tensors and trips over others'
+                    raise no_fit(spec.name, weights or HUBS_FILE, error) from error
+            load_state(model, state, spec.name, weights or HUBS_FILE)
         if architecture in _WITH_AUXILIARIES:
             model.aux_logits = False
             for name in ("aux1", "aux2", "AuxLogits"):

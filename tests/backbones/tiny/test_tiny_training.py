@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from dassl_vr.backbones.tiny import create_tiny_clip, create_tiny_vit
 from dassl_vr.backbones.tiny.images import Grey, paint
 from dassl_vr.backbones.tiny.train import main
-from dassl_vr.backbones.weights import load_state, read_weights
+from dassl_vr.backbones.weights import WeightsFile, load_state
 
 
 @pytest.fixture
@@ -33,8 +33,9 @@ def test_it_writes_a_file_that_loads_and_repeats_itself(root, tmp_path, capsys, 
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         out = tmp_path / f"{name}.safetensors"
         assert not main([kind, "--root", str(root), "--out", str(out), "--iterations", "3", "--seed", str(seed)])
-        states.append(read_weights(out))
-        load_state(create(), states[-1], kind, str(out))
+        model = create()
+        states.append(WeightsFile(out).read(model))
+        load_state(model, states[-1], kind, str(out))
     assert "Fashion-MNIST test images" in capsys.readouterr().out
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
     assert not all(torch.equal(tensor, states[2][name]) for name, tensor in states[0].items())
