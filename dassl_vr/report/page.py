@@ -65,7 +65,7 @@ def write_look(look, out, features=None):
         text = "The words of the vocabulary that lie nearest to each learned context vector (Euclidean distance)."
         add("Context", "context", [], text, _table(("vector", "nearest words"), rows))
     if features and (figure := features_figure_of(model, features, title)) is not None:
-        text = "t-SNE of what the backbone makes of training images, before any label mapping: what looks alike to it lies together."
+        text = "t-SNE of what the backbone makes of training images, before a label mapping: what looks alike to it lies together."
         add("Features", "features", [figure], text)
     page = out / PAGE
     page.write_text(_page(title, _facts(model), sections), encoding="utf-8")

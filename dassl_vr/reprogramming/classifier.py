@@ -64,7 +64,7 @@ class TextSource(_Source):
 
 
 def source_on(source, backbone):
-    """What `source` is (a backbone, `TextSource` or `FeatureSource`), on `backbone` in place of its own, which may carry a prompt."""
+    """What `source` is (a backbone, `TextSource` or `FeatureSource`), on `backbone` in place of its own one with a prompt in it."""
     if isinstance(source, FeatureSource):
         return FeatureSource(backbone)
     if isinstance(source, TextSource):

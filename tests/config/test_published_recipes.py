@@ -1,12 +1,18 @@
 """What the recipes take from their sources, and where they do not."""
 
+import math
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from dassl_vr.backbones import build_backbone
 from dassl_vr.config import get_cfg_default, merge_mapping, read_yaml
+from dassl_vr.config.validate import lookup
 from dassl_vr.engine import TRAINER_REGISTRY
+from dassl_vr.engine.prompt_learning import in_iterations
+from dassl_vr.optim import build_lr_scheduler
 from dassl_vr.plugins import load_plugins
 
 TRAINERS = Path(__file__).resolve().parents[2] / "configs/trainers"
@@ -50,3 +56,216 @@ def test_templates_of_label_mappings():
     labels = source_labels("SMM/tiny_clip", "TRAINER.SMM.MAPPING", "blm+", "TRAINER.SMM.TEMPLATES", "imagenet")
     assert len(labels) == 162
     assert labels[:3] == ["This is a photo of a one.", "This is a photo of a two.", "a bad photo of a one."]
+
+
+# ------------------------------------------------------------------------------------------- the values of the sources
+BATCH, DROP, WATERMARK = (
+    "DATALOADER.TRAIN_X.BATCH_SIZE",
+    "DATALOADER.TRAIN_X.DROP_LAST",
+    ("vr_squash", "vr_crop", "vr_flip", "normalize"),
+)
+
+# Cai et al., ICML 2024, section 5, appendix A.2, and its code
+_SMM_PAPER = {
+    **{"OPTIM.NAME": "adam", "OPTIM.LR": 0.01, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 200},
+    **{"OPTIM.LR_SCHEDULER": "multi_step", "OPTIM.STEPSIZE": (0.5, 0.72), "OPTIM.GAMMA": 0.1},
+    **{BATCH: 256, DROP: False, "MODEL.BACKBONE.NORM": "config"},
+}
+_IMAGES = {"INPUT.TRANSFORMS": WATERMARK, "INPUT.MARGIN": 32}
+_MASK = {"TRAINER.SMM.METHOD": "smm", "TRAINER.SMM.MAPPING": "ilm", "TRAINER.SMM.PATCH_SIZE": 8, "TRAINER.SMM.MASK_INIT": "random"}
+_ON_RESNETS = {"INPUT.SIZE": (224, 224), "TRAINER.SMM.LAYERS": 5, "TRAINER.SMM.MASK_LR": 0.01, "TRAINER.SMM.MASK_GAMMA": 0.1}
+_ON_VIT = {"INPUT.SIZE": (384, 384), "TRAINER.SMM.LAYERS": 6, "TRAINER.SMM.MASK_LR": 0.001, "TRAINER.SMM.MASK_GAMMA": 1.0}
+_VR = {"TRAINER.VR.MAPPING": "ilm", "TRAINER.VR.METHOD": "full"}
+# Images and label mapping: Chen et al., CVPR 2023; the batch: Cai et al.
+_PAD = {"INPUT.TRANSFORMS": ("vr_pad", "normalize"), "TRAINER.VR.MAPPING": "ilm", "TRAINER.VR.METHOD": "pad"}
+# The family's configs (KaiyangZhou/CoOp, muzairkhattak/multimodal-prompt-learning)
+_FAMILY = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.INTERPOLATION": "bicubic", "MODEL.BACKBONE.NORM": "weights", DROP: True},
+    "INPUT.TRANSFORMS": ("random_resized_crop", "random_flip", "normalize"),
+    **{"OPTIM.NAME": "sgd", "OPTIM.MOMENTUM": 0.9, "OPTIM.WEIGHT_DECAY": 5e-4, "OPTIM.LR_SCHEDULER": "cosine"},
+    **{"OPTIM.WARMUP_EPOCH": 1, "OPTIM.WARMUP_TYPE": "constant", "OPTIM.WARMUP_CONS_LR": 1e-5},
+    **{"OPTIM.WARMUP_RECOUNT": True, "OPTIM.COSINE_AFTER_WARMUP": False, "OPTIM.PER_ITERATION": False},
+}
+_COOP = {
+    **_FAMILY,
+    **{"OPTIM.LR": 0.002, "OPTIM.MAX_EPOCH": 200, BATCH: 32},
+    **{"TRAINER.COOP.N_CTX": 16, "TRAINER.COOP.CSC": False, "TRAINER.COOP.CLASS_TOKEN_POSITION": "end"},
+}
+_COCOOP = {**_FAMILY, "OPTIM.LR": 0.002, "OPTIM.MAX_EPOCH": 10, BATCH: 1, "TRAINER.COCOOP.CTX_INIT": "a photo of a"}
+_MAPLE = {
+    **_FAMILY,
+    **{"OPTIM.LR": 0.0035, "OPTIM.MAX_EPOCH": 5, BATCH: 4},
+    **{"TRAINER.MAPLE.N_CTX": 2, "TRAINER.MAPLE.CTX_INIT": "a photo of a", "TRAINER.MAPLE.PROMPT_DEPTH": 9},
+}
+_VPT_ON_CLIP = {
+    **_FAMILY,
+    **{"OPTIM.LR": 0.0025, "OPTIM.MAX_EPOCH": 5, BATCH: 4},
+    **{"TRAINER.VPT.MAPPING": "text", "TRAINER.VPT.METHOD": "deep", "TRAINER.VPT.N_CTX": 8},
+}
+# Jia et al., ECCV 2022: KMnP/vpt, src/data/transforms.py, src/solver, src/models/mlp.py, configs/base-prompt.yaml
+_VPT = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.MARGIN": 32, "INPUT.INTERPOLATION": "bilinear", "INPUT.CROP_PADDING": 0},
+    "INPUT.TRANSFORMS": ("short_side", "random_crop", "random_flip", "normalize"),
+    **{"MODEL.BACKBONE.NAME": "timm:vit_base_patch16_224.orig_in21k", "MODEL.BACKBONE.NORM": "config", BATCH: 128, DROP: False},
+    **{"OPTIM.NAME": "sgd", "OPTIM.MOMENTUM": 0.9, "OPTIM.MAX_EPOCH": 100, "OPTIM.LR_SCHEDULER": "cosine"},
+    **{"OPTIM.WARMUP_EPOCH": 10, "OPTIM.WARMUP_TYPE": "linear", "OPTIM.WARMUP_MIN_LR": 0.0, "OPTIM.COSINE_AFTER_WARMUP": True},
+    **{"TRAINER.VPT.MAPPING": "head", "TRAINER.VPT.HEAD_INIT": "published"},
+}
+# Bahng et al., 2022: hjbahng/visual_prompting, main_clip.py
+_VP = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.MARGIN": 0, "INPUT.INTERPOLATION": "bicubic", "MODEL.BACKBONE.NORM": "weights"},
+    **{"INPUT.TRANSFORMS": ("short_side", "normalize"), BATCH: 256, DROP: False},
+    **{"OPTIM.NAME": "sgd", "OPTIM.LR": 40.0, "OPTIM.MOMENTUM": 0.9, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 1000},
+    **{"OPTIM.LR_SCHEDULER": "cosine", "OPTIM.PER_ITERATION": True, "OPTIM.WARMUP_EPOCH": 1000, "OPTIM.WARMUP_TYPE": "ramp"},
+    **{"OPTIM.COSINE_AFTER_WARMUP": True, "TRAINER.VP.MAPPING": "text", "TRAINER.VP.TEMPLATES": "vp"},
+    **{"TRAINER.VP.WIDTH": 30, "TRAINER.VP.INIT": "normal"},
+}
+# Chen et al., CVPR 2023: OPTML-Group/ILM-VP, experiments/clip; Cai et al., NeurIPS 2024: tmlr-group/BayesianLM, train_vlm.py
+_VR_ON_CLIP = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.MARGIN": 0, "INPUT.INTERPOLATION": "bicubic", "MODEL.BACKBONE.NORM": "weights"},
+    **{"INPUT.TRANSFORMS": ("short_side", "normalize"), BATCH: 128, DROP: False},
+    **{"OPTIM.NAME": "sgd", "OPTIM.LR": 40.0, "OPTIM.MOMENTUM": 0.9, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 200},
+    **{"OPTIM.LR_SCHEDULER": "cosine", "OPTIM.PER_ITERATION": True, "OPTIM.WARMUP_EPOCH": -1, "TRAINER.VR.TEMPLATES": "imagenet"},
+}
+# The same repository, experiments/cnn
+_PROBE = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.TRANSFORMS": ("vr_squash", "normalize"), BATCH: 128, DROP: False},
+    **{"OPTIM.NAME": "adam", "OPTIM.LR": 0.1, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 200},
+    **{"OPTIM.LR_SCHEDULER": "multi_step", "OPTIM.STEPSIZE": (0.5, 0.72), "OPTIM.GAMMA": 0.1, "MODEL.BACKBONE.NORM": "config"},
+}
+_FULL_FT = {
+    **{"INPUT.SIZE": (224, 224), **_IMAGES, BATCH: 128, DROP: False, "MODEL.BACKBONE.NORM": "config"},
+    **{
+        "OPTIM.NAME": "adam",
+        "OPTIM.LR": 0.0001,
+        "OPTIM.WEIGHT_DECAY": 5e-4,
+        "OPTIM.MAX_EPOCH": 200,
+        "OPTIM.LR_SCHEDULER": "cosine",
+    },
+}
+RESNETS, CLIPS = ("rn18", "rn50"), ("clip_rn50", "clip_vit_b16", "clip_vit_b32")
+PUBLISHED = {
+    **{f"SMM/{name}": {**_SMM_PAPER, **_IMAGES, **_MASK, **_ON_RESNETS} for name in RESNETS},
+    "SMM/vit_b32": {**_SMM_PAPER, **_IMAGES, **_MASK, **_ON_VIT},
+    **{f"VR/{name}": {**_SMM_PAPER, **_IMAGES, **_VR, "INPUT.SIZE": (224, 224)} for name in RESNETS},
+    "VR/vit_b32": {**_SMM_PAPER, **_IMAGES, **_VR, "INPUT.SIZE": (384, 384)},
+    **{f"VR/{name}_pad": {**_SMM_PAPER, **_PAD, "INPUT.SIZE": (224, 224)} for name in RESNETS},
+    "VR/vit_b32_pad": {**_SMM_PAPER, **_PAD, "INPUT.SIZE": (384, 384)},
+    **{f"CoOp/{name}": _COOP for name in (*CLIPS, "clip_rn101")},
+    **{"CoCoOp/clip_vit_b16": _COCOOP, "MaPLe/clip_vit_b16": _MAPLE, "VPT/clip_vit_b16": _VPT_ON_CLIP},
+    **{"VPT/vit_b16": _VPT, "VPT/vit_b32": _VPT, "VP/clip_vit_b32": _VP},
+    **{f"VR/{name}": _VR_ON_CLIP for name in CLIPS},
+    **{f"LinearProbe/{name}": _PROBE for name in RESNETS},
+    **{f"FullFT/{name}": _FULL_FT for name in RESNETS},
+}
+# What is not as in the source: (recipe, key) -> (our value, what the recipe's head says of it)
+_SAYS_384 = "on one model"
+DIFFERS = {
+    **{(f"VR/{name}", "INPUT.MARGIN"): (4, "resized to S + 4") for name in CLIPS},
+    **{(f"VR/{name}", "INPUT.TRANSFORMS"): (WATERMARK, "without augmentation") for name in CLIPS},
+    **{(f"VPT/{name}", BATCH): (64, "batches of 64" if name == "vit_b16" else "vit_b16.yaml") for name in ("vit_b16", "vit_b32")},
+    ("VPT/vit_b32", "MODEL.BACKBONE.NAME"): ("vit_b32", _SAYS_384),
+    ("VPT/vit_b32", "INPUT.SIZE"): ((384, 384), _SAYS_384),
+    ("VPT/vit_b32", "INPUT.MARGIN"): (54, "Images at 384 are resized to 438"),
+    **{(f"LinearProbe/{name}", "OPTIM.MAX_EPOCH"): (100, "100 epochs") for name in RESNETS},
+    **{(f"LinearProbe/{name}", "INPUT.TRANSFORMS"): (WATERMARK, "cropped and mirrored at random") for name in RESNETS},
+    **{(f"FullFT/{name}", "OPTIM.MAX_EPOCH"): (100, "100 epochs") for name in RESNETS},
+}
+
+
+def head_of(name):
+    lines = [line for line in (TRAINERS / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
+    return " ".join(line.lstrip("# ") for line in lines)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipe_is_its_sources_or_its_head_says_where_it_is_not(name):
+    cfg = recipe(name)
+    for key, published in PUBLISHED[name].items():
+        ours = lookup(cfg, key)
+        ours = tuple(ours) if isinstance(ours, list) else ours
+        expected, words = DIFFERS.get((name, key), (published, ""))
+        assert ours == expected, f"{key} is {ours}; {'the head says' if words else 'its source has'} {expected}"
+        assert (name, key) not in DIFFERS or ours != published, f"{key} no longer differs"
+        assert words in head_of(name), key
+
+
+def test_every_recipe_is_compared_or_is_ours():
+    """Those of the small models, those for short budgets, and those that nobody published."""
+    ours = {
+        *{"SMM/lite0", "SMM/clip_rn50", "SMM/clip_vit_b16", "SMM/clip_vit_b32"},
+        *(f"{trainer}/{name}" for trainer in ("LinearProbe", "FullFT") for name in ("vit_b32", "clip_vit_b16", "lite0")),
+        *{"VR/lite0", "VR/lite0_pad"},
+    }
+    for path in TRAINERS.glob("*/*.yaml"):
+        name = f"{path.parent.name}/{path.stem}"
+        if path.stem.startswith("tiny_") or path.stem.endswith("_robust") or path.parent.name == "ZeroshotCLIP":
+            continue
+        assert (name in PUBLISHED) != (name in ours), name
+
+
+@pytest.mark.parametrize(("name", "side"), [("vit_b32", 48), ("vit_b32_robust", 48), ("clip_vit_b16", 28), ("clip_vit_b32", 28)])
+def test_six_layers_and_three_pools_in_front_of_a_transformer(name, side):
+    """102,339 parameters; patches of 8, so a mask of 48 x 48 at 384 (Cai et al., section 5 and appendix A.2)."""
+    cfg = recipe(f"SMM/{name}")
+    f_in = TRAINER_REGISTRY.get("SMM").build_input(cfg, cfg.INPUT.SIZE[0])
+    assert sum(p.numel() for p in f_in.generator.parameters()) == 102_339
+    with torch.no_grad():
+        x = torch.randn(1, 3, *cfg.INPUT.SIZE)
+        assert f_in.generator(x).shape == (1, 3, side, side) and f_in(x).shape == x.shape
+
+
+def rates(name, batches=1):
+    """Learning rates of a recipe's run, one an epoch, or with PER_ITERATION one a batch."""
+    optim_cfg = recipe(name).OPTIM
+    if optim_cfg.PER_ITERATION:
+        optim_cfg = in_iterations(optim_cfg, batches)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=optim_cfg.LR)
+    scheduler, found = build_lr_scheduler(optimizer, optim_cfg), []
+    for _ in range(optim_cfg.MAX_EPOCH):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_rates_of_vp():
+    """`cosine_lr` of its utils.py: base * (step + 1) / 1000, then half a cosine over the other steps."""
+    steps = 3 * 1000
+    expected = [40 * (step + 1) / 1000 for step in range(1000)]
+    expected += [20 * (1 + math.cos(math.pi * (step - 1000) / (steps - 1000))) for step in range(1000, steps)]
+    assert rates("VP/clip_vit_b32", batches=3) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["vit_b16", "vit_b32"])
+def test_rates_of_vpt(name):
+    """`WarmupCosineSchedule` of its lr_scheduler.py, stepped once an epoch."""
+    expected = [1.25 * epoch / 10 for epoch in range(10)]
+    expected += [1.25 * 0.5 * (1 + math.cos(math.pi * (epoch - 10) / 90)) for epoch in range(10, 100)]
+    assert rates(f"VPT/{name}") == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_the_lowest_rate_begins_with_the_145th_epoch():
+    found = rates("SMM/rn18")
+    assert [found.index(rate) for rate in sorted(set(found), reverse=True)] == [0, 100, 144]
+    for path in TRAINERS.glob("*/*.yaml"):
+        name = f"{path.parent.name}/{path.stem}"
+        says = "145th epoch" in head_of(name)
+        assert says == (name in PUBLISHED and path.parent.name in ("SMM", "VR") and "clip" not in name), name
+        assert "last epoch" not in head_of(name), "the paper does not say of which epoch its accuracy is"
+
+
+def test_start_of_vpts_head():
+    """`MLP` of its mlp.py: Kaiming normal, fan_out, of 20 classes; bias -log 99."""
+    backbone, names = build_backbone("tiny_vit", verbose=False), [f"class {number}" for number in range(20)]
+    torch.manual_seed(0)
+    _, f_out = TRAINER_REGISTRY.get("VPT").build_output(recipe("VPT/vit_b16"), backbone, names)
+    assert f_out.linear.weight.std().item() == pytest.approx(math.sqrt(2 / 20), rel=0.05)
+    assert torch.allclose(f_out.linear.bias, torch.full((20,), -4.595), atol=1e-3)
+    _, f_out = TRAINER_REGISTRY.get("VPT").build_output(recipe("VPT/tiny_vit"), backbone, names)
+    assert f_out.linear.weight.abs().max() < 1 / math.sqrt(backbone.out_features) + 1e-6, "torch's own"
+
+
+@pytest.mark.parametrize("name", ["rn18", "rn50", "vit_b32"])
+def test_pads_head_notes_the_batch_of_its_own_paper(name):
+    assert re.search(r"those of Chen et al\. are 128", head_of(f"VR/{name}_pad"))
