@@ -4,6 +4,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from .home import tell_libraries
+
 __version__ = "0.1.0"
 
 # Folders at the top of the repository that are sub-packages of dassl_vr: `setup.py` maps them into a wheel under these
@@ -29,6 +31,7 @@ def _map_checkout_folders():
 
 
 _map_checkout_folders()
+tell_libraries()  # before any of them is imported
 
 
 def __getattr__(name):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import dassl
 from .config import add_defaults
+from .home import expand_home
 from .utils.errors import ConfigError, UserError
 from .utils.registry import plugins_win
 
@@ -35,7 +36,7 @@ def load_plugins(paths=()):
             if not info.name.startswith("_"):
                 _add(importlib.import_module(f"{package_name}.{info.name}"))
     for path in paths:
-        path = Path(path).expanduser().resolve()
+        path = expand_home(path).resolve()
         if path.is_dir():
             files = sorted(p for p in path.glob("*.py") if not p.name.startswith("_"))
         elif path.is_file() and path.suffix == ".py":

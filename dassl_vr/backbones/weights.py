@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import torch
 
+from ..home import expand_home
 from ..utils.errors import WeightsError
 
 REMEDY = "name a local file with MODEL.BACKBONE.WEIGHTS, or try things out on random weights with MODEL.BACKBONE.PRETRAINED False"
@@ -106,7 +107,7 @@ class WeightsFile:
 
 def _load(path):
     """What is in a file of tensors. Raises `WeightsError`."""
-    path = os.path.expanduser(os.fspath(path))
+    path = os.fspath(expand_home(path))
     if not os.path.isfile(path):
         raise WeightsError(f"MODEL.BACKBONE.WEIGHTS: there is no file '{path}'; expected a .pth or .safetensors file")
     try:

@@ -12,7 +12,7 @@ from ..report.comparison import Compared, by_size, protocol_table, shots_figure,
 from ..report.runs import warnings_about
 from ..report.tables import render, results_table
 from ..utils.errors import ConfigError
-from ..utils.files import write_json
+from ..utils.files import atomic_write, write_json
 from .cells import Cell, check_settings, data_arguments, join_tags, recipe_cfg, recipe_path, recipes_of
 from .grid import Run
 
@@ -271,7 +271,9 @@ class Comparison:
     def _draw_curve(self, methods):
         path = self._file(".png")
         try:
-            shots_figure(methods, self.columns, f"{self.args.dataset}, {self.args.backbone}").savefig(path)
+            figure = shots_figure(methods, self.columns, f"{self.args.dataset}, {self.args.backbone}")
+            with atomic_write(path, "wb") as file:
+                figure.savefig(file, format="png")
             print(f"wrote {path}", file=sys.stderr)
         except ConfigError as error:  # the table is there; the curve takes a package more
             print(f"no curve: {error}", file=sys.stderr)

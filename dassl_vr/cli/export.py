@@ -5,6 +5,7 @@ import argparse
 from ..deploy import PromptedModel, bundle, load_prompted
 from ..deploy.description import BUNDLE, FORMATS
 from ..utils.errors import ConfigError
+from ..utils.places import check_new_directory
 from .errors import OneLineParser, one_line_errors
 from .predict import add_model_flags, find_images
 
@@ -40,6 +41,7 @@ def build_export_parser():
 @one_line_errors
 def main(argv=None):
     args = build_export_parser().parse_args(argv)
+    check_new_directory(args.out)
     images = find_images(args.images)
     model = load_prompted(args.model, device="cpu", weights=args.weights, precision="fp32", plugins=args.plugin)
     if not isinstance(model, PromptedModel):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..config import validate_cfg
 from ..engine import resolve_cfg
-from ..engine.run_directory import CONFIG_FILE, FINISHED, LOG_FILE, NEW, RESULTS_FILE, RESUMED, claim_run_directory
+from ..engine.run_directory import FINISHED, NEW, RESULTS_FILE, RESUMED, claim_run_directory, clear_evaluation
 from ..utils.errors import ConfigError, UserError
 from .errors import EXIT_PREEMPTED
 from .train import build_parser, setup_cfg
@@ -96,8 +96,7 @@ class Run:
             if not self._lock(console, children) or self.state() == FINISHED:  # by the process that was waited for
                 return
             if self._model_dir:  # of a model that is no more, or of a test that was cut off
-                for name in (RESULTS_FILE, CONFIG_FILE, LOG_FILE):
-                    (self.output_dir / name).unlink(missing_ok=True)
+                clear_evaluation(self.output_dir)
             console.seek(0, os.SEEK_END)
             begin = console.tell()
             command = [sys.executable, "train.py", *self.argv]

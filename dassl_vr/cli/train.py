@@ -20,12 +20,14 @@ from ..engine.run_directory import (
     CONFIG_FILE,
     FINISHED,
     LOG_FILE,
+    NEW,
     RESULTS_FILE,
-    RESUMED,
     WEIGHTS,
+    check_place,
+    check_unused,
     claim_run_directory,
     hold,
-    is_used,
+    hold_unused,
     read_results,
     weights_sha256_of,
     write_config,
@@ -39,6 +41,7 @@ from ..utils.checkpoint import newest_checkpoint
 from ..utils.environment import collect_env_info
 from ..utils.errors import ConfigError, DataError, DiskError, LostProcessError, RunInterrupted, UserError, WeightsError
 from ..utils.logger import Logger
+from ..utils.places import check_in_place
 from ..utils.seeding import set_random_seed
 from .errors import DISK_ERRORS, EXIT_PREEMPTED, OneLineParser, one_line_errors
 
@@ -191,11 +194,9 @@ def train(args, cfg, watch=None):
         with hold(cfg.OUTPUT_DIR) if distributed.is_main() else contextlib.nullcontext():
             if claim(cfg.clone()) != state:
                 raise ConfigError(f"output directory {cfg.OUTPUT_DIR} was used by another process meanwhile; start again")
-            if distributed.is_main():
-                log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "a" if state == RESUMED else "w")
             try:
                 with noticing_signals(), clear_about_files_and_workers(cfg.OUTPUT_DIR):
-                    write_config(cfg)
+                    begin(cfg, log, trainer.get_model_names(), state)
                     trainer.train()
                     write_results(trainer)
                     if cfg.TRAIN.END_FIGURES and distributed.is_main():
@@ -205,6 +206,26 @@ def train(args, cfg, watch=None):
                 with contextlib.suppress(OSError):  # the log may be what cannot be written
                     log.note(f"error: {error}" if str(error) else f"interrupted; go on with --resume {cfg.OUTPUT_DIR}")
                 raise
+
+
+def begin(cfg, log, models=(), state=NEW):
+    """Have the main process leave the configuration in the output directory and open the log there.
+
+    Args:
+        models: names of the registered models, each of which gets a directory.
+
+    Raises:
+        ConfigError: one of these is there already, and not of this run.
+    """
+    out = cfg.OUTPUT_DIR
+    if not distributed.is_main():
+        return
+    ours = os.path.isfile(os.path.join(out, CONFIG_FILE))
+    if state == NEW and not ours:
+        check_unused(out, models)
+    write_config(cfg)
+    # An interrupted run goes on in its log; of a log that nothing else of ours is beside, nobody knows whose it is
+    log.open(os.path.join(out, LOG_FILE), "w" if state == NEW and ours else "a")
 
 
 def claim(cfg):
@@ -227,6 +248,7 @@ def clear_about_files_and_workers(directory):
     try:
         yield
     except OSError as error:
+        check_in_place(directory)
         if error.errno not in DISK_ERRORS:
             raise
         raise DiskError(f"{error.strerror}: {error.filename or directory}; make room or make it writable; {good}") from error
@@ -247,8 +269,9 @@ def evaluate(args, cfg):
     """Test the checkpoint in `args.model_dir`; with `--output-dir`, leave a log and results there."""
     if args.model_dir and not os.path.isdir(args.model_dir):
         raise ConfigError(f"--model-dir {args.model_dir}: no such directory; expected the output directory of a run")
-    if args.output_dir and is_used(cfg.OUTPUT_DIR):
-        raise ConfigError(f"output directory {cfg.OUTPUT_DIR} is in use by a run already; choose another --output-dir")
+    if args.output_dir and distributed.is_main():
+        check_place(cfg.OUTPUT_DIR)
+        check_unused(cfg.OUTPUT_DIR)
     if args.model_dir and not args.output_dir:
         cfg.OUTPUT_DIR = args.model_dir  # for a confusion matrix, if one is asked for
     settle(cfg)
@@ -264,11 +287,12 @@ def evaluate(args, cfg):
         check_classes(trainer, args.model_dir)
         check_weights(trainer, args.model_dir)
         load(trainer, args.model_dir, args.load_epoch)
-        trainer.test()
-        if args.output_dir:
-            if distributed.is_main():
-                log.open(os.path.join(cfg.OUTPUT_DIR, LOG_FILE), "w")
-            write_config(cfg)
+        if not args.output_dir:
+            trainer.test()
+            return
+        with hold_unused(cfg.OUTPUT_DIR) if distributed.is_main() else contextlib.nullcontext():
+            trainer.test()
+            begin(cfg, log)
             write_results(trainer, eval_only=True, trained_on=trained_on)
 
 

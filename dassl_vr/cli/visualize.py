@@ -12,6 +12,7 @@ from ..report.look import look_at, random_items
 from ..report.page import spread, write_look
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import UnreadableImageError, once, read_image, remarks_to
+from ..utils.places import check_new_directory
 from .errors import OneLineParser, one_line_errors
 from .predict import EXIT_SKIPPED, add_model_flags, find_images
 
@@ -29,7 +30,7 @@ def build_visualize_parser():
     parser = OneLineParser(prog="visualize.py", description=__doc__, epilog=EPILOG)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle")
-    parser.add_argument("--out", required=True, metavar="DIR", help="directory for the pictures and index.html")
+    parser.add_argument("--out", required=True, metavar="DIR", help="new directory for the pictures and index.html")
     parser.add_argument("--images", nargs="+", default=[], metavar="IMAGE|DIR|GLOB", help="show these")
     parser.add_argument("--number", type=int, default=6, metavar="N", help="images of the data set to show (default: 6)")
     parser.add_argument("--features", type=int, default=TSNE_SAMPLES, metavar="N", help=FEATURES)
@@ -44,6 +45,7 @@ def main(argv=None):
     for flag, value, least in (("--number", args.number, 1), ("--features", args.features, 0)):
         if value < least:
             raise ConfigError(f"{flag} {value}: expected {least} or more")
+    check_new_directory(args.out)
     paths = find_images(args.images)
     model = load_prompted(args.model, device=args.device, weights=args.weights, plugins=args.plugin)
     if not isinstance(model, PromptedModel):

@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from ..cli.errors import OneLineParser, one_line_errors
 from ..config import get_cfg_default, merge_mapping
+from ..home import expand_home
 from ..plugins import load_plugins
 from ..utils.errors import ConfigError, DataError
 from .datasets import DATASET_REGISTRY
@@ -64,7 +65,7 @@ def prepare_one(name, root, check=False, store_dir=""):
 
 def leftovers(cls, name, root, store_dir=""):
     """One line for each required part that is absent, each download that was broken off, each useless image store."""
-    directory = Path(root, cls.dataset_dir).expanduser().absolute() if getattr(cls, "needs_root", True) else Path()
+    directory = expand_home(Path(root, cls.dataset_dir)).absolute() if getattr(cls, "needs_root", True) else Path()
     absent = [part for part in getattr(cls, "parts", ()) if part.required and not (directory / part.provides).exists()]
     problems = [missing_message(name, part, directory) for part in absent]
     if directory.is_absolute():

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
+from ..home import cache_directory, expand_home
 from ..utils import kinds
 from ..utils.distributed import local_world_size
 from ..utils.errors import DataError, UserError
@@ -405,8 +406,8 @@ def store_directories(directory, name, chosen=""):
     """
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)
     if chosen:
-        return [Path(chosen).expanduser().absolute() / plain]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dassl_vr" / "image_store" / plain
+        return [expand_home(chosen).absolute() / plain]
+    cache = cache_directory() / "dassl_vr" / "image_store" / plain
     return [Path(directory, FOLDER), cache] if os.path.isabs(directory) else [cache]
 
 

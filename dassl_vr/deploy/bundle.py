@@ -1,13 +1,10 @@
 """A bundle: a directory with what was trained (`prompt.safetensors`) and what it needs (`config.json`)."""
 
-import contextlib
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from ..utils.checkpoint import trained_state
-from ..utils.errors import ConfigError, WeightsError
+from ..utils.errors import WeightsError
+from ..utils.places import naming_file, new_directory
 from .description import BUNDLE, describe, write_description
 
 TENSORS_FILE = "prompt.safetensors"
@@ -28,7 +25,8 @@ def write_bundle(model, out):
     }
     with new_directory(out) as directory:
         file = directory / TENSORS_FILE
-        file.write_bytes(save(tensors))
+        with naming_file(file):
+            file.write_bytes(save(tensors))
         write_description(describe(model, BUNDLE, [file]), directory)
 
 
@@ -47,32 +45,6 @@ def read_states(directory, description):
         part, _, key = name.partition(".")
         states.setdefault(part, {})[key] = tensor
     return states
-
-
-@contextlib.contextmanager
-def new_directory(out):
-    """A directory to fill, which becomes `out` when the block ends without an error: whole or not at all.
-
-    Raises:
-        ConfigError: `out` holds something already, or cannot be made.
-    """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: exists already; choose another directory")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot be made ({error.strerror}); choose another directory") from error
-    try:
-        yield temporary
-        os.chmod(temporary, 0o755)
-        if out.exists():
-            out.rmdir()
-        os.replace(temporary, out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def size_of(directory):

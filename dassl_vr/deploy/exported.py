@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..data.transforms import build_transform
 from ..utils.errors import ConfigError, DataError, WeightsError
-from .bundle import new_directory
+from ..utils.places import naming_file, new_directory
 from .description import ONNX, TORCH, describe, write_description
 from .model import ImageClassifier
 
@@ -44,13 +44,13 @@ def write_exported(model, out, form, images=()):
     pixels = torch.cat([model.preprocess(list(images)), model.preprocess(photographs(CROPS))])
     with new_directory(out) as directory:
         file = directory / FILES[form]
-        with _quiet():
+        with _quiet(), naming_file(file):
             program = exported_program(model, pixels)
             if form == ONNX:
                 _write_onnx(program, file)
                 runner = _OnnxSession(file)
             else:
-                torch.export.save(program, file)
+                write_program(program, file)
                 runner = _program_runner(file)
         report = _compare(model, runner, pixels, form)
         write_description(describe(model, form, [file]), directory)
@@ -67,6 +67,13 @@ def exported_program(model, pixels):
 
 def _write_onnx(program, file):
     torch.onnx.export(program, (), str(file), input_names=[INPUT], output_names=[OUTPUT], external_data=False, verbose=False)
+
+
+def write_program(program, file):
+    """Write a program of `torch.export` to the path `file`. Raises `OSError` where it cannot be."""
+    content = io.BytesIO()  # torch's own writer aborts the process where the disk is full
+    torch.export.save(program, content)
+    file.write_bytes(content.getbuffer())
 
 
 def _program_runner(file):

@@ -1,5 +1,7 @@
 """What every run tells TensorBoard about itself, so that runs can be told apart and lie on one chart."""
 
+from torch.utils.tensorboard.summary import hparams as hparams_summaries
+
 # Chart -> regular expression of its tags: one line a run, so that rival methods lie on one chart
 CHARTS = {
     "accuracy": {
@@ -39,4 +41,7 @@ def write_hparams(trainer):
     }
     metrics = {f"hparam/{key}": value for key, value in trainer.results.get(cfg.TEST.SPLIT, {}).items()}
     if metrics and trainer._writer is not None:
-        trainer._writer.add_hparams(hparams, metrics, run_name=".")
+        for summary in hparams_summaries(hparams, metrics):  # `add_hparams` would open a writer of its own
+            trainer._writer.file_writer.add_summary(summary)
+        for name, value in metrics.items():
+            trainer._writer.add_scalar(name, value)

@@ -1,8 +1,5 @@
 """What a visual-reprogramming run shows in TensorBoard besides its curves."""
 
-import shutil
-from pathlib import Path
-
 import torch
 from torchvision.utils import make_grid
 
@@ -68,16 +65,9 @@ class RunPictures:
         x, labels = self._images(NUM_FEATURES), self._batch["label"][:NUM_FEATURES].tolist()
         names = [trainer.lab2cname[label] for label in labels]
         size = cfg.DATALOADER.TEST.BATCH_SIZE
-        self._remove_projector()
         for tag, prompt in (("before", lambda images: images), ("after", model.f_in)):
             features = torch.cat([model.backbone.features(prompt(part)) for part in x.split(size)])
             self.writer.add_embedding(features.float().cpu(), metadata=names, tag=tag)
-
-    def _remove_projector(self):
-        """Remove what an end that was interrupted has written: embeddings cannot be written twice."""
-        log_dir = Path(self.writer.log_dir)
-        shutil.rmtree(log_dir / "00000", ignore_errors=True)
-        (log_dir / "projector_config.pbtxt").unlink(missing_ok=True)
 
     def _images(self, number):
         """The first `number` finished images of the split to test on, on the device (kept: they are shown again and again)."""

@@ -4,21 +4,27 @@ import contextlib
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY
+from ..evaluation.evaluator import CMAT_FILE
 from ..utils import kinds
 from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions
-from ..utils.errors import ConfigError, DataError, WeightsError
+from ..utils.errors import ConfigError, DataError, DiskError, WeightsError
 from ..utils.files import atomic_write, read_json, write_json
+from ..utils.places import check_in_place, kept_in_place
+from .events import EVENTS
 from .prompt_learning import backbone_from_cfg
 from .resume import RESUME_FILE, peak_memory, read_resume_file
 
 CONFIG_FILE, RESULTS_FILE, LOG_FILE = "config.yaml", "results.json", "log.txt"
+OWN_NAMES = (CONFIG_FILE, RESULTS_FILE, RESUME_FILE, LOG_FILE, EVENTS, CMAT_FILE)  # and a directory for each model
+LOCK_FILE = ".lock"
 CHECKPOINT = "checkpoint"  # `evaluated_model` of an evaluation
 NEW, RESUMED, FINISHED = "new", "resumed", "finished"
 WEIGHTS = "MODEL.BACKBONE.WEIGHTS"
@@ -58,18 +64,17 @@ def claim_run_directory(cfg):
         WeightsError: `RESUME` names another directory that has nothing to resume from.
     """
     out, resume = cfg.OUTPUT_DIR, cfg.RESUME
-    _check_writable(out)
+    check_place(out)
     elsewhere = bool(resume) and os.path.realpath(resume) != os.path.realpath(out)
     if elsewhere:
-        notes = [RESUME_FILE, *(os.path.join(entry, "checkpoint") for entry in _entries(resume))]
-        if not any(os.path.isfile(os.path.join(resume, note)) for note in notes):
+        if not _can_go_on(resume):
             raise WeightsError(f"--resume {resume}: nothing to go on from; expected the output directory of an unfinished run")
-        if is_used(out):
-            raise ConfigError(f"output directory {out} is in use by a run already; choose another --output-dir")
+        check_unused(out)
         _check_same_config(cfg, resume)
         return RESUMED
     if not is_used(out):
         return NEW
+    _check_is_a_run(out)
     finished = os.path.isfile(os.path.join(out, RESULTS_FILE))
     if not finished and not resume:
         raise ConfigError(
@@ -80,46 +85,126 @@ def claim_run_directory(cfg):
     _check_same_config(cfg, out)
     if finished:
         return FINISHED
-    return RESUMED if os.path.isfile(os.path.join(out, RESUME_FILE)) else NEW
+    return RESUMED if _can_go_on(out) else NEW
 
 
-def _entries(directory):
-    return os.listdir(directory) if os.path.isdir(directory) else []
+def _can_go_on(directory):
+    """Whether there is a resume file, or a note of the family's about the newest checkpoint."""
+    entries = os.listdir(directory) if os.path.isdir(directory) else []
+    notes = [RESUME_FILE, *(os.path.join(entry, "checkpoint") for entry in entries)]
+    return any(os.path.isfile(os.path.join(directory, note)) for note in notes)
 
 
-def _check_writable(out):
-    """Complain about a place where no directory can be made before hours of work are put into it."""
+def check_place(out):
+    """Complain about a place where no directory can be made before hours of work are put into it. Raises `ConfigError`."""
     existing = os.path.abspath(out)
-    while not os.path.exists(existing):
+    while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing):
-        raise ConfigError(f"output directory {out}: {existing} is a file; choose another --output-dir")
-    if not os.access(existing, os.W_OK):
+        what = "a file" if os.path.exists(existing) else "a link that leads nowhere"
+        raise ConfigError(f"output directory {out}: {existing} is {what}; choose another --output-dir")
+    missing = Path(os.path.relpath(os.path.abspath(out), existing))
+    for path in (missing, *missing.parts):
+        try:
+            os.stat(os.path.join(existing, path))
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # a name or a path that is too long
+            raise ConfigError(f"output directory {out}: {error.strerror}; choose another --output-dir") from error
+    if not os.access(existing, os.W_OK | os.X_OK):
         raise ConfigError(f"output directory {out}: {existing} is not writable; choose another --output-dir")
+
+
+def _check_is_a_run(out):
+    """Raises `ConfigError` where the files by the names of a run's are not those of a run, so that none of them is written over."""
+    used = [name for name in OWN_NAMES if os.path.lexists(os.path.join(out, name))]
+    if CONFIG_FILE in used:
+        trainer = read_yaml(os.path.join(out, CONFIG_FILE)).get("TRAINER")
+        if isinstance(trainer, dict) and "NAME" in trainer:
+            return
+    elif used == [LOG_FILE] and os.path.isfile(os.path.join(out, LOG_FILE)):
+        return  # a run that died before it began, or one of the original family
+    elif RESULTS_FILE not in used and _can_go_on(out):
+        return  # one of the original family
+    raise ConfigError(f"output directory {out} holds {used[0]}, which is not of a run; choose another --output-dir")
+
+
+def check_unused(out, names=OWN_NAMES):
+    """Raises `ConfigError` if there is anything in `out` by the name of a file or directory that a run would write."""
+    for name in names:
+        if os.path.lexists(os.path.join(out, name)):
+            raise ConfigError(f"output directory {out} is in use already, {name} is there; choose another --output-dir")
 
 
 @contextlib.contextmanager
 def hold(directory):
     """Keep other processes out of a run's directory.
 
+    A directory that it makes, and in which nothing is written, is removed again.
+
     Raises:
-        ConfigError: another process trains there.
+        ConfigError: another process writes there, or the directory cannot be made or locked.
+        DiskError: (from what writes there) it was moved or removed meanwhile.
     """
-    os.makedirs(directory, exist_ok=True)
-    lock = FileLock(os.path.join(directory, ".lock"), timeout=0)
+    made = not os.path.isdir(directory)
+    path = os.path.join(directory, LOCK_FILE)
+    lock = FileLock(path, timeout=0)
     try:
+        os.makedirs(directory, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise ConfigError(f"output directory {directory}: another process trains there; wait for it, or choose another") from error
+    except OSError as error:
+        raise ConfigError(
+            f"output directory {directory}: cannot be written to ({error.strerror}: {error.filename or path}); choose another"
+        ) from error
     try:
-        yield
+        with kept_in_place(directory):
+            yield
     finally:
+        with contextlib.suppress(OSError):
+            if made and os.listdir(directory) == [LOCK_FILE]:
+                os.unlink(path)
+                os.rmdir(directory)
         lock.release()
 
 
+@contextlib.contextmanager
+def hold_unused(directory):
+    """`hold` for what is written whole or not at all: an error in the block leaves no files of a run.
+
+    Raises:
+        ConfigError: as `hold`; or files of a run are there already.
+    """
+    with hold(directory):
+        check_unused(directory)
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(DiskError):
+                check_in_place(directory)
+                _remove_evaluation(directory)
+            raise
+
+
+def clear_evaluation(directory):
+    """Remove the files of an evaluation, if there are any. Raises `ConfigError` if there are files of anything else."""
+    if any(os.path.lexists(os.path.join(directory, name)) for name in (RESUME_FILE, EVENTS)):
+        raise ConfigError(f"output directory {directory} holds a run that trained; choose another --output-dir")
+    if is_used(directory):
+        _check_is_a_run(directory)
+    _remove_evaluation(directory)
+
+
+def _remove_evaluation(directory):
+    for name in (RESULTS_FILE, CONFIG_FILE, LOG_FILE, CMAT_FILE):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, name))
+
+
 def is_used(directory):
-    """Whether a run has left files in `directory`."""
-    return any(os.path.exists(os.path.join(directory, name)) for name in (CONFIG_FILE, RESULTS_FILE, RESUME_FILE, LOG_FILE))
+    """Whether there is anything in `directory` by the name of a file that a run leaves."""
+    return any(os.path.lexists(os.path.join(directory, name)) for name in OWN_NAMES)
 
 
 def _check_same_config(cfg, directory):

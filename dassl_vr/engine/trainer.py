@@ -13,7 +13,6 @@ import time
 from collections import OrderedDict
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ..backbones import FrozenBackbone
@@ -32,6 +31,7 @@ from ..utils.misc import check_availability, tolist_if_not
 from ..utils.seeding import set_deterministic, set_random_seed
 from .charts import write_hparams, write_layout
 from .epoch_pass import EpochPass
+from .events import EVENTS, EventWriter
 from .parallel import train_together
 from .resume import load_resume_file, save_resume_file, stoppable
 
@@ -163,7 +163,7 @@ class TrainerBase:
         """Open the TensorBoard writer, in the main process. Events of an interrupted run from `purge_step` on are hidden."""
         if self._writer is None and distributed.is_main():
             print(f"Initialize tensorboard (log_dir={log_dir})")
-            self._writer = SummaryWriter(log_dir=log_dir, purge_step=purge_step)
+            self._writer = EventWriter(log_dir, purge_step)
 
     def close_writer(self):
         if self._writer is not None:
@@ -377,14 +377,9 @@ class SimpleTrainer(TrainerBase):
             self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME)
         elif self.cfg.RESUME and os.path.realpath(self.cfg.RESUME) != os.path.realpath(self.output_dir):
             self._bring_best_model(self.cfg.RESUME)
-        writer_dir = os.path.join(self.output_dir, "tensorboard")
         steps = self.start_epoch * len(self.train_loader_x) + (self.progress.batches if self.progress else 0)
-        if distributed.is_main():
-            if not steps:
-                shutil.rmtree(writer_dir, ignore_errors=True)  # of a run that died before it was first saved
-            os.makedirs(writer_dir, exist_ok=True)
-        # What the interrupted run wrote after its last resume file is hidden
-        self.init_writer(writer_dir, purge_step=steps + 1 if steps else None)
+        # What the interrupted run wrote after its last resume file is hidden; all of it, if it died before the first
+        self.init_writer(os.path.join(self.output_dir, EVENTS), purge_step=steps + 1 if steps else 0)
         write_layout(self._writer)
         if not distributed.is_main():  # what is drawn in a step shall not be the same for the samples of each process
             set_random_seed(derive_seed("process", self.cfg.SEED, distributed.rank(), steps) >> 1)

@@ -8,8 +8,11 @@ import torch
 from sklearn.metrics import confusion_matrix, f1_score
 
 from ..utils import distributed
+from ..utils.checkpoint import save_atomically
 from ..utils.errors import ConfigError, DataError
 from ..utils.registry import Registry
+
+CMAT_FILE = "cmat.pt"
 
 EVALUATOR_REGISTRY = Registry("evaluator")
 
@@ -123,7 +126,6 @@ class Classification(EvaluatorBase):
             return
         classes = np.arange(self._num_classes)  # all of them, so that entry [i, j] is about labels i and j
         matrix = confusion_matrix(y_true, y_pred, labels=classes, normalize="true")
-        path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(torch.from_numpy(matrix), path)
+        path = Path(self.cfg.OUTPUT_DIR) / CMAT_FILE
+        save_atomically(torch.from_numpy(matrix), path)
         print(f"Confusion matrix is saved to {path}")

@@ -4,6 +4,7 @@ import sys
 
 from ..cli.errors import OneLineParser, one_line_errors
 from ..plugins import load_plugins
+from ..utils.places import check_new_directory
 from .paper import paper_notes
 from .runs import group_runs, warnings_about
 from .tables import FORMATS, loss_change_table, render, results_table
@@ -17,7 +18,8 @@ def main(argv=None):
     parser.add_argument(
         "--figures",
         metavar="DIR",
-        help="write figures (PNG) there, and print for how many training samples the prompt raises the loss; loads every model",
+        help="write figures (PNG) to this new directory, and print for how many training samples the prompt raises the loss; loads"
+        " every model",
     )
     parser.add_argument(
         "--plugin",
@@ -27,6 +29,8 @@ def main(argv=None):
         help="for --figures: Python file (or folder) with the trainers or data sets of runs that need them; may be repeated",
     )
     args = parser.parse_args(argv)
+    if args.figures:
+        check_new_directory(args.figures)
     groups = group_runs(args.directories)
     print(render(*results_table(groups), args.format))
     # On standard error, so that a table can be piped

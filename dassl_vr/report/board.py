@@ -5,33 +5,73 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from ..cli.errors import OneLineParser, one_line_errors
+from ..engine.events import EVENTS
 from ..utils.errors import ConfigError
 
-EVENTS = "tensorboard"  # directory of a run's events
 RESCAN = 5  # seconds
 
 
-def run_name(events, root):
-    """Name of the run with the directory `events`: its path below `root`, without what all paths share."""
-    parts = [part for part in Path(events).relative_to(root).parts[:-1] if part != "default"]
-    return "/".join(parts) or Path(root).resolve().name
+def run_names(root):
+    """{directory of a run's events: name of the run} for all runs under `root`.
+
+    A name is the path below `root`, without `default` where runs can be told apart without it. None is the beginning of
+    another's path, so each can be a link.
+    """
+    root = Path(root)
+    found = []
+    for parent, folders, _ in os.walk(root):
+        if EVENTS in folders:
+            found.append(Path(parent))
+            folders.clear()
+    short = {run: tuple(part for part in run.relative_to(root).parts if part != "default") for run in found}
+    taken = Counter(name[:length] for name in short.values() for length in range(len(name) + 1))
+    complete = Counter(short.values())
+
+    def name_of(run):
+        name = short[run]
+        above = sum(complete[name[:length]] for length in range(len(name)))
+        told_apart = taken[name] == 1 and not above
+        return "/".join(name if told_apart else run.relative_to(root).parts) or root.resolve().name or "run"
+
+    return {run / EVENTS: name_of(run) for run in found}
 
 
 def link_runs(root, links):
-    """Make a link in the directory `links` for each run under `root` that has none yet; returns how many there are."""
-    number = 0
-    for parent, folders, _ in os.walk(root):
-        if EVENTS in folders:
-            number += 1
-            link = Path(links, run_name(Path(parent, EVENTS), root))
-            if not link.is_symlink():
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(Path(parent, EVENTS).resolve())
-            folders.clear()
-    return number
+    """Make `links` a directory with a link for each run under `root`, by its name; returns how many there are.
+
+    Of what is there, nothing but links to runs under `root` is moved or removed.
+
+    Raises:
+        ConfigError: something else is in the way.
+    """
+    root, links = Path(root), Path(links)
+    wanted = {links / name: events.resolve() for events, name in run_names(root).items()}
+    for parent, folders, files in os.walk(links):
+        for link in (Path(parent, name) for name in (*folders, *files)):
+            events = Path(os.path.realpath(link))
+            ours = link.is_symlink() and (events in wanted.values() or events.is_relative_to(root.resolve()))
+            if ours and wanted.get(link) != events:
+                link.unlink()  # of a run that is gone, or has another name beside those that have begun since
+                _remove_empty(link.parent, links)
+    for link, events in wanted.items():
+        if link.is_symlink() and Path(os.path.realpath(link)) == events:
+            continue
+        between = [path for path in link.parents if path.is_relative_to(links) and path != links]
+        if os.path.lexists(link) or any(path.is_symlink() or path.is_file() for path in between):
+            raise ConfigError(f"{link}: something else than a link to a run is there; name an empty directory for the links")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(events)
+    return len(wanted)
+
+
+def _remove_empty(directory, top):
+    while directory != top and not any(directory.iterdir()):
+        directory.rmdir()
+        directory = directory.parent
 
 
 @one_line_errors

@@ -9,6 +9,7 @@ import torch
 
 from ..reprogramming.pictures import masks_of, pattern_to_rgb, unnormalize
 from ..utils.errors import ConfigError, UserError
+from ..utils.places import naming_file, new_directory
 from .analysis import BaselineCache, features_before_and_after, load_run, loss_change, sample_batches, tsne
 from .runs import distinct_names
 
@@ -27,20 +28,25 @@ def new_figure(width, height):
 
 
 def draw_all(groups, directory):
-    """Draw every figure that `groups` have the data for.
+    """Draw every figure that `groups` have the data for, in a directory that must not hold anything yet.
 
     A run whose model cannot be rebuilt is left out of the figures that need it, with a line on standard error.
 
     Returns:
         (paths of the PNG files, one list of `LossChange` a group)
+
+    Raises:
+        ConfigError: matplotlib is missing, or `directory` holds something or cannot be made.
     """
-    directory = Path(directory)
     new_figure(1, 1)  # a missing matplotlib is said before the work begins
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--figures {directory}: cannot be made ({error.strerror}); give a directory") from error
-    paths, changes = [], {}
+    with new_directory(directory) as temporary:
+        names, changes = _draw_all(groups, temporary)
+    return [Path(directory, name) for name in names], changes
+
+
+def _draw_all(groups, directory):
+    """(file names, one list of `LossChange` a group)"""
+    files, changes = [], {}
     baselines = BaselineCache()
     for members in _by_task(groups):
         names = distinct_names(members)
@@ -49,8 +55,9 @@ def draw_all(groups, directory):
 
         def save(figure, kind, stem=stem):
             path = directory / f"{_file_name(stem)}-{kind}.png"
-            figure.savefig(path)
-            paths.append(path)
+            with naming_file(path):
+                figure.savefig(path)
+            files.append(path.name)
 
         for tag in dict.fromkeys(map(_tag_without_patch, members)):
             alike = [group for group in members if _tag_without_patch(group) == tag]
@@ -71,7 +78,7 @@ def draw_all(groups, directory):
                     print(f"warning: no model of {group.directories[seed]} in the figures: {error}", file=sys.stderr)
         if figure := loss_change_figure([changes[id(group)] for group in members], names, task):
             save(figure, "loss_change")
-    return paths, [changes[id(group)] for group in groups]
+    return files, [changes[id(group)] for group in groups]
 
 
 def _by_task(groups):

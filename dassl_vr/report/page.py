@@ -10,6 +10,7 @@ import torch
 
 from ..data.store import read_item_image
 from ..utils.images import UnreadableImageError
+from ..utils.places import naming_file, new_directory
 from .look import context_words, features_figure_of, image_figure, mapping_edges, mapping_figure, pattern_figure
 
 PAGE = "index.html"
@@ -27,16 +28,23 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 
 
 def write_look(look, out, features=None):
-    """Write everything there is to see of a `Look` to the directory `out`.
+    """Write everything there is to see of a `Look` to the directory `out`, which must not hold anything yet.
 
     Args:
         features: list of `Datum` for t-SNE, or None for none.
 
     Returns:
         Paths of the files, the page first.
+
+    Raises:
+        ConfigError: `out` holds something, or cannot be made.
     """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    with new_directory(out) as directory:
+        names = [path.name for path in _write_look(look, directory, features)]
+    return [Path(out, name) for name in names]
+
+
+def _write_look(look, out, features):
     model = look.model
     title = title_of(model)
     paths, sections = [], []
@@ -45,7 +53,8 @@ def write_look(look, out, features=None):
         files = []
         for number, figure in enumerate(figures, start=1):
             path = out / (f"{name}-{number:03d}.png" if len(figures) > 1 or name == "image" else f"{name}.png")
-            figure.savefig(path)
+            with naming_file(path):
+                figure.savefig(path)
             paths.append(path)
             files.append(path)
         if files or table:
@@ -68,7 +77,8 @@ def write_look(look, out, features=None):
         text = "t-SNE of what the backbone makes of training images, before a label mapping: what looks alike to it lies together."
         add("Features", "features", [figure], text)
     page = out / PAGE
-    page.write_text(_page(title, _facts(model), sections), encoding="utf-8")
+    with naming_file(page):
+        page.write_text(_page(title, _facts(model), sections), encoding="utf-8")
     return [page, *paths]
 
 

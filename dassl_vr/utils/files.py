@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 from .images import read_image  # noqa: F401 - one of the family's names
+from .places import check_in_place
 
 
 @contextlib.contextmanager
@@ -15,11 +16,17 @@ def atomic_write(path, mode="w"):
     """Open a temporary file beside `path` and put it in place of `path` only when the block ends without an error.
 
     A reader sees the old file or the new one, never half of one, also after a power cut.
+
+    Raises:
+        OSError: it cannot be written; names `path`.
+        DiskError: its directory is not `kept_in_place`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    check_in_place(path)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
@@ -27,10 +34,12 @@ def atomic_write(path, mode="w"):
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
         if isinstance(error, OSError):
-            error.filename = str(path)  # `file.write` names no file
+            error.filename = str(path)  # `file.write` names no file, others the temporary one
+            check_in_place(path)
         raise
 
 

@@ -1,9 +1,12 @@
 """Copying what is printed to a file."""
 
 import atexit
+import contextlib
 import os
 import sys
 import time
+
+from .places import naming_file
 
 
 class Logger:
@@ -28,7 +31,7 @@ class Logger:
         os.makedirs(os.path.dirname(os.path.abspath(fpath)), exist_ok=True)
         # Line by line, so that a killed run keeps its log
         self.file = open(fpath, mode, encoding="utf-8", buffering=1)  # noqa: SIM115
-        self.file.write("".join(self._held))
+        self._to_file("".join(self._held))
         self._held.clear()
 
     def __getattr__(self, name):
@@ -38,31 +41,39 @@ class Logger:
         sys.stdout = self
         return self
 
-    def __exit__(self, *args):
+    def __exit__(self, kind, *args):
         sys.stdout = self.console
-        self.close()
+        # What a full disk has not taken is tried once more: not news if the block ended by that
+        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+            self.close()
 
     def write(self, msg):
         self.console.write(msg)
         if self.file is not None:
-            self.file.write(msg)
+            self._to_file(msg)
         else:
             self._held.append(msg)
 
     def note(self, msg):
         """Write a line to the file alone."""
         if self.file is not None:
-            self.file.write(f"{msg}\n")
+            self._to_file(f"{msg}\n")
+
+    def _to_file(self, text):
+        with naming_file(self.file.name):
+            self.file.write(text)
 
     def flush(self):
         self.console.flush()
         if self.file is not None:
-            self.file.flush()
+            with naming_file(self.file.name):
+                self.file.flush()
 
     def close(self):
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        file, self.file = self.file, None
+        if file is not None:
+            with naming_file(file.name):
+                file.close()
 
 
 def setup_logger(output=None):

@@ -1,10 +1,13 @@
 """`export.py`: what it refuses."""
 
+import errno
 import sys
+from pathlib import Path
 
 import torch
 
 from dassl_vr.cli.export import main as export
+from dassl_vr.deploy.exported import write_program
 
 
 def refused(capsys, *arguments):
@@ -36,3 +39,16 @@ def test_a_program_of_torch_is_not_opened(run, tmp_path, capsys):
 
 def test_out_is_in_use(run, capsys):
     assert "exists already" in refused(capsys, run, run)
+
+
+def test_a_program_on_a_full_disk(processes):
+    """torch's own writer aborts the process."""
+    program = torch.export.export(torch.nn.Linear(1, 1), (torch.zeros(2, 1),))
+
+    def work():
+        try:
+            write_program(program, Path("/dev/full"))
+        except OSError as error:
+            return error.errno
+
+    assert processes(1, work) == [(0, errno.ENOSPC)]

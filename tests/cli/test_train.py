@@ -367,6 +367,30 @@ def test_two_processes_do_not_share_a_directory(tmp_path, tiny_command, capsys):
     assert not (tmp_path / "run" / "log.txt").exists()
 
 
+def test_two_evaluations_do_not_share_a_directory(finished_run, tmp_path, capsys):
+    from dassl_vr.engine.run_directory import hold
+
+    test = ["--eval-only", "--model-dir", str(finished_run), "--output-dir", str(tmp_path / "run")]
+    with hold(str(tmp_path / "run")):
+        assert main(test) == 2
+    assert "another process" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_files_of_others_stay(finished_run, tmp_path, tiny_command, capsys):
+    out = tmp_path / "run"
+    (out / "prompt").mkdir(parents=True)
+    assert main(tiny_command(out)) == 2
+    assert "prompt is there" in capsys.readouterr().err and not (out / "log.txt").exists()
+    (out / "prompt").rmdir()
+    # A run that died before it was first saved, and is started over
+    (out / "config.yaml").write_text((finished_run / "config.yaml").read_text())
+    (out / "tensorboard").mkdir()
+    (out / "tensorboard" / "mine.txt").write_text("precious")
+    assert main(["--config-file", str(out / "config.yaml"), "--output-dir", str(out), "--resume", str(out)]) == 0
+    assert (out / "tensorboard" / "mine.txt").read_text() == "precious"
+
+
 def test_nothing_to_resume_elsewhere(tmp_path, tiny_command, capsys):
     (tmp_path / "empty").mkdir()
     assert main(tiny_command(tmp_path / "run", "--resume", tmp_path / "empty")) == 2

@@ -1,6 +1,11 @@
 """Names of runs in TensorBoard."""
 
+from pathlib import Path
+
+import pytest
+
 from dassl_vr.report.board import link_runs, main
+from dassl_vr.utils.errors import ConfigError
 
 
 def test_runs_are_linked_by_what_they_are(tmp_path):
@@ -18,3 +23,77 @@ def test_runs_are_linked_by_what_they_are(tmp_path):
 def test_no_such_directory(tmp_path, capsys):
     assert main([str(tmp_path / "nothing")]) == 2
     assert "no such directory" in capsys.readouterr().err
+
+
+def runs(root, *names):
+    for name in names:
+        (root / name / "tensorboard").mkdir(parents=True)
+
+
+def linked(links):
+    return {str(path.relative_to(links)): path.resolve().parent for path in links.rglob("*") if path.is_symlink()}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a/default", "a/b"], ["a/default", "a/b"]),
+        (["a", "default/a"], ["a", "default/a"]),
+        (["a/default/x", "default/a/x", "b/default"], ["a/default/x", "default/a/x", "b"]),
+        (["default", "x"], ["default", "x"]),
+        (["a b", "x\\y", "tensorboard2/default"], ["a b", "x\\y", "tensorboard2"]),
+    ],
+)
+def test_names_that_would_collide(tmp_path, names, expected):
+    root, links = tmp_path / "root", tmp_path / "links"
+    runs(root, *names)
+    assert link_runs(root, links) == len(names)
+    assert linked(links) == {name: root / run for name, run in zip(expected, names)}
+    assert not [path for path in root.rglob("*") if path.is_symlink()], "nothing is made in a run"
+
+
+def test_runs_come_and_go(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root, links = Path("root"), Path("links")
+    for name, expected in (
+        ("a/default", {"a"}),
+        ("a/b", {"a/default", "a/b"}),
+        ("a/default/", {"a/b"}),  # goes
+        ("a/b/", {}),
+        ("a/default", {"a"}),
+    ):
+        if name.endswith("/"):
+            (root / name / "tensorboard").rmdir()
+        else:
+            runs(root, name)
+        for _ in range(2):
+            link_runs(root, links)
+            assert set(linked(links)) == set(expected)
+    assert not list(root.rglob("a/default/tensorboard/*"))
+
+
+def test_links_of_the_root_itself(tmp_path):
+    runs(tmp_path, "run")
+    link_runs(tmp_path / "run", tmp_path / "links")
+    assert set(linked(tmp_path / "links")) == {"run"}
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link", "above"])
+def test_what_is_there_already_stays(tmp_path, kind):
+    root, links, mine = tmp_path / "root", tmp_path / "links", tmp_path / "mine"
+    runs(root, "a/b")
+    mine.mkdir()
+    (links / "a").mkdir(parents=True)
+    if kind == "file":
+        (links / "a/b").write_text("mine")
+    elif kind == "directory":
+        (links / "a/b").mkdir()
+    elif kind == "link":
+        (links / "a/b").symlink_to(mine)
+    else:
+        (links / "a").rmdir()
+        (links / "a").symlink_to(mine)
+    before = sorted(links.rglob("*"))
+    with pytest.raises(ConfigError, match="something else"):
+        link_runs(root, links)
+    assert sorted(links.rglob("*")) == before and not list(mine.iterdir())

@@ -118,6 +118,8 @@ def test_patch_size_figure(make_run, tmp_path, monkeypatch, capsys):
     }
     assert all(is_picture(path) for path in (tmp_path / "figures").iterdir())
     assert "warning: no model of" in capsys.readouterr().err
+    assert main([str(tmp_path / "output"), "--figures", str(tmp_path / "figures")]) == 2, "none is written over"
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_no_figure_without_data(make_run, tmp_path):

@@ -64,6 +64,13 @@ def test_pictures_of_unreadable_images_are_left_out(smm, tmp_path, capsys):
     assert len(images) == 1 and labels.tolist() == [1]
 
 
+def test_a_page_that_is_there_stays(smm, tmp_path, capsys):
+    (tmp_path / "index.html").write_text("mine")
+    assert visualize([str(smm), "--out", str(tmp_path)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"] and (tmp_path / "index.html").read_text() == "mine"
+
+
 def test_what_is_shown_is_what_the_model_does(smm, tmp_path):
     model = load_prompted(smm)
     images = [Image.new("RGB", (20, 20), colour) for colour in ("red", "navy")]

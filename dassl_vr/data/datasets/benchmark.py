@@ -1,8 +1,8 @@
 """The base of our own data sets: root, download, few shots and base/new classes in one place."""
 
 import os
-from pathlib import Path
 
+from ...home import expand_home
 from ...utils.errors import DataError
 from ...utils.images import left_out_line
 from ..download import prepare
@@ -84,7 +84,7 @@ class BenchmarkDataset(DatasetBase):
         root = cfg.DATASET.ROOT
         if not root:
             raise DataError("DATASET.ROOT is empty; name the directory that holds the data sets with --root")
-        root = Path(root).expanduser().absolute()
+        root = expand_home(root).absolute()
         if not root.is_dir() and not cfg.DATASET.DOWNLOAD:
             raise DataError(
                 f"data directory {root} does not exist; name the directory that holds the data sets with --root, "

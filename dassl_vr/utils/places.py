@@ -1,0 +1,113 @@
+"""Directories and files that are written to: whole or not at all, under their names, and only where they were at first."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from .errors import ConfigError, DiskError
+
+_kept = {}  # directory -> what it was when it was first written to
+
+
+@contextlib.contextmanager
+def naming_file(path, instead_of=None):
+    """Give an `OSError` of the block the file's name `path`, where it has none: `file.write` names no file.
+
+    Args:
+        instead_of: a temporary directory, in whose place `path` is named too.
+    """
+    try:
+        yield
+    except OSError as error:
+        inside = os.fspath(error.filename) if isinstance(error.filename, (str, os.PathLike)) else None
+        if error.filename is None:
+            error.filename = str(path)
+        elif instead_of is not None and inside is not None and Path(inside).is_relative_to(instead_of):
+            error.filename = str(Path(path, Path(inside).relative_to(instead_of)))
+        raise
+
+
+# ---------------------------------------------------------------------------------------------- while a run goes on
+@contextlib.contextmanager
+def kept_in_place(directory):
+    """In the block, `check_in_place` refuses what lies in `directory` once that was moved, removed or replaced: what is written
+    there then would make a second one with the rest of the files, or go among somebody else's.
+    """
+    path = os.path.abspath(directory)
+    _kept[path] = _identity(path)
+    try:
+        yield
+    finally:
+        _kept.pop(path, None)
+
+
+def check_in_place(path):
+    """Raises `DiskError` if `path` is, or lies in, a directory that was to be `kept_in_place` and is not there any more."""
+    path = os.path.abspath(path)
+    for directory, identity in list(_kept.items()):
+        if os.path.commonpath([path, directory]) == directory and _identity(directory) != identity:
+            raise DiskError(
+                f"directory {directory} was moved or removed while it was written to; put it back unless it was meant to go, and"
+                f" start again, a training run with --resume {directory}"
+            )
+
+
+def _identity(directory):
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+# ------------------------------------------------------------------------------------------------- new directories
+def check_new_directory(out):
+    """Raises `ConfigError` if `out` is more than an empty directory, or a link, whatever it leads to."""
+    out = Path(os.path.abspath(out))
+    try:
+        if out.is_symlink():
+            raise ConfigError(f"{out}: is a link; name a directory that is not there yet")
+        if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out}: exists already; choose another directory")
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be made ({error.strerror}); choose another directory") from error
+
+
+@contextlib.contextmanager
+def new_directory(out):
+    """A directory to fill, which becomes `out` when the block ends without an error: whole or not at all.
+
+    Raises:
+        ConfigError: `out` holds something, is a link, or cannot be made.
+    """
+    check_new_directory(out)
+    out = Path(os.path.abspath(out))
+    made = []
+    try:
+        made += [parent for parent in out.parents if not parent.exists()]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name[:64]}."))
+    except OSError as error:
+        _remove_empty(made)
+        raise ConfigError(f"{out}: cannot be made ({error.strerror}); choose another directory") from error
+    try:
+        with naming_file(out, instead_of=temporary):
+            yield temporary
+        os.chmod(temporary, 0o755)
+        try:
+            os.rename(temporary, out)  # over nothing but an empty directory
+        except OSError as error:
+            raise ConfigError(f"{out}: was made meanwhile, or cannot be ({error.strerror}); choose another directory") from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # made above
+        _remove_empty(made)
+        raise
+
+
+def _remove_empty(directories):
+    """Remove those that hold nothing, the innermost of which comes first."""
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
