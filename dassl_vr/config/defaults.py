@@ -215,8 +215,8 @@ _C.OPTIM.WARMUP_CONS_LR = 1e-5
 _C.OPTIM.WARMUP_MIN_LR = 1e-5
 # True = the schedule proper starts from its beginning after the warm-up
 _C.OPTIM.WARMUP_RECOUNT = True
-# What a cosine that starts after the warm-up falls over. True = what the warm-up leaves of MAX_EPOCH, so that it ends at 0; False =
-# MAX_EPOCH, as in the family, so that the run ends before the cosine does
+# What a cosine that starts after the warm-up falls over. True = what the warm-up leaves of MAX_EPOCH, so that it ends at 0 (with
+# PER_ITERATION always); False = MAX_EPOCH, as in the family, so that the run ends before the cosine does
 _C.OPTIM.COSINE_AFTER_WARMUP = False
 
 # ---------------------------------------------------------------------------------------------------------- TRAIN

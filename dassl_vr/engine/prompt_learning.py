@@ -43,11 +43,12 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True):
 def in_iterations(optim_cfg, num_batches):
     """A copy of a node of `cfg.OPTIM`'s keys whose schedule is stepped after each of `num_batches` batches an epoch.
 
-    WARMUP_EPOCH counts iterations already.
+    WARMUP_EPOCH counts iterations already; a cosine that starts after the warm-up takes the rest of the run.
     """
     optim_cfg = optim_cfg.clone()
     optim_cfg.defrost()
     optim_cfg.MAX_EPOCH *= num_batches
+    optim_cfg.COSINE_AFTER_WARMUP = True
     optim_cfg.STEPSIZE = tuple(step * num_batches if step >= 1 else step for step in optim_cfg.STEPSIZE)
     return optim_cfg
 

@@ -117,7 +117,7 @@ _VP = {
     **{"INPUT.TRANSFORMS": ("short_side", "normalize"), BATCH: 256, DROP: False},
     **{"OPTIM.NAME": "sgd", "OPTIM.LR": 40.0, "OPTIM.MOMENTUM": 0.9, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 1000},
     **{"OPTIM.LR_SCHEDULER": "cosine", "OPTIM.PER_ITERATION": True, "OPTIM.WARMUP_EPOCH": 1000, "OPTIM.WARMUP_TYPE": "ramp"},
-    **{"OPTIM.COSINE_AFTER_WARMUP": True, "TRAINER.VP.MAPPING": "text", "TRAINER.VP.TEMPLATES": "vp"},
+    **{"TRAINER.VP.MAPPING": "text", "TRAINER.VP.TEMPLATES": "vp"},
     **{"TRAINER.VP.WIDTH": 30, "TRAINER.VP.INIT": "normal"},
 }
 # Chen et al., CVPR 2023: OPTML-Group/ILM-VP, experiments/clip; Cai et al., NeurIPS 2024: tmlr-group/BayesianLM, train_vlm.py
