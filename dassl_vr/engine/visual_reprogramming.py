@@ -25,9 +25,9 @@ def add_reprogramming_keys(cfg, name):
     # features are the head); head (a trained linear layer on the features). On CLIP the source labels of all but the last two are
     # a set of templates times the classes
     node.MAPPING = "ilm"
-    # On CLIP, what is said about a class; text takes the first template of the set. Options: ensemble (DATASET.TEMPLATE and seven
-    # general ones), imagenet (the 81 published with ilm and blm: "This is a photo of a {}." and the eighty of CLIP's authors), vp
-    # ("This is a photo of a {}", for every data set)
+    # That set. Options: ensemble (DATASET.TEMPLATE and seven general ones), imagenet (the 81 published with ilm and blm: "This is a
+    # photo of a {}." and the eighty of CLIP's authors), vp ("This is a photo of a {}" alone, for text too, which takes
+    # DATASET.TEMPLATE else)
     node.TEMPLATES = "ensemble"
     # Images that flm looks at: "prompted", or "plain" ones (without the pattern)
     node.MAPPING_ON = "prompted"
@@ -104,7 +104,9 @@ class VisualReprogramming(PromptLearning):
             return FeatureSource(backbone), LinearMapping(backbone.out_features, num_target)
         source = backbone
         if backbone.kind == "clip":
-            templates = template_set(options.TEMPLATES, cfg.DATASET.TEMPLATE)[: 1 if mapping == TEXT else None]
+            templates = template_set(options.TEMPLATES, cfg.DATASET.TEMPLATE)
+            if mapping == TEXT and options.TEMPLATES != "vp":
+                templates = (cfg.DATASET.TEMPLATE,)
             prompts = [[fill_in(template, name) for name in classnames] for template in templates]
             if options.TEMPLATES == "ensemble":  # class by class; the published set goes template by template, which decides ties
                 prompts = zip(*prompts)

@@ -17,7 +17,7 @@ TEMPLATE_SETS = ("ensemble", "imagenet", "vp")
 
 
 def template_set(name, of_data_set):
-    """The templates of a set, (T,) strings; where only one is wanted it is the first.
+    """The templates of a set, (T,) strings.
 
     - `ensemble`: the data set's own and seven general ones;
     - `imagenet`: the 81 of label mapping on CLIP (ILM-VP, Chen et al. 2023, `tools/clip/templates.py`; BLM, Cai et al. 2024,

@@ -46,6 +46,7 @@ def test_what_the_family_trains_drops_the_last_partial_batch(path):
 
 def test_templates_of_a_text_head():
     assert source_labels("SMM/tiny_clip") == ["my one.", "my two."]
+    assert source_labels("VR/clip_vit_b32") == ["my one.", "my two."], "a set of templates is for label mappings"
     assert source_labels("VP/tiny_clip") == ["This is a photo of a one", "This is a photo of a two"]
 
 
@@ -53,9 +54,11 @@ def test_templates_of_label_mappings():
     """Class by class with the data set's own, as ever; template by template with the published ones, as in their code."""
     labels = source_labels("SMM/tiny_clip", "TRAINER.SMM.MAPPING", "ilm")
     assert len(labels) == 16 and labels[:2] == ["my one.", "itap of a one."] and labels[8] == "my two."
-    labels = source_labels("SMM/tiny_clip", "TRAINER.SMM.MAPPING", "blm+", "TRAINER.SMM.TEMPLATES", "imagenet")
-    assert len(labels) == 162
-    assert labels[:3] == ["This is a photo of a one.", "This is a photo of a two.", "a bad photo of a one."]
+    for trainer in ("SMM", "VR"):
+        for mapping in ("flm", "ilm", "blm", "blm+"):
+            labels = source_labels(f"{trainer}/clip_vit_b32", f"TRAINER.{trainer}.MAPPING", mapping)
+            assert len(labels) == 162
+            assert labels[:3] == ["This is a photo of a one.", "This is a photo of a two.", "a bad photo of a one."]
 
 
 # ------------------------------------------------------------------------------------------- the values of the sources

@@ -35,15 +35,15 @@ def zero_shot(accuracy):
 
 
 def test_zero_shot_is_above_chance_and_leaves_room(zero_shot):
-    assert 30 < zero_shot < 60  # 48.8
+    assert 30 < zero_shot < 60  # 48.6
 
 
 @pytest.mark.parametrize(
     "trainer, epochs, margin",
     [
-        ("CoOp", 10, 10),  # 15.4, 14.8, 15.6
-        ("VPT", 2, 12),  # 23.6, 26.5, 19.9
-        ("VP", 2, 12),  # 19.1, 18.0, 19.5
+        ("CoOp", 10, 10),  # 14.3, 13.4, 15.4
+        ("VPT", 2, 12),  # 24.7, 26.0, 16.7
+        ("VP", 2, 12),  # 24.7, 25.6, 24.5
         ("SMM", 3, 20),  # 32.3, 34.1, 37.5
     ],
 )
