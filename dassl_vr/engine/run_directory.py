@@ -124,7 +124,11 @@ def _check_is_a_run(out):
             return
     elif used == [LOG_FILE] and os.path.isfile(os.path.join(out, LOG_FILE)):
         return  # a run that died before it began, or one of the original family
-    elif RESULTS_FILE not in used and _can_go_on(out):
+    elif RESULTS_FILE in used:
+        with contextlib.suppress(DataError):
+            read_results(out)
+            return  # of a run without its other files
+    elif _can_go_on(out):
         return  # one of the original family
     raise ConfigError(f"output directory {out} holds {used[0]}, which is not of a run; choose another --output-dir")
 
