@@ -29,7 +29,7 @@ setup(
     },
     install_requires=[
         "filelock>=3.12",
-        "gdown>=6",
+        "gdown>=6.4",  # the first that can be told to stop
         "numpy>=1.26",
         "open_clip_torch>=3.3",
         "pillow>=12.3",
@@ -40,8 +40,9 @@ setup(
         "tabulate>=0.9",
         "tensorboard>=2.21",
         "timm>=1.0.9",
-        "torch>=2.5",
-        "torchvision>=0.20",
+        # CVE-2025-32434 (fixed in 2.6) and CVE-2026-24747 (in 2.10): `torch.load(weights_only=True)` could run code
+        "torch>=2.10",
+        "torchvision>=0.25",
         "tqdm>=4.66",
         "yacs>=0.1.8",
     ],

@@ -1,6 +1,7 @@
 """The wheel works without the checkout, and puts nothing but `dassl_vr` at the top level."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,3 +50,9 @@ def test_runs_without_the_checkout(wheel, tmp_path):
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "run" / "results.json").is_file()
+
+
+def test_torch_with_known_holes_in_reading_weights_is_not_allowed(wheel):
+    metadata = zipfile.ZipFile(wheel).read(next(name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("/METADATA")))
+    floor = re.search(r"^Requires-Dist: torch>=([0-9.]+)$", metadata.decode(), re.MULTILINE).group(1)
+    assert tuple(map(int, floor.split("."))) >= (2, 10)  # CVE-2026-24747

@@ -1,35 +1,41 @@
-"""Fetching files from the network and unpacking archives, without trusting either."""
+"""Fetching files from the network, without trusting what a server says or how long it takes."""
 
-import errno
+import contextlib
+import functools
 import hashlib
+import http.client
 import os
+import re
 import shutil
 import socket
-import stat
+import string
 import sys
-import tarfile
-import tempfile
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
-import zlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from filelock import FileLock
 from tqdm import tqdm
 
-from ..utils.errors import DataError
+from ..utils.errors import DataError, printable
+from .archive import extract, is_archive
 
 TIMEOUT = 30  # seconds without a byte
+PATIENCE = 4  # time-outs: so often a connection has to show that it is faster than MIN_SPEED
+MIN_SPEED = 1000  # bytes a second
+TIME_LIMIT = 24 * 3600  # seconds for an address
 ATTEMPTS = 4  # in a row, without progress
+MAX_ATTEMPTS = 100  # for an address, with progress
 BACKOFF = 1.0  # seconds before the second attempt, doubled for each further one
+REDIRECTS = 10
 CHUNK = 1 << 20
-# An archive of pictures hardly compresses: one that grows beyond this is a bomb
-MAX_GROWTH = 20
-MIN_LIMIT = 256 << 20
+# Where no length is known: above the largest data set, and never the whole disk
+MAX_SIZE = 200 * 10**9
+MAX_SHARE = 0.9  # of the free space
 
 
 @dataclass(frozen=True)
@@ -183,8 +189,9 @@ def _is_intact(path, source):
 
 def _fetch(source, target):
     part = target.with_name(f"{target.name}.part")
-    if not (source.md5 or source.sha256):
-        part.unlink(missing_ok=True)  # nothing could tell whether an old beginning fits
+    is_checked = bool(source.md5 or source.sha256)
+    if os.path.lexists(part) and (not is_checked or part.is_symlink() or not part.is_file()):
+        part.unlink()  # nothing could tell whether an old beginning fits
     _check_space(source, part)
     failures = []
     ways = [(url, _download_http) for url in source.urls]
@@ -194,17 +201,17 @@ def _fetch(source, target):
         # A beginning that another address or an earlier run left may be what is wrong: then once more from nothing.
         for _ in range(1 + part.exists()):
             try:
-                download(address, part)
+                download(address, part, source.size)
                 defect = _defect(part, source)
             except _Failed as failure:
-                defect = str(failure)
+                defect = printable(failure)
                 break
             if not defect:
                 os.replace(part, target)
                 return
             part.unlink()
         failures.append(f"{address}: {defect}")
-        if not (source.md5 or source.sha256):
+        if not is_checked:
             part.unlink(missing_ok=True)
     by_hand = source.addresses[0] if source.addresses else source.page
     raise DataError(
@@ -244,16 +251,21 @@ def _checksum(path, algorithm):
 
 
 def _check_space(source, part):
-    _require_space(source.size - (part.stat().st_size if part.exists() else 0), part)
-
-
-def _require_space(needed, part):
-    free = shutil.disk_usage(part.parent).free
+    needed, free = source.size - _size(part), shutil.disk_usage(part.parent).free
     if needed > free:
         raise DataError(
             f"{part.stem} needs {needed / 1e9:.1f} GB, {part.parent} has {free / 1e9:.1f} GB left; free some space or choose "
             "another --root"
         )
+
+
+def _size(part):
+    return part.stat().st_size if part.exists() else 0
+
+
+def _most(part, size):
+    """How many bytes `part` may become: the known size of the file, else what the disk can take."""
+    return size or min(MAX_SIZE, _size(part) + int(MAX_SHARE * shutil.disk_usage(part.parent).free))
 
 
 def _progress(description, total, initial=0):
@@ -268,268 +280,214 @@ def _progress(description, total, initial=0):
     )
 
 
-def _download_http(url, part):
-    """Fetch `url` into `part`, going on where it ends; attempts that make progress do not count."""
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise _Failed("only http and https are fetched")
-    attempt = 0
-    while True:
-        before = part.stat().st_size if part.exists() else 0
+# ---------------------------------------------------------------------------------------------------------------- HTTP
+def _download_http(url, part, size):
+    """Fetch `url`, of `size` bytes if that is known, into `part`, going on where it ends."""
+    deadline = time.monotonic() + TIME_LIMIT
+    furthest, attempt = _size(part), 0
+    for _ in range(MAX_ATTEMPTS):
         try:
-            return _request(url, part, before)
+            with _Watch(deadline) as watch:
+                return _request(url, part, size, watch)
         except _Interrupted as interruption:
-            after = part.stat().st_size if part.exists() else 0
-            attempt = 1 if after > before else attempt + 1
-            if attempt >= ATTEMPTS:
-                raise _Failed(str(interruption)) from interruption
-            time.sleep(BACKOFF * 2 ** (attempt - 1))
+            reason = str(interruption)
+        attempt = 1 if _size(part) > furthest else attempt + 1
+        furthest = max(furthest, _size(part))
+        if attempt >= ATTEMPTS:
+            raise _Failed(reason)
+        time.sleep(min(BACKOFF * 2 ** (attempt - 1), max(deadline - time.monotonic(), 0)))
+        if time.monotonic() >= deadline:
+            raise _Failed(f"not complete after {TIME_LIMIT / 3600:g} hours")
+    raise _Failed(f"broke off {MAX_ATTEMPTS} times, at last: {reason}")
 
 
-def _request(url, part, start):
+class _Watch:
+    """Cuts a connection that is too slow or has no time left, as a socket's time-out only counts from one byte to the next."""
+
+    def __init__(self, deadline):
+        self.deadline = deadline
+        self.received = 0
+        self.sockets = []
+        self.reason = ""
+        self._ended = threading.Event()
+
+    def __enter__(self):
+        threading.Thread(target=self._run, daemon=True).start()
+        return self
+
+    def __exit__(self, *error):
+        self._ended.set()
+        for connection in self.sockets:
+            connection.close()
+
+    def _run(self):
+        before, window = 0, PATIENCE * TIMEOUT
+        while not self._ended.wait(min(window, max(self.deadline - time.monotonic(), 0.1))):
+            if time.monotonic() >= self.deadline:
+                self.reason = f"not complete after {TIME_LIMIT / 3600:g} hours"
+            elif self.received - before < MIN_SPEED * window:
+                self.reason = f"slower than {MIN_SPEED} bytes a second"
+            before = self.received
+            for connection in self.sockets if self.reason else ():
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(http.client.HTTPConnection):
+    def connect(self):
+        super().connect()
+        self.watch.sockets.append(self.sock.dup())  # one of its own: TLS takes the first over, and its greeting may be slow too
+
+
+class _SecureConnection(http.client.HTTPSConnection, _Connection):
+    pass
+
+
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    def __init__(self, watch):
+        super().__init__()
+        self.watch = watch
+
+    def http_open(self, request):
+        return self.do_open(functools.partial(self._connection, _Connection), request)
+
+    def https_open(self, request):
+        return self.do_open(functools.partial(self._connection, _SecureConnection), request)
+
+    def _connection(self, kind, *args, **options):
+        connection = kind(*args, **options)
+        connection.watch = self.watch
+        return connection
+
+
+def _open(url, headers, watch):
+    """The answer to a request. Redirections are followed here: `urllib` goes to other protocols, and reads their bodies whole."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        _Handler(watch),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+    ):
+        opener.add_handler(handler)
+    for _ in range(REDIRECTS):
+        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+            raise _Failed("only http and https are fetched")
+        try:
+            return opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:
+            location = error.headers.get("Location")
+            if error.code not in (301, 302, 303, 307, 308) or not location:
+                raise
+            error.close()
+            url = urllib.parse.urljoin(url, urllib.parse.quote(location, safe=string.punctuation, encoding="latin-1"))
+    raise _Failed(f"redirected more than {REDIRECTS} times")
+
+
+def _request(url, part, size, watch):
+    """Ask once for what `part` lacks. Raises `_Interrupted` if asking again may help, `_Failed` if not."""
+    start = _size(part)
     headers = {"User-Agent": "dassl-vr", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        response = _open(url, headers, watch)
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416:  # asked for more than there is: the part is whole, or of another file
-                if _total_of_range(error.headers.get("Content-Range", "")) != start:
-                    part.unlink()
+                if _number(error.headers.get("Content-Range", "").rpartition("/")[2]) != start:
+                    part.unlink(missing_ok=True)
                     raise _Interrupted("the beginning fetched earlier does not fit") from error
                 return
             if error.code >= 500 or error.code in (408, 429):
                 raise _Interrupted(f"HTTP {error.code}") from error
             raise _Failed(f"HTTP {error.code}") from error
-    except (OSError, ValueError) as error:  # URLError, time-outs and broken connections are OSErrors
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError, time-outs, broken connections are OSErrors
         reason = getattr(error, "reason", error)
         if isinstance(reason, socket.gaierror):  # no network, or no such host: soon again is no use
             raise _Failed(str(reason)) from error
-        raise _Interrupted(str(reason)) from error
+        raise _Interrupted(watch.reason or str(reason) or type(reason).__name__) from error
     with response:
-        _receive(response, part, start)
+        _receive(response, part, start, size, watch)
 
 
-def _receive(response, part, start):
+def _receive(response, part, start, size, watch):
+    """Append the body of an answer to `part`, or replace it if the answer begins at the beginning."""
     if response.headers.get_content_type() == "text/html" and not part.name.endswith((".html.part", ".htm.part")):
         raise _Failed("a web page instead of the file")
-    if response.status != 206:
-        start = 0  # the server sends everything again
-    elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-        part.unlink(missing_ok=True)
-        raise _Interrupted("the server sent another range than the one asked for")
+    # Some servers call a .gz file an encoding of what is in it
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity" and not re.search(r"\.t?gz\.part$", part.name):
+        raise _Failed("sent in another encoding than asked for")
     length = response.headers.get("Content-Length")
-    total = start + int(length) if length and length.isdigit() else None
-    if total is not None:
-        _require_space(total - start, part)  # now that the server has told the size
+    if length is not None and _number(length) is None:
+        raise _Failed("an answer of no possible length")
+    if response.status == 206:
+        range_ = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", response.headers.get("Content-Range", ""))
+        if not range_ or int(range_[1]) != start:
+            part.unlink(missing_ok=True)
+            raise _Interrupted("the server sent another range than the one asked for")
+        total = _number(range_[2]) or (start + int(length) if length else None)
+    else:
+        start = 0  # the server sends everything again
+        total = int(length) if length else None
+    if size and total is not None and total != size:
+        raise _Failed(f"{total} bytes instead of {size}")
+    most = _most(part, size)
+    if (total or 0) > most:
+        raise _Failed(f"{total / 1e9:.1f} GB are more than the disk can take; free some space or choose another --root")
+    most = most if total is None else total
     done = start
     with open(part, "ab" if start else "wb") as file, _progress(part.stem, total, start) as bar:
         while True:
             try:
                 block = response.read1(CHUNK)
             except Exception as error:  # http.client has several of its own
-                raise _Interrupted(str(error) or type(error).__name__) from error
+                raise _Interrupted(watch.reason or str(error) or type(error).__name__) from error
             if not block:
                 break
-            file.write(block)
             done += len(block)
+            if done > most:
+                break
+            file.write(block)
             bar.update(len(block))
-    if total is not None and done != total:
-        raise _Interrupted(f"the connection ended after {done} of {total} bytes")
+            watch.received += len(block)
+    if done > most:
+        part.unlink()
+        raise _Failed(f"more than {most} bytes" + ("" if size else ", which is all that the disk can take"))
+    if watch.reason or (total is not None and done != total):
+        raise _Interrupted(watch.reason or f"the connection ended after {done} of {total} bytes")
 
 
-def _total_of_range(header):
-    """4 of `bytes */4`; -1 if it says something else."""
-    total = header.rpartition("/")[2]
-    return int(total) if total.isdigit() else -1
+def _number(text):
+    """The whole number that a header says, None if it says none or one that no file has."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
+# --------------------------------------------------------------------------------------------------------------- Drive
 def _drive_address(drive_id):
     return drive_id if "/" in drive_id else f"https://drive.google.com/file/d/{drive_id}/view"
 
 
-def _download_drive(drive_id, part):
+def _download_drive(drive_id, part, size):
     import gdown  # here: only these few files need it
 
+    most, late = _most(part, size), threading.Event()
+
+    def check(received, total):
+        if received > most or (size and total and total != size):
+            raise _Failed(f"{max(received, total or 0)} bytes instead of {f'at most {most}' if received > most else size}")
+
+    timer = threading.Timer(TIME_LIMIT, late.set)
+    timer.daemon = True
+    timer.start()
     try:
         where = {"url" if "/" in drive_id else "id": drive_id}
-        gdown.download(**where, output=str(part), quiet=not sys.stderr.isatty(), timeout=TIMEOUT)
+        quiet = not sys.stderr.isatty()
+        gdown.download(**where, output=str(part), quiet=quiet, timeout=TIMEOUT, progress=check, cancel=late)
     except Exception as error:  # gdown has many ways to fail: quota, removed file, no network, a changed page
         part.unlink(missing_ok=True)
-        raise _Failed(f"Google Drive: {' '.join(str(error).split())[:200]}") from error
+        raise _Failed(f"Google Drive: {printable(error)}") from error
+    finally:
+        timer.cancel()
     if not part.exists():
         raise _Failed("Google Drive gave no file")
-
-
-# ------------------------------------------------------------------------------------------------------- archives
-def is_archive(path):
-    """Whether `extract` knows the kind of archive that a file's name says it is."""
-    return str(path).lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
-
-
-def extract(archive, destination, max_bytes=None, provides="", inside=""):
-    """Unpack a zip or tar archive into `destination`, all of it or nothing.
-
-    It is unpacked beside the destination first, and its entries are moved into place only when it is complete.
-
-    Args:
-        max_bytes: the most that it may unpack to; 20 times the archive's size (at least 256 MiB) unless given.
-        provides: a path that `destination` shall have afterwards. The folder of the archive that holds it is moved there;
-            archives in the archive are unpacked too if it is not found without.
-        inside: the name of `provides` in the archive, if it is another.
-
-    Raises:
-        DataError: the archive is damaged or hostile (an absolute path, `..`, a link that leads out, a device, too much
-            data), or the disk is full. Nothing of it is left behind.
-    """
-    archive, destination = Path(archive), Path(destination).absolute()
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    if max_bytes is None:
-        max_bytes = max(MAX_GROWTH * archive.stat().st_size, MIN_LIMIT)
-    workplace = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
-        _unpack(archive, workplace, max_bytes)
-        os.chmod(workplace, 0o777 & ~_umask())  # mkdtemp makes it private
-        top = _locate(workplace, inside or provides)
-        if top is None:
-            _unpack_inner(workplace, max_bytes)
-            top = _locate(workplace, inside or provides)
-        if top is None:
-            raise DataError(f"{archive} was unpacked, but {inside or provides} is not in it; fetch it from elsewhere")
-        if inside:
-            (top / provides).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(top / inside, top / provides)
-        _merge(top, destination)
-    except _Hostile as error:
-        raise DataError(f"{archive} was not unpacked: {error}; fetch it from a source that you trust") from error
-    except OSError as error:
-        if error.errno is None:  # tarfile's and gzip's own errors
-            raise DataError(f"{archive} is damaged ({error}); remove it and fetch it again") from error
-        remedy = "free some space" if error.errno == errno.ENOSPC else "see that the directory can be written"
-        raise DataError(f"{archive} could not be unpacked to {destination} ({error.strerror}); {remedy}") from error
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]  # tarfile lists all that it has tried
-        raise DataError(f"{archive} is damaged or of another kind ({reason}); remove it and fetch it again") from error
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-
-
-def _unpack(archive, directory, max_bytes):
-    unpack = _extract_zip if archive.name.lower().endswith(".zip") else _extract_tar
-    unpack(archive, directory, max_bytes)
-
-
-def _locate(directory, wanted):
-    """The directory at or below `directory` that holds `wanted`, the uppermost if several do; None if none does."""
-    if not wanted:
-        return directory
-    return next((folder for folder in _folders(directory) if (folder / wanted).exists()), None)
-
-
-def _unpack_inner(directory, max_bytes):
-    """Unpack the archives that came out of an archive, each where it lies."""
-    for folder in _folders(directory):
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and not path.is_symlink() and is_archive(path):
-                _unpack(path, folder, max_bytes)
-                path.unlink()
-
-
-def _folders(directory, depth=3):
-    """`directory` and the folders in it down to `depth`, upper ones first; what macOS adds to archives is left out."""
-    level, found = [directory], [directory]
-    for _ in range(depth):
-        level = [path for folder in level for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()]
-        level = [path for path in level if path.name != "__MACOSX"]
-        found += level
-    return found
-
-
-class _Hostile(Exception):
-    """An archive that tries what no data set needs."""
-
-
-def _safe_parts(name):
-    """The components of a member's path. Raises `_Hostile` if it leads out."""
-    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute() or PureWindowsPath(name).drive:
-        raise _Hostile(f"'{name}' is an absolute path")
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if ".." in parts:
-        raise _Hostile(f"'{name}' leads out of the directory")
-    return parts
-
-
-class _Budget:
-    """Counts what an archive says it unpacks to."""
-
-    def __init__(self, max_bytes, directory):
-        self.left = min(max_bytes, shutil.disk_usage(directory).free)
-        self.limit = self.left
-
-    def take(self, size, name):
-        self.left -= size
-        if self.left < 0:
-            raise _Hostile(f"with '{name}' it unpacks to more than {self.limit / 1e6:.0f} MB")
-
-
-def _extract_zip(archive, directory, max_bytes):
-    with zipfile.ZipFile(archive) as file:
-        members = file.infolist()
-        budget = _Budget(max_bytes, directory)
-        for member in members:
-            _safe_parts(member.filename)
-            mode = stat.S_IFMT(member.external_attr >> 16)
-            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _Hostile(f"'{member.filename}' is a link or a device")
-            budget.take(member.file_size, member.filename)  # reading stops at this size, whatever the data say
-        for member in tqdm(members, desc=f"unpacking {archive.name}", unit="file", disable=not sys.stderr.isatty()):
-            file.extract(member, directory)
-
-
-def _extract_tar(archive, directory, max_bytes):
-    with tarfile.open(archive, "r:*") as file:
-        budget, links = _Budget(max_bytes, directory), set()
-        for member in tqdm(file, desc=f"unpacking {archive.name}", unit="file", disable=not sys.stderr.isatty()):
-            parts = _safe_parts(member.name)
-            if any(parts[:depth] in links for depth in range(1, len(parts) + 1)):
-                raise _Hostile(f"'{member.name}' is written through a link")
-            if member.issym() or member.islnk():
-                # where a symbolic link leads counts from its own directory, a hard link's from the top
-                _check_link(member, len(parts) - 1 if member.issym() else 0)
-                links.add(parts)
-            elif not (member.isfile() or member.isdir()):
-                raise _Hostile(f"'{member.name}' is a device or another special file")
-            budget.take(member.size, member.name)
-            try:
-                file.extract(member, directory, filter="data")
-            except tarfile.FilterError as error:
-                raise _Hostile(str(error)) from error
-
-
-def _check_link(member, depth):
-    if PurePosixPath(member.linkname).is_absolute() or PureWindowsPath(member.linkname).drive:
-        raise _Hostile(f"the link '{member.name}' leads to an absolute path")
-    parts = PurePosixPath(member.linkname).parts
-    climbs = len([part for part in parts if part == ".."])
-    # `..` after a name could climb from where another link leads, so it is only taken in front
-    if climbs > depth or ".." in parts[climbs:]:
-        raise _Hostile(f"the link '{member.name}' leads out of the directory")
-
-
-def _merge(source, destination):
-    """Move the content of `source` into `destination`; whole directories at once where none is in the way."""
-    if not destination.exists():
-        os.replace(source, destination)
-        return
-    for entry in sorted(source.iterdir()):
-        target = destination / entry.name
-        if entry.is_dir() and not entry.is_symlink() and target.is_dir():
-            _merge(entry, target)
-        else:
-            os.replace(entry, target)
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,9 +1,10 @@
 import hashlib
 import io
 import os
+import socket
 import stat
-import tarfile
 import threading
+import time
 import types
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from dassl_vr.data import download
-from dassl_vr.data.download import Part, Source, extract, fetch, prepare
+from dassl_vr.data.download import Part, Source, fetch, prepare
 from dassl_vr.utils.errors import DataError
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
@@ -86,6 +87,14 @@ def server(monkeypatch):
 
 def source(server, *names, **checks):
     return Source("file.bin", urls=tuple(server.url(name) for name in names), **(checks or {"md5": MD5}))
+
+
+def zipped(name):
+    """The bytes of a zip with one file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, b"1")
+    return buffer.getvalue()
 
 
 def names_in(directory):
@@ -214,140 +223,208 @@ def test_drive_ids_go_through_gdown(server, tmp_path, monkeypatch):
     assert calls[1]["id"] == "abc"
 
 
-# ------------------------------------------------------------------------------------------------------- archives
-def make_zip(path, files, compression=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
+# -------------------------------------------------------------------------------------------- servers that cannot be trusted
+@pytest.fixture
+def raw(server):
+    """`raw(answer)`: the address of a server that gives these bytes, or what `answer(request, count)` yields, to each request."""
+    sockets = []
+
+    def start(answer):
+        listener = socket.create_server(("127.0.0.1", 0))
+        sockets.append(listener)
+        url, log = f"http://127.0.0.1:{listener.getsockname()[1]}/file.bin", []
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    log.append(connection.recv(65536))
+                    try:
+                        for block in answer(log[-1], len(log)) if callable(answer) else [answer]:
+                            connection.sendall(block)
+                    except OSError:
+                        pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        start.log = log
+        return url
+
+    yield start
+    [each.close() for each in sockets]
 
 
-def make_tar(path, members, mode="w:gz"):
-    """`members`: {name: bytes, or a function that changes the TarInfo}."""
-    with tarfile.open(path, mode) as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            if callable(content):
-                content(info)
-                archive.addfile(info)
-            else:
-                info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
-    return path
+def head(status="200 OK", **headers):
+    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def link(kind, target):
-    def change(info):
-        info.type, info.linkname = kind, target
-
-    return change
-
-
-def device(info):
-    info.type = tarfile.CHRTYPE
-
-
-@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tgz"])
-def test_extract(tmp_path, suffix):
-    files = {"top/a b/ä.txt": b"1", "top/c.txt": b"2", "d.txt": b"3"}
-    archive = tmp_path / f"a.{suffix}"
-    make_zip(archive, files) if suffix == "zip" else make_tar(archive, files, "w" if suffix == "tar" else "w:gz")
-    extract(archive, tmp_path / "new")
-    (tmp_path / "old" / "top").mkdir(parents=True)
-    (tmp_path / "old" / "top" / "kept.txt").write_text("kept")
-    (tmp_path / "old" / "d.txt").write_text("replaced")
-    extract(archive, tmp_path / "old")
-    for directory in (tmp_path / "new", tmp_path / "old"):
-        assert all((directory / name).read_bytes() == content for name, content in files.items())
-        assert stat.S_IMODE(directory.stat().st_mode) & 0o500 == 0o500
-    assert (tmp_path / "old" / "top" / "kept.txt").read_text() == "kept"
-    assert names_in(tmp_path) == sorted([archive.name, "new", "old"])
-
-
-def test_links_inside_are_kept(tmp_path):
-    members = {
-        "d/a.txt": b"1",
-        "d/b.txt": link(tarfile.SYMTYPE, "a.txt"),
-        "e/c.txt": link(tarfile.SYMTYPE, "../d/a.txt"),
-    }
-    extract(make_tar(tmp_path / "a.tar.gz", members), tmp_path / "out")
-    assert (tmp_path / "out" / "d" / "b.txt").read_bytes() == (tmp_path / "out" / "e" / "c.txt").read_bytes() == b"1"
-
-
-HOSTILE_TARS = {
-    "absolute path": {"/tmp/dassl_vr_hostile": b"x"},
-    "windows path": {"C:\\x": b"x"},
-    "leads out": {"a/../../x": b"x"},
-    "backslashes": {"a\\..\\..\\x": b"x"},
-    "absolute link": {"a": link(tarfile.SYMTYPE, "/etc")},
-    "link out": {"d/a": link(tarfile.SYMTYPE, "../../x")},
-    "hard link out": {"d/a": link(tarfile.LNKTYPE, "../x")},
-    "climbing link": {"d/x": link(tarfile.SYMTYPE, ".."), "y": link(tarfile.SYMTYPE, "d/x/../..")},
-    "written through a link": {"d/e/f": b"1", "a": link(tarfile.SYMTYPE, "d"), "a/x": b"x"},
-    "device": {"null": device},
+ANSWERS = {
+    "nothing": b"",
+    "garbage": b"garbage\r\n",
+    "terminal codes": b"HTTP/1.1 \x1b[2J\x1b]0;x\x07\r\n\r\n",
+    "long header": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
+    "many headers": b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 500 + b"\r\n",
+    "length of 5000 digits": head(Content_Length="9" * 5000) + b"abc",
+    "length of 18 digits": head(Content_Length="9" * 18) + b"abc",
+    "superscript length": head(Content_Length="\xb2") + b"abc",
+    "negative length": head(Content_Length="-1") + b"abc",
+    "cut": head(Content_Length=10) + b"abc",
+    "no content": head("204 No Content"),
+    "empty": head(Content_Length=0),
+    "part of the whole": head("206 Partial Content", Content_Range="bytes 0-2/10", Content_Length=3) + b"abc",
+    "range of nonsense": head("206 Partial Content", Content_Range="bytes x-\xb2/3", Content_Length=3) + b"abc",
+    "bad chunk": head(Transfer_Encoding="chunked") + b"xyz\r\nabc",
+    "negative chunk": head(Transfer_Encoding="chunked") + b"-5\r\nabc\r\n0\r\n\r\n",
+    "cut chunk": head(Transfer_Encoding="chunked") + b"5\r\nabc",
+    "gzip": head(Content_Encoding="gzip", Content_Length=3) + b"abc",
+    "to a file": head("302 Found", Location="file:///etc/hostname"),
+    "to ftp": head("302 Found", Location="ftp://127.0.0.1:9/file.bin"),
+    "to data": head("302 Found", Location="data:,abc"),
+    "round": head("302 Found", Location="/file.bin"),
+    "to nowhere": head("302 Found"),
+    "to no address": head("302 Found", Location="http://[::1/"),
+    "to a name that cannot be": head("302 Found", Location="http://" + "a" * 70 + "..invalid/"),
+    "unauthorized": head("401 Unauthorized"),
+    "416": head("416 Range Not Satisfiable", Content_Range="bytes */\xb2"),
 }
 
 
-@pytest.mark.parametrize("members", HOSTILE_TARS.values(), ids=HOSTILE_TARS)
-def test_hostile_tars_leave_nothing(tmp_path, members):
-    place = tmp_path / "deep" / "er"
-    place.mkdir(parents=True)
-    archive = make_tar(place / "a.tar.gz", {"fine.txt": b"1", **members})
-    with pytest.raises(DataError, match=r"a\.tar\.gz was not unpacked") as caught:
-        extract(archive, place / "out")
-    assert "\n" not in str(caught.value)
-    assert names_in(place) == ["a.tar.gz"] and names_in(tmp_path) == ["deep"] and names_in(tmp_path / "deep") == ["er"]
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_every_answer_tries_the_next_address_and_ends_in_the_one_line(server, raw, tmp_path, answer):
+    url = raw(answer)
+    with pytest.raises(DataError, match="could not be fetched") as caught:
+        fetch(Source("file.bin", urls=(url,)), tmp_path)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500 + len(str(tmp_path))
+    assert names_in(tmp_path) == []
+    assert fetch(Source("file.bin", urls=(url, server.url("good")), md5=MD5), tmp_path).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("name", ["/tmp/dassl_vr_hostile", "../x", "a/../../x", "C:/x", "a\\..\\..\\x"])
-def test_hostile_zips_leave_nothing(tmp_path, name):
-    with pytest.raises(DataError, match="was not unpacked"):
-        extract(make_zip(tmp_path / "a.zip", {"fine.txt": b"1", name: b"x"}), tmp_path / "out")
-    assert names_in(tmp_path) == ["a.zip"]
+def test_redirections_are_followed(server, raw, tmp_path):
+    url = raw(head("302 Found", Location=server.url("good")))
+    assert fetch(Source("file.bin", urls=(url,), md5=MD5), tmp_path).read_bytes() == CONTENT
 
 
-def test_links_in_zips_are_refused(tmp_path):
-    info = zipfile.ZipInfo("link")
-    info.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr(info, "/etc")
-    with pytest.raises(DataError, match="link or a device"):
-        extract(tmp_path / "a.zip", tmp_path / "out")
+def test_a_gzip_file_may_be_called_an_encoding(raw, tmp_path):
+    url = raw(head(Content_Encoding="x-gzip", Content_Length=3) + b"abc")
+    assert fetch(Source("file.tgz", urls=(url,)), tmp_path).read_bytes() == b"abc"
 
 
-@pytest.mark.parametrize("make, name", [(make_zip, "a.zip"), (make_tar, "a.tar.gz")])
-def test_bombs_are_stopped(tmp_path, make, name):
-    archive = make(tmp_path / name, {f"{n}": bytes(1_000_000) for n in range(5)})
-    with pytest.raises(DataError, match="unpacks to more than 3 MB"):
-        extract(archive, tmp_path / "out", max_bytes=3_000_000)
-    assert names_in(tmp_path) == [name]
-    extract(archive, tmp_path / "out", max_bytes=5_000_000)
+def test_a_secure_address_that_is_none_is_one_line(server, raw, tmp_path):
+    with pytest.raises(DataError, match="SSL"):
+        fetch(Source("file.bin", urls=(raw(b"abc").replace("http:", "https:"),)), tmp_path)
 
 
-def test_the_default_limit_grows_with_the_archive(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "MIN_LIMIT", 1000)
-    with pytest.raises(DataError, match="unpacks to more"):
-        extract(make_zip(tmp_path / "a.zip", {"a": bytes(1_000_000)}), tmp_path / "out")
-    extract(make_zip(tmp_path / "b.zip", {"a": os.urandom(1_000_000)}), tmp_path / "out")
+def test_progress_without_end_is_stopped(raw, tmp_path, monkeypatch):
+    """One more byte with each request, of a file that is never whole."""
+    monkeypatch.setattr(download, "MAX_ATTEMPTS", 20)
+
+    def answer(request, count):
+        if count == 1:
+            return [head(Content_Length=5000) + b"x"]
+        start = count - 1
+        return [head("206 P", Content_Range=f"bytes {start}-4999/5000", Content_Length=5000 - start) + b"x"]
+
+    with pytest.raises(DataError, match="broke off 20 times"):
+        fetch(Source("file.bin", urls=(raw(answer),), md5=MD5), tmp_path)
+    assert len(raw.log) == 20
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar"])
-@pytest.mark.parametrize("kept", [0, 50, 2000])
-def test_damaged_archives_leave_nothing(tmp_path, name, kept):
-    files = {f"{n}": os.urandom(3000) for n in range(3)}
-    if name == "a.zip":
-        whole = make_zip(tmp_path / name, files)
-    else:
-        whole = make_tar(tmp_path / name, files, "w" if name == "a.tar" else "w:gz")
-    whole.write_bytes(whole.read_bytes()[:kept])
-    with pytest.raises(DataError, match=r"is damaged") as caught:
-        extract(whole, tmp_path / "out")
-    assert "\n" not in str(caught.value) and names_in(tmp_path) == [name]
+def test_a_beginning_that_comes_and_goes_is_no_progress(raw, tmp_path):
+    def answer(request, count):
+        if b"Range" in request:
+            return [head("206 P", Content_Range="bytes 7-4999/5000", Content_Length=5000) + bytes(5000)]
+        return [head(Content_Length=5000) + bytes(100)]
+
+    with pytest.raises(DataError, match="another range"):
+        fetch(Source("file.bin", urls=(raw(answer),), md5=MD5), tmp_path)
+    assert len(raw.log) == download.ATTEMPTS
+
+
+def endless(start, block, pause=0.0):
+    def answer(request, count):
+        yield start
+        while True:
+            yield block
+            time.sleep(pause)
+
+    return answer
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content_Length": 10**12}, {"Transfer_Encoding": "chunked"}])
+@pytest.mark.parametrize("known", [{"size": 5000}, {}])
+def test_a_body_without_end_is_cut_at_the_known_size_or_what_the_disk_takes(server, raw, tmp_path, monkeypatch, headers, known):
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=3_000_000))
+    block = b"10000\r\n" + bytes(65536) + b"\r\n" if "Transfer_Encoding" in headers else bytes(65536)
+    url = raw(endless(head(**headers), block))
+    with pytest.raises(DataError, match="instead of 5000|more than 5000" if known else "all that the disk can take|than the disk"):
+        fetch(Source("file.bin", urls=(url,), **known), tmp_path)
+    assert names_in(tmp_path) == [] and len(raw.log) == 1
+
+
+@pytest.mark.parametrize(
+    "start, block",
+    {
+        "slow body": (head(Content_Length=1000), b"x"),
+        "slow header": (b"HTTP/1.1 200 OK\r\n", b"x"),
+        "continue for ever": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        "trailers without end": (head(Transfer_Encoding="chunked") + b"0\r\n", b"X: y\r\n"),
+    }.values(),
+)
+def test_a_slow_answer_is_cut(server, raw, tmp_path, monkeypatch, start, block):
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "PATIENCE", 1)
+    url = raw(endless(start, block, pause=0.01))
+    before = time.monotonic()
+    assert fetch(Source("file.bin", urls=(url, server.url("good")), md5=MD5), tmp_path).read_bytes() == CONTENT
+    assert time.monotonic() - before < 10
+
+
+def test_an_address_has_a_limited_time(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "TIME_LIMIT", 0.3)
+    url = raw(endless(head(), bytes(1000), pause=0.01))
+    with pytest.raises(DataError, match="not complete after"):
+        fetch(Source("file.bin", urls=(url,)), tmp_path)
+    assert names_in(tmp_path) == []
+
+
+def test_the_body_of_a_redirection_is_not_read(server, raw, tmp_path):
+    url = raw(endless(head("302 Found", Location=server.url("good")), bytes(65536)))
+    assert fetch(Source("file.bin", urls=(url,), md5=MD5), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("make", [lambda part: part.symlink_to("mine"), os.mkfifo])
+def test_what_stands_in_the_place_of_the_beginning_is_neither_waited_for_nor_followed(server, tmp_path, make):
+    (tmp_path / "mine").write_bytes(b"mine")
+    make(tmp_path / "file.bin.part")
+    assert fetch(source(server, "good"), tmp_path).read_bytes() == CONTENT
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_drive_has_the_same_limits(tmp_path, monkeypatch):
+    def slow(output, cancel, **options):
+        assert cancel.wait(10)
+        raise RuntimeError("\x1b[2J cancelled")
+
+    def large(output, progress, **options):
+        for received in range(0, 10**6, 1000):
+            with open(output, "ab") as file:
+                file.write(bytes(1000))
+            progress(received, None)
+
+    monkeypatch.setattr(download, "TIME_LIMIT", 0.05)
+    for manner, message in ((slow, "cancelled"), (large, "6000 bytes instead of at most 5000")):
+        monkeypatch.setattr("gdown.download", manner)
+        with pytest.raises(DataError, match=message) as caught:
+            fetch(Source("file.bin", drive_id="abc", size=5000), tmp_path)
+        assert str(caught.value).isprintable() and names_in(tmp_path) == []
 
 
 # -------------------------------------------------------------------------------------------------------- prepare
 def test_prepare_fetches_what_is_absent_and_only_that(server, tmp_path, monkeypatch):
-    archive = make_zip(tmp_path / "made.zip", {"images/a.txt": b"1"}).read_bytes()
+    archive = zipped("images/a.txt")
     monkeypatch.setattr(Handler, "archive", lambda self, range_, count: self.answer(archive), raising=False)
     images = Part("images", Source("a.zip", (server.url("archive"),), md5=hashlib.md5(archive).hexdigest()))
     split = Part("split.json", Source("split.json", (server.url("gone"),)), required=False)
@@ -369,7 +446,7 @@ def test_prepare_goes_on_loudly_without_what_is_not_required(server, tmp_path, c
 
 
 def test_prepare_notices_an_archive_of_something_else(server, tmp_path, monkeypatch):
-    archive = make_zip(tmp_path / "made.zip", {"other/a.txt": b"1"}).read_bytes()
+    archive = zipped("other/a.txt")
     monkeypatch.setattr(Handler, "archive", lambda self, range_, count: self.answer(archive), raising=False)
     with pytest.raises(DataError, match="is not in it"):
         prepare("toy", (Part("images", Source("a.zip", (server.url("archive"),))),), tmp_path / "root", download=True)
