@@ -5,9 +5,7 @@ from pathlib import Path
 from ..utils.checkpoint import trained_state
 from ..utils.errors import WeightsError
 from ..utils.places import naming_file, new_directory
-from .description import BUNDLE, describe, write_description
-
-TENSORS_FILE = "prompt.safetensors"
+from .description import BUNDLE, FILES, describe, write_description
 
 
 def write_bundle(model, out):
@@ -24,17 +22,17 @@ def write_bundle(model, out):
         for key, tensor in trained_state(module).items()
     }
     with new_directory(out) as directory:
-        file = directory / TENSORS_FILE
+        file = directory / FILES[BUNDLE]
         with naming_file(file):
             file.write_bytes(save(tensors))
         write_description(describe(model, BUNDLE, [file]), directory)
 
 
-def read_states(directory, description):
+def read_states(directory):
     """{registered name: {tensor's name: tensor}} of a bundle. Raises `WeightsError` for a file that holds no tensors."""
     from safetensors.torch import load_file
 
-    file = Path(directory, TENSORS_FILE)
+    file = Path(directory, FILES[BUNDLE])
     try:
         tensors = load_file(file)
     except Exception as error:  # the reader has exceptions of its own

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 from .. import __version__
+from ..engine.run_directory import NEEDED, OTHERS
 from ..reprogramming import TextMapping
 from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier
+from ..utils import kinds
 from ..utils.errors import DataError
-from ..utils.files import write_json
+from ..utils.files import read_json, write_json
 
 DESCRIPTION_FILE = "config.json"
 BUNDLE, ONNX, TORCH = "bundle", "onnx", "torch"
@@ -23,20 +25,31 @@ RESULT_KEYS = (
 )
 # Keys of the configuration that say where things lay on the machine that trained, or that matter to training only
 LOCAL_KEYS = {"DATASET": ("ROOT", "DOWNLOAD")}
-# Entry -> its type, of what has to be there
-EXPECTED = {
-    "format": str,
-    "version": int,
-    "trainer": str,
-    "backbone": dict,
-    "classnames": list,
-    "num_classes": int,
-    "preprocessing": dict,
-    "results": dict,
-    "config": dict,
-    "files": dict,
-    "sha256": str,
-}
+FILES = {BUNDLE: "prompt.safetensors", ONNX: "model.onnx", TORCH: "model.pt2"}
+LARGEST_SIDE = 4096  # pixels
+SIDE = kinds.whole(1, LARGEST_SIDE)
+RESULTS = {key: kinds.optional(kind) for key, kind in {**NEEDED, **OTHERS}.items() if key in RESULT_KEYS}
+FORM = kinds.record(
+    {
+        "format": kinds.one_of(*FORMATS),
+        "version": kinds.COUNT,
+        "trainer": kinds.NAME,
+        "backbone": kinds.record({"name": kinds.NAME, "weights_sha256": kinds.SHA256}),
+        "classnames": kinds.list_of(kinds.NAME),
+        "num_classes": kinds.COUNT,
+        "preprocessing": kinds.record({
+            "pixels": kinds.record({"shape": kinds.tuple_of(kinds.NAME, kinds.whole(3, 3), SIDE, SIDE)}),
+            "size": kinds.list_of(SIDE, 2),
+            "mean": kinds.list_of(kinds.NUMBER, 3),
+            "std": kinds.list_of(kinds.NUMBER, 3),
+        }),
+        "results": kinds.record({}, RESULTS),
+        "config": kinds.dict_of(kinds.ANYTHING),
+        "files": kinds.dict_of(kinds.SHA256, kinds.NAME),
+        "sha256": kinds.SHA256,
+    },
+    {"label_mapping": kinds.optional(kinds.dict_of(kinds.NAME, kinds.NAME))},
+)  # fmt: skip
 
 
 def describe(model, form, files):
@@ -139,23 +152,20 @@ def read_description(directory):
     """
     path = Path(directory, DESCRIPTION_FILE)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error}); export the model again") from error
-    content = content if isinstance(content, dict) else {}
-    for key, kind in EXPECTED.items():
-        if not isinstance(content.get(key), kind):
-            raise DataError(f"{path}: entry '{key}' is missing or no {kind.__name__}; export the model again")
-    if content["format"] not in FORMATS:
-        raise DataError(f"{path}: format '{content['format']}' is unknown; expected one of {', '.join(FORMATS)}")
-    if content["version"] > VERSION:
-        raise DataError(f"{path}: form {content['version']} is newer than this dassl_vr ({__version__}); update it")
+    newer = isinstance(content, dict) and content.get("version")
+    if not kinds.COUNT(newer) and newer > VERSION:
+        raise DataError(f"{path}: form {newer} is newer than this dassl_vr ({__version__}); update it")
+    if problem := FORM(content):
+        raise DataError(f"{path}: {problem}; export the model again")
     check_classnames(content["classnames"], path, content["num_classes"])
     if content["sha256"] != _seal({key: value for key, value in content.items() if key != "sha256"}):
         raise DataError(f"{path}: was changed since it was written; export the model again")
-    for name, sha256 in content["files"].items():
+    for name, sha256 in {FILES[content["format"]]: None, **content["files"]}.items():
         file = Path(directory, name)
         if file.parent != Path(directory) or not file.is_file():
             raise DataError(f"{file}: no such file, though {DESCRIPTION_FILE} names it; export the model again")
@@ -164,8 +174,25 @@ def read_description(directory):
     return content
 
 
+def check_preprocessing(description, cfg, pixel_shape, path):
+    """Raises `DataError` unless images are prepared under `cfg` as the description says: of that size, mean and deviation.
+
+    Args:
+        pixel_shape: (3, h, w) of a prepared image.
+    """
+    said = description["preprocessing"]
+    done = {"size": cfg.INPUT.SIZE, "mean": cfg.INPUT.PIXEL_MEAN, "std": cfg.INPUT.PIXEL_STD}
+    pairs = {name: (said[name], list(value)) for name, value in done.items()}
+    pairs["pixels.shape"] = said["pixels"]["shape"][1:], list(pixel_shape)
+    for name, (expected, found) in pairs.items():
+        if expected != found:
+            raise DataError(
+                f"{path}: 'preprocessing.{name}' says {expected}, but its configuration makes {found}; export the model again"
+            )
+
+
 def check_classnames(names, path, number=None):
-    """Raises `DataError` unless `names` are `number` different names."""
+    """Raises `DataError` unless `names` are `number` names."""
     number = len(names) if number is None else number
     if len(names) != number:
         raise DataError(f"{path}: {len(names)} class names for {number} classes; export the model again")

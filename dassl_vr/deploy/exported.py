@@ -13,10 +13,9 @@ from PIL import Image
 from ..data.transforms import build_transform
 from ..utils.errors import ConfigError, DataError, WeightsError
 from ..utils.places import naming_file, new_directory
-from .description import ONNX, TORCH, describe, write_description
+from .description import DESCRIPTION_FILE, FILES, ONNX, TORCH, check_preprocessing, describe, write_description
 from .model import ImageClassifier
 
-FILES = {ONNX: "model.onnx", TORCH: "model.pt2"}
 TOLERANCE = 1e-3  # of a logit
 CROPS = 12  # of photographs, to compare on
 INPUT, OUTPUT = "pixels", "logits"
@@ -141,9 +140,9 @@ class OnnxModel(ImageClassifier):
         self.classnames = list(description["classnames"])
         self.batch_size = cfg.DATALOADER.TEST.BATCH_SIZE
         self.grey_bits = cfg.DATASET.GREY_BITS
+        check_preprocessing(description, cfg, self.pixel_shape, file.with_name(DESCRIPTION_FILE))
         self.logits_of = _OnnxSession(file)
-        if self.logits_of.num_classes != len(self.classnames):
-            raise DataError(f"{file}: {self.logits_of.num_classes} logits for {len(self.classnames)} class names; export it again")
+        self.logits_of.check(self.pixel_shape, len(self.classnames))
 
 
 class _OnnxSession:
@@ -153,16 +152,36 @@ class _OnnxSession:
         options = SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = torch.get_num_threads()
+        self.file = file
         try:
             self._session = InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library has exceptions of its own
             raise WeightsError(
                 f"{file}: ONNX Runtime cannot open it ({str(error).splitlines()[0][:160]}); export it again"
             ) from error
-        self.num_classes = self._session.get_outputs()[0].shape[1]
+
+    def check(self, pixel_shape, num_classes):
+        """Raises `DataError` unless the graph takes any number of images of `pixel_shape` and gives that many logits for each."""
+        for what, entries, name, kind, shape in (
+            ("input", self._session.get_inputs(), INPUT, "tensor(uint8)", pixel_shape),
+            ("output", self._session.get_outputs(), OUTPUT, "tensor(float)", (num_classes,)),
+        ):
+            found = [[entry.name, entry.type, *entry.shape] for entry in entries]
+            free = [[*entry[:2], "N", *entry[3:]] if len(entry) > 2 and not isinstance(entry[2], int) else entry for entry in found]
+            if free != [[name, kind, "N", *shape]]:
+                shown = "; ".join(f"{entry[0]!a} {entry[1]} {entry[2:]}" for entry in found) or "none"
+                raise DataError(f"{self.file}: its {what} is {shown}; expected '{name}' {kind} {['N', *shape]}; export it again")
+        logits = self(torch.zeros((1, *pixel_shape), dtype=torch.uint8))
+        if logits.shape != (1, num_classes):
+            raise DataError(f"{self.file}: gives {tuple(logits.shape)} for an image and {num_classes} class names; export it again")
 
     def __call__(self, pixels):
-        return torch.from_numpy(self._session.run([OUTPUT], {INPUT: pixels.numpy()})[0])
+        try:
+            return torch.from_numpy(self._session.run([OUTPUT], {INPUT: pixels.numpy()})[0])
+        except Exception as error:  # the library's own, for a graph that does not do what it declares
+            raise WeightsError(
+                f"{self.file}: ONNX Runtime cannot run it ({str(error).splitlines()[0][:160]}); export it again"
+            ) from error
 
 
 def _import(*names):

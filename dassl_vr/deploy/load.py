@@ -17,8 +17,8 @@ from ..plugins import load_plugins
 from ..utils.checkpoint import CHECKPOINT, find_checkpoint, load_checkpoint, load_trained_state
 from ..utils.errors import ConfigError, DataError, WeightsError
 from .bundle import read_states
-from .description import BUNDLE, DESCRIPTION_FILE, check_classnames, read_description
-from .model import PromptedModel
+from .description import BUNDLE, DESCRIPTION_FILE, LARGEST_SIDE, check_classnames, check_preprocessing, read_description
+from .model import PromptedModel, pixel_shape_of
 
 
 def load_prompted(directory, device=None, weights="", precision=None, plugins=()):
@@ -108,7 +108,8 @@ def _from_run(directory):
 def _from_bundle(directory, description):
     path = directory / DESCRIPTION_FILE
     cfg = _configuration(description["config"], path)
-    states = read_states(directory, description)
+    check_preprocessing(description, cfg, pixel_shape_of(build_transform(cfg, is_train=False)), path)
+    states = read_states(directory)
     sha256 = description["backbone"]["weights_sha256"]
     return Parts(
         cfg,
@@ -124,7 +125,7 @@ def _configuration(mapping, path):
     cfg = get_cfg_default()
     merge_mapping(cfg, mapping, path)
     validate_cfg(cfg)
-    if min(cfg.INPUT.SIZE) <= 0:
+    if min(cfg.INPUT.SIZE) <= 0 or max(cfg.INPUT.SIZE) > LARGEST_SIDE:
         raise ConfigError(f"{path}: INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}; expected the configuration that a run has written")
     return cfg
 
@@ -145,6 +146,9 @@ def assemble(parts, device, weights="", precision=None):
         torch.default_generator.manual_seed(cfg.SEED % 2**63)  # a backbone without pre-trained weights starts from the run's seed
         backbone = backbone_from_cfg(cfg, precision, frozen=trainer.freeze_backbone)
         require_same_weights(parts.weights_sha256, backbone.weights_sha256, parts.source, "--weights")
+        height, width = cfg.INPUT.SIZE
+        if backbone.kind != "cnn" and height != width:
+            raise ConfigError(f"{parts.source}: INPUT.SIZE is {height} x {width}; {cfg.MODEL.BACKBONE.NAME} takes square images")
         backbone = backbone.to(device)
         try:
             network = trainer.build_network(cfg, backbone, parts.classnames).to(device)

@@ -64,7 +64,7 @@ class ImageClassifier:
     @property
     def pixel_shape(self):
         """(3, h, w) of a preprocessed image."""
-        return tuple(self.pipeline.per_sample(Image.new("RGB", (8, 8))).shape)
+        return pixel_shape_of(self.pipeline)
 
     def preprocess(self, images):
         """Images -> (N, 3, h, w) uint8: resized and cropped as in testing.
@@ -137,6 +137,11 @@ class PromptedModel(nn.Module, ImageClassifier):
     @torch.no_grad()
     def logits_of(self, pixels):
         return self(pixels.to(self.device)).float().cpu()
+
+
+def pixel_shape_of(pipeline):
+    """(3, h, w) of an image that a `Pipeline` for testing has prepared."""
+    return tuple(pipeline.per_sample(Image.new("RGB", (8, 8))).shape)
 
 
 def _as_list(images):

@@ -351,29 +351,27 @@ def write_results(trainer, eval_only=False, trained_on=""):
     return results
 
 
-# What readers of results.json rely on
-RESULTS = kinds.record(
-    {
-        **dict.fromkeys(("trainer", "method", "dataset", "backbone"), kinds.NAME),
-        "mapping": kinds.optional(kinds.NAME),
-        "seed": kinds.whole(-(2**64), 2**64),
-        "shots": kinds.INTEGER,
-        "accuracy": kinds.optional(kinds.PERCENT),
-        **dict.fromkeys(("epochs", "params_trainable", "params_backbone"), kinds.COUNT),
-    },
-    {
-        **dict.fromkeys(("macro_f1", "accuracy_train"), kinds.optional(kinds.PERCENT)),
-        **dict.fromkeys(("peak_memory_bytes", "num_train", "num_test", "skipped_images"), kinds.optional(kinds.COUNT)),
-        **dict.fromkeys(("protocol", "evaluated_split", "evaluated_model", "precision", "subsample_classes"), kinds.NAME),
-        **dict.fromkeys(("split_sha256", "weights_sha256"), kinds.optional(kinds.NAME)),
-        "seconds_train": kinds.optional(kinds.AMOUNT),
-        "classnames": kinds.list_of(kinds.NAME),
-        "history": kinds.list_of(
-            kinds.record({}, dict.fromkeys(("loss", "acc"), kinds.optional(kinds.NUMBER)), rest=kinds.optional(kinds.ANY_NUMBER))
-        ),
-        "versions": kinds.dict_of(kinds.optional(kinds.NAME)),
-    },
-)
+# What readers of results.json rely on: entries that it must have, and entries that it may have
+NEEDED = {
+    **dict.fromkeys(("trainer", "method", "dataset", "backbone"), kinds.NAME),
+    "mapping": kinds.optional(kinds.NAME),
+    "seed": kinds.whole(-(2**64), 2**64),
+    "shots": kinds.INTEGER,
+    "accuracy": kinds.optional(kinds.PERCENT),
+    **dict.fromkeys(("epochs", "params_trainable", "params_backbone"), kinds.COUNT),
+}
+LOSSES = dict.fromkeys(("loss", "acc"), kinds.optional(kinds.NUMBER))
+OTHERS = {
+    **dict.fromkeys(("macro_f1", "accuracy_train"), kinds.optional(kinds.PERCENT)),
+    **dict.fromkeys(("peak_memory_bytes", "num_train", "num_test", "skipped_images"), kinds.optional(kinds.COUNT)),
+    **dict.fromkeys(("protocol", "evaluated_split", "evaluated_model", "precision", "subsample_classes"), kinds.NAME),
+    **dict.fromkeys(("split_sha256", "weights_sha256"), kinds.optional(kinds.NAME)),
+    "seconds_train": kinds.optional(kinds.AMOUNT),
+    "classnames": kinds.list_of(kinds.NAME),
+    "history": kinds.list_of(kinds.record({}, LOSSES, rest=kinds.optional(kinds.ANY_NUMBER))),
+    "versions": kinds.dict_of(kinds.optional(kinds.NAME)),
+}
+RESULTS = kinds.record(NEEDED, OTHERS)
 
 
 def read_results(directory):

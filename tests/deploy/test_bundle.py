@@ -4,8 +4,10 @@ import json
 import pickle
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dassl_vr import load_prompted
 from dassl_vr.backbones import build_backbone
@@ -111,12 +113,124 @@ def test_other_weights_of_the_backbone_and_the_right_ones(bundle, tmp_path, caps
         (lambda content: content.update(version=99), "newer"),
         (lambda content: content["config"]["TRAINER"].update(NAME="VR"), "trained parts"),
         (lambda content: content["config"]["TRAINER"]["SMM"].update(SECRET=1), "SECRET"),
-        (lambda content: content["files"].update({"../stolen": "0"}), "no such file"),
+        (lambda content: content["files"].update({"../stolen": "0" * 64}), "no such file"),
+        (lambda content: content["files"].update({"..": "0" * 64}), "no such file"),
+        (lambda content: content["files"].update({"a": "0"}), "'files.a' is '0'; expected 64 digits"),
+        (lambda content: content.update(files={}), "was changed since"),
+        (lambda content: content.update(files=[]), "'files' is a list"),
+        (lambda content: content.update(version="1"), "'version' is '1'"),
+        (lambda content: content.update(version=True), "'version' is True"),
+        (lambda content: content.update(format=["bundle"]), "'format' is a list"),
+        (lambda content: content.update(trainer=5), "'trainer' is 5"),
+        (lambda content: content.update(num_classes="10"), "'num_classes' is '10'"),
+        (lambda content: content["classnames"].__setitem__(3, 3), "'classnames[3]' is 3"),
+        (lambda content: content["classnames"].__setitem__(3, "\ud800"), "'classnames[3]' is '\\ud800'; expected a text"),
+        (lambda content: content["backbone"].pop("weights_sha256"), "'backbone.weights_sha256' is missing"),
+        (lambda content: content["backbone"].update(weights_sha256=None), "'backbone.weights_sha256' is None"),
+        (lambda content: content["backbone"].update(weights_sha256=5), "'backbone.weights_sha256' is 5"),
+        (lambda content: content["backbone"].update(weights_sha256="A" * 64), "expected 64 digits"),
+        (lambda content: content.update(backbone="tiny_vit"), "'backbone' is 'tiny_vit'"),
+        (lambda content: content["config"]["INPUT"].update(SIZE=[64, 128]), "'preprocessing.size' says [64, 64]"),
+        (lambda content: content["config"]["INPUT"].update(SIZE=[16_000_000] * 2), "INPUT.SIZE is (16000000, 16000000)"),
+        (lambda content: content["config"]["INPUT"].update(PIXEL_MEAN=[0.0] * 3), "'preprocessing.mean' says"),
+        (lambda content: content["preprocessing"]["pixels"].update(shape=["N", 3, 32, 32]), "'preprocessing.pixels.shape' says"),
+        (lambda content: content["preprocessing"]["pixels"].update(shape=5), "'preprocessing.pixels.shape' is 5"),
+        (lambda content: content["preprocessing"].pop("size"), "'preprocessing.size' is missing"),
+        (lambda content: content["results"].update(accuracy="high"), "'results.accuracy' is 'high'"),
+        (lambda content: content["results"].update(accuracy=float("nan")), "'results.accuracy' is nan"),
+        (lambda content: content["results"].update(num_test=10**400), "a huge number"),
+        (lambda content: content.update(label_mapping=[1]), "'label_mapping' is a list"),
+        (lambda content: content.update(config=5), "'config' is 5"),
     ],
 )
 def test_a_description_that_does_not_fit(bundle, change, words, capsys):
     rewrite(bundle, change)
     assert words in error_of(bundle, capsys)
+
+
+def test_a_side_that_a_transformer_cannot_take(bundle, capsys):
+    def oblong(content):
+        content["config"]["INPUT"]["SIZE"] = content["preprocessing"]["size"] = [64, 128]
+        content["preprocessing"]["pixels"]["shape"] = ["N", 3, 64, 128]
+
+    rewrite(bundle, oblong)
+    assert "takes square images" in error_of(bundle, capsys)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"5", b"\xff\xfe", b"[" * 10**5, b'{"version": ' + b"9" * 5000 + b"}"], ids=range(6)
+)
+def test_a_file_that_is_no_description(bundle, content, capsys):
+    (bundle / "config.json").write_bytes(content)
+    assert "config.json: " in error_of(bundle, capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors: {name: tensor.long() for name, tensor in tensors.items()}, "int64 where the model has torch.float32"),
+        (lambda tensors: {name: tensor * float("nan") for name, tensor in tensors.items()}, "NaN or infinity"),
+        (lambda tensors: {name.replace(".", " "): tensor for name, tensor in tensors.items()}, "has the trained parts"),
+        (lambda tensors: {}, "missing"),
+        (lambda tensors: {**tensors, "prompt.more": torch.ones(1)}, "'more' is unknown"),
+    ],
+)
+def test_tensors_of_another_kind(bundle, change, words, capsys):
+    file = bundle / "prompt.safetensors"
+    save_file(change(load_file(file)), file)
+    rewrite(bundle, lambda content: content["files"].update({file.name: description.sha256_of_file(file)}))
+    assert words in error_of(bundle, capsys)
+
+
+@pytest.fixture
+def graph(bundle):
+    """Makes of the bundle the description of a graph of one node, and writes that; a stand-in for an exported model."""
+    onnx = pytest.importorskip("onnx")
+
+    def write(name="pixels", kind=2, sides=("N", 3, 64, 64), output="logits", classes=("N", 10), real_classes=10):
+        arrays = {"head": np.ones((3, 10), np.float32), "axes": np.array([2, 3])}
+        arrays |= {"start": np.array([0]), "end": np.array(real_classes, np.float32), "one": np.array([1])}
+        nodes = [("Cast", [name], "floats", {"to": 1}), ("ReduceMean", ["floats", "axes"], "means", {"keepdims": 0})]
+        nodes.append(("MatMul", ["means", "head"], output if real_classes == 10 else "all", {}))
+        if real_classes != 10:  # seen when it runs, not before
+            nodes += [("ReduceMax", ["floats"], "largest", {"keepdims": 0}), ("Clip", ["largest", "end", "end"], "clipped", {})]
+            nodes += [("Reshape", ["clipped", "one"], "ends", {}), ("Cast", ["ends"], "stop", {"to": 7})]
+            nodes.append(("Slice", ["all", "start", "stop", "one"], output, {}))
+        nodes = [onnx.helper.make_node(operation, inputs, [result], **options) for operation, inputs, result, options in nodes]
+        value = onnx.helper.make_tensor_value_info
+        ends = [value(name, kind, list(sides))], [value(output, 1, list(classes))]
+        arrays = [onnx.numpy_helper.from_array(array, key) for key, array in arrays.items()]
+        model = onnx.helper.make_graph(nodes, "graph", *ends, arrays)
+        model = onnx.helper.make_model(model, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+        file = bundle / "model.onnx"
+        file.write_bytes(model.SerializeToString())
+        sha256 = description.sha256_of_file(file)
+        rewrite(bundle, lambda content: content.update(format="onnx", files={file.name: sha256}))
+        return bundle
+
+    return write
+
+
+def test_a_graph_as_it_is_described(graph):
+    model = load_prompted(graph())
+    assert model.predict(np.zeros((8, 8, 3), dtype=np.uint8)).probabilities.shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "x"}, "its input is 'x' tensor(uint8) ['N', 3, 64, 64]; expected 'pixels'"),
+        ({"kind": 1}, "tensor(float) ['N', 3, 64, 64]; expected"),
+        ({"sides": ("N", 3, 32, 32)}, "['N', 3, 32, 32]; expected"),
+        ({"sides": (1, 3, 64, 64)}, "[1, 3, 64, 64]; expected"),
+        ({"output": "y"}, "its output is 'y'"),
+        ({"classes": ("N",)}, "its output is 'logits' tensor(float) []; expected"),
+        ({"classes": ("N", 9)}, "its output is 'logits' tensor(float) ['N', None]; expected"),
+        ({"real_classes": 9}, "(1, 9) for an image and 10 class names"),
+    ],
+)
+def test_a_graph_of_another_form(graph, changes, words, capsys):
+    assert words in error_of(graph(**changes), capsys)
 
 
 def test_what_is_no_model(tmp_path, trained, capsys):
