@@ -3,6 +3,7 @@
 from torch import nn
 from yacs.config import CfgNode as CN
 
+from dassl_vr.config.ranges import TOKENS
 from dassl_vr.engine import TRAINER_REGISTRY, TextPromptLearning, TrainerX
 from dassl_vr.prompting import ConditionalClassifier, ContextPrompts
 
@@ -20,7 +21,7 @@ def extend_cfg(cfg):
 class CoCoOp(TextPromptLearning, TrainerX):
     """CoOp's context, shifted for each image by a small net that sees the image's features."""
 
-    least = {"N_CTX": 1}
+    ranges = {"N_CTX": TOKENS}
 
     @classmethod
     def build_network(cls, cfg, backbone, classnames):

@@ -2,6 +2,7 @@
 
 from yacs.config import CfgNode as CN
 
+from dassl_vr.config.ranges import TOKENS
 from dassl_vr.engine import TRAINER_REGISTRY, TextPromptLearning, TrainerX
 from dassl_vr.prompting import ContextPrompts, TextPromptedClassifier
 
@@ -23,7 +24,7 @@ def extend_cfg(cfg):
 class CoOp(TextPromptLearning, TrainerX):
     """Context vectors before the class's name, learned in front of the frozen text tower."""
 
-    least = {"N_CTX": 1}
+    ranges = {"N_CTX": TOKENS}
     choices = {"CLASS_TOKEN_POSITION": ("end", "middle", "front")}
 
     @classmethod

@@ -3,6 +3,7 @@
 from torch import nn
 from yacs.config import CfgNode as CN
 
+from dassl_vr.config.ranges import TOKENS
 from dassl_vr.engine import TRAINER_REGISTRY, PromptLearning, TrainerX
 from dassl_vr.prompting import ContextPrompts, MultimodalClassifier
 
@@ -24,7 +25,7 @@ class MaPLe(PromptLearning, TrainerX):
 
     backbone_kinds = ("clip",)
     needs_tokens = True
-    least = {"N_CTX": 1, "PROMPT_DEPTH": 1}
+    ranges = {"N_CTX": TOKENS, "PROMPT_DEPTH": TOKENS}
 
     @classmethod
     def takes_new_classes(cls, cfg):

@@ -1,5 +1,6 @@
 """SMM: sample-specific multi-channel masks (Cai et al., ICML 2024)."""
 
+from dassl_vr.config.ranges import RATE
 from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
 from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
 from dassl_vr.reprogramming import SampleSpecificMask
@@ -29,6 +30,7 @@ class SMM(VisualReprogramming, TrainerX):
     """x + up(f_mask(x)) * delta in front of a frozen classifier, delta and the mask generator trained with rates of their own."""
 
     choices = {"METHOD": tuple(METHODS), "MASK_INIT": ("random", "ones")}
+    ranges = {"MASK_LR": RATE, "MASK_GAMMA": RATE}
 
     @classmethod
     def build_input(cls, cfg, size):

@@ -1,5 +1,6 @@
 """VP: visual prompting of CLIP by a pixel frame (Bahng et al., 2022)."""
 
+from dassl_vr.config.ranges import SIDE
 from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
 from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
 from dassl_vr.reprogramming import Watermark
@@ -20,7 +21,7 @@ class VP(VisualReprogramming, TrainerX):
     """A frame of pixels added to the normalized image, in front of a frozen CLIP with its text head."""
 
     backbone_kinds = ("clip",)
-    least = {"WIDTH": 1}
+    ranges = {"WIDTH": SIDE}
     choices = {"INIT": ("normal", "zeros")}
 
     @classmethod

@@ -4,6 +4,7 @@ import math
 
 from torch import nn
 
+from dassl_vr.config.ranges import TOKENS
 from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
 from dassl_vr.engine.visual_reprogramming import HEAD, add_reprogramming_keys
 from dassl_vr.prompting import TokenPrompted, VisualTokens
@@ -33,7 +34,7 @@ class VPT(VisualReprogramming, TrainerX):
 
     backbone_kinds = ("vit", "clip")
     needs_tokens = True
-    least = {"N_CTX": 1}
+    ranges = {"N_CTX": TOKENS}
     choices = {"METHOD": ("shallow", "deep"), "HEAD_INIT": ("default", "published")}
     variants = {method: {"METHOD": method} for method in choices["METHOD"]}
 

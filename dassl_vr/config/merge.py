@@ -1,6 +1,7 @@
 """Merging YAML files and KEY VALUE pairs into a configuration; all problems of a source are reported at once."""
 
 import ast
+import warnings
 from pathlib import Path
 
 import yaml
@@ -8,6 +9,12 @@ from yacs.config import CfgNode as CN
 
 from ..utils.errors import ConfigError
 from ..utils.registry import nearest
+from ..utils.text import shorten
+from .ranges import is_finite
+
+LARGEST_FILE = 10**6  # bytes
+MOST_ENTRIES = 10**5  # values of a file
+LONGEST_VALUE = 10**4  # characters of a value on the command line that is read as a literal
 
 
 def read_yaml(path):
@@ -19,12 +26,20 @@ def read_yaml(path):
     path = Path(path)
     if path.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"config file {path}: only .yaml and .yml files are read")
-    if not path.is_file():
-        raise ConfigError(f"config file {path}: no such file")
     try:
+        if not path.is_file():
+            raise ConfigError(f"config file {path}: {'no regular file' if path.exists() else 'no such file'}")
+        if path.stat().st_size > LARGEST_FILE:
+            raise ConfigError(f"config file {path}: more than {LARGEST_FILE:,} bytes; no configuration is that long")
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise ConfigError(f"config file {path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path}: not valid YAML ({' '.join(str(error).split())})") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # `2024-99-99`, `!!bool x`, [[[[...
+        raise ConfigError(f"config file {path}: not valid YAML ({type(error).__name__}: {shorten(error)})") from error
+    if _is_huge(content):
+        raise ConfigError(f"config file {path}: its aliases make more than {MOST_ENTRIES:,} values; write out what is meant")
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -32,14 +47,27 @@ def read_yaml(path):
     return content
 
 
+def _is_huge(content):
+    """Whether there is no end to it, or far too much, once each alias stands for what it names."""
+    pending, seen = [content], 0
+    while pending:
+        value = pending.pop()
+        seen += 1
+        if seen > MOST_ENTRIES:
+            return True
+        pending += value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, set)) else ()
+    return False
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """A safe loader that refuses a key given twice, of which YAML would silently take the last."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        seen = set()
+        for key in (self.construct_object(key, deep=True) for key, _ in node.value):
+            if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' is given twice", node.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -94,8 +122,12 @@ def _plain(value):
 
 
 def _literal(text):
+    if len(text) > LONGEST_VALUE:
+        return text
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about its escapes
+            return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return {"true": True, "false": False}.get(text.lower(), text)
 
@@ -108,7 +140,7 @@ def _collect(node, mapping, prefix, problems, updates):
             # a section of a trainer, or a key that a plug-in's trainer has where ours of the same name has not
             declarable = isinstance(value, dict) if prefix == "TRAINER." else prefix.startswith("TRAINER.") and hint is None
             remedy = "; a --plugin file can declare it in `extend_cfg(cfg)`" if declarable else ""
-            problems.append(f"unknown key '{dotted}'" + (f" (did you mean '{hint}'?)" if hint else "") + remedy)
+            problems.append(f"unknown key '{shorten(dotted)}'" + (f" (did you mean '{hint}'?)" if hint else "") + remedy)
         elif isinstance(node[key], CN):
             if isinstance(value, dict):
                 _collect(node[key], value, f"{dotted}.", problems, updates)
@@ -118,8 +150,10 @@ def _collect(node, mapping, prefix, problems, updates):
             try:
                 updates.append((node, key, _convert(value, node[key])))
             except TypeError:
-                expected = _type_name(node[key])
-                problems.append(f"'{dotted}' takes {expected} such as {_example(node[key])}, got {value!r}")
+                expected, got = _type_name(node[key]), shorten(repr(value) if isinstance(value, str) else value)
+                problems.append(f"'{dotted}' takes {expected} such as {_example(node[key])}, got {got}")
+            except OverflowError:
+                problems.append(f"'{dotted}' is {shorten(value)}; no number of a run is beyond 64 bits")
 
 
 def _nearest_key(node, prefix, key):
@@ -128,9 +162,11 @@ def _nearest_key(node, prefix, key):
 
 
 def _convert(value, default):
-    """`value` as the type of `default`, or TypeError."""
+    """`value` as the type of `default`, or TypeError; OverflowError for an integer beyond 64 bits."""
     if isinstance(value, str) and not isinstance(default, str):
         value = _literal(value)  # `(224, 224)` and `1e-3` are texts to YAML
+    if any(isinstance(entry, int) and not is_finite(entry) for entry in (value if isinstance(value, (list, tuple)) else (value,))):
+        raise OverflowError
     if isinstance(default, bool) or isinstance(value, bool):
         if isinstance(default, bool) and isinstance(value, bool):
             return value

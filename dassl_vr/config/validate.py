@@ -2,51 +2,7 @@
 
 from ..utils.errors import ConfigError
 from ..utils.registry import nearest
-
-CHOICES = {
-    "INPUT.INTERPOLATION": ("nearest", "bilinear", "bicubic"),
-    "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),
-    "DATASET.ON_BAD_IMAGE": ("error", "skip"),
-    "DATASET.GREY_BITS": (0, *range(8, 17)),
-    "DATALOADER.STORE": ("auto", "memory", "disk", "off"),
-    "MODEL.BACKBONE.NORM": ("weights", "config"),
-    "OPTIM.NAME": ("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"),
-    "OPTIM.LR_SCHEDULER": ("single_step", "multi_step", "cosine"),
-    "OPTIM.WARMUP_TYPE": ("linear", "ramp", "constant"),
-    "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),
-    "TRAIN.COUNT_ITER": ("train_x", "train_u", "smaller_one"),
-    "TEST.SPLIT": ("test", "val"),
-    "TEST.FINAL_MODEL": ("last_step", "best_val"),
-}
-POSITIVE = (
-    "DATALOADER.K_TRANSFORMS",
-    "DATALOADER.TRAIN_X.BATCH_SIZE",
-    "DATALOADER.TRAIN_X.N_INS",
-    "DATALOADER.TRAIN_U.N_INS",
-    "DATALOADER.TRAIN_U.BATCH_SIZE",
-    "DATALOADER.TEST.BATCH_SIZE",
-    "DATASET.NATIVE_SIZE",
-    "OPTIM.MAX_EPOCH",
-    "TRAIN.PRINT_FREQ",
-    "TRAIN.RESUME_FREQ",
-    "TEST.VAL_FREQ",
-)
-NOT_NEGATIVE = (
-    "DATALOADER.TRAIN_X.N_DOMAIN",
-    "DATALOADER.TRAIN_U.N_DOMAIN",
-    "DATASET.BATCH_LIMIT",
-    "DATASET.VAL_PERCENT",
-    "DATALOADER.STORE_MEMORY",
-    "OPTIM.LR",
-    "OPTIM.WEIGHT_DECAY",
-    "TRAIN.CHECKPOINT_FREQ",
-    "TRAIN.RESUME_BATCHES",
-    "TRAIN.PICTURE_FREQ",
-)
-
-
-NUMBERS = ("OPTIM.STEPSIZE", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD")
-NAMES = ("INPUT.TRANSFORMS", "DATASET.SOURCE_DOMAINS", "DATASET.TARGET_DOMAINS", "OPTIM.NEW_LAYERS")
+from .ranges import CHOICES, NAMES, RANGES, is_finite, is_number
 
 
 def lookup(cfg, dotted):
@@ -56,47 +12,58 @@ def lookup(cfg, dotted):
     return cfg
 
 
+def leaves(node, prefix=""):
+    """Yields (dotted key, value) of every value in a configuration."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def choice_problems(cfg, choices):
     """One sentence for each key of `choices` ({dotted key: allowed values}) that holds something else."""
     problems = []
     for key, allowed in choices.items():
         value = lookup(cfg, key)
         if value not in allowed:
-            hint = nearest(str(value), allowed)
+            hint = nearest(str(value), list(map(str, allowed)))
             did_you_mean = f" (did you mean '{hint}'?)" if hint else ""
             problems.append(f"{key} is '{value}'{did_you_mean}; it takes one of {', '.join(map(str, allowed))}")
     return problems
 
 
+def range_problems(cfg, ranges):
+    """One sentence for each key of `ranges` ({dotted key: `Range`}) that holds a number outside of it."""
+    problems = ((key, lookup(cfg, key), allowed.problem(lookup(cfg, key))) for key, allowed in ranges.items())
+    return [f"{key} is {value}; {problem}" for key, value, problem in problems if problem]
+
+
+def _problem_of_any(key, value):
+    """What no key may hold, those of plug-ins included; "" if nothing is wrong."""
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    if any(is_number(entry) and not is_finite(entry) for entry in entries):
+        return f"{key} is {value}; it must be a finite number"
+    if any(isinstance(entry, str) and "\0" in entry for entry in entries):
+        return f"{key} is {value!r}; a text with a NUL character is no name of anything"
+    return ""
+
+
 def validate_cfg(cfg):
-    """Check the engine's own keys. Raises `ConfigError` with every problem found, in one line."""
-    problems = choice_problems(cfg, CHOICES)
-    # `not (a > b)` rather than `a <= b`, which is false for NaN
-    problems += [f"{key} is {lookup(cfg, key)}; it must be above 0" for key in POSITIVE if not lookup(cfg, key) > 0]
-    problems += [f"{key} is {lookup(cfg, key)}; it must not be negative" for key in NOT_NEGATIVE if not lookup(cfg, key) >= 0]
-    for keys, types, what in ((NUMBERS, (int, float), "numbers"), (NAMES, str, "names")):
-        for key in keys:
-            if not all(isinstance(entry, types) for entry in lookup(cfg, key)):
-                problems.append(f"{key} is {lookup(cfg, key)}; it takes {what}")
-    size = cfg.INPUT.SIZE
-    if len(size) != 2 or any(not isinstance(s, int) or s < 0 for s in size):
-        problems.append(f"INPUT.SIZE is {size}; it takes height and width in pixels, such as (224, 224)")
+    """Check the engine's own keys, and that every number is finite. Raises `ConfigError` with every problem found, in one line."""
+    problems = choice_problems(cfg, CHOICES) + range_problems(cfg, RANGES)
+    problems += filter(None, (_problem_of_any(key, value) for key, value in leaves(cfg) if key not in RANGES))
+    for key in NAMES:
+        if not all(isinstance(entry, str) for entry in lookup(cfg, key)):
+            problems.append(f"{key} is {lookup(cfg, key)}; it takes names")
+    if len(set(map(bool, cfg.INPUT.SIZE))) > 1:
+        problems.append(f"INPUT.SIZE is {cfg.INPUT.SIZE}; it takes height and width in pixels, such as (224, 224)")
+    if cfg.INPUT.GB_K % 2 == 0:
+        problems.append(f"INPUT.GB_K is {cfg.INPUT.GB_K}; it must be odd")
     if "{}" not in cfg.DATASET.TEMPLATE:
         problems.append(f"DATASET.TEMPLATE is '{cfg.DATASET.TEMPLATE}'; it takes a sentence with {{}} for the class's name")
     if not cfg.OPTIM.STEPSIZE:
         problems.append(f"OPTIM.STEPSIZE is {cfg.OPTIM.STEPSIZE}; it takes epochs or shares of the run, such as (0.5, 0.72)")
-    for key in ("PIXEL_MEAN", "PIXEL_STD"):
-        if len(cfg.INPUT[key]) != 3:
-            problems.append(f"INPUT.{key} has {len(cfg.INPUT[key])} numbers; it takes three, one a colour channel")
-    if any(isinstance(s, (int, float)) and not s > 0 for s in cfg.INPUT.PIXEL_STD):
-        problems.append(f"INPUT.PIXEL_STD is {cfg.INPUT.PIXEL_STD}; its numbers must be above 0")
-    for key, least in (("INPUT.MARGIN", -1), ("DATALOADER.NUM_WORKERS", -1)):
-        if lookup(cfg, key) < least:
-            problems.append(f"{key} is {lookup(cfg, key)}; it must be {least} (automatic) or more")
-    if cfg.DATASET.VAL_PERCENT >= 1:
-        problems.append(f"DATASET.VAL_PERCENT is {cfg.DATASET.VAL_PERCENT}; it is a share, below 1")
-    if cfg.SEED >= 2**63:
-        problems.append(f"SEED is {cfg.SEED}; it must be below 2 ** 63")
     if not cfg.OUTPUT_DIR:
         problems.append("OUTPUT_DIR is empty; name the directory that the run's files go to (--output-dir)")
     if problems:

@@ -4,8 +4,8 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ..backbones import build_backbone
-from ..config.validate import choice_problems
+from ..backbones import backbone_spec, build_backbone
+from ..config.validate import choice_problems, range_problems
 from ..data import build_transform
 from ..metrics import compute_accuracy
 from ..optim import build_lr_scheduler, build_optimizer
@@ -71,7 +71,7 @@ class PromptLearning:
         variants: {name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods (scripts/compare.sh); "" is the
             recipe as it is. A METHOD that has a recipe of its own, `<backbone>_<method>.yaml`, stands there without being named.
         choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys; those of its bases are added.
-        least: {key of `TRAINER.<NAME>`: smallest allowed value}.
+        ranges: {key of `TRAINER.<NAME>`: `config.ranges.Range` of its numbers}, likewise.
     """
 
     backbone_kinds = ("cnn", "vit", "clip")
@@ -80,7 +80,7 @@ class PromptLearning:
     learns = True
     variants = {"": {}}
     choices = {}
-    least = {}
+    ranges = {}
 
     @classmethod
     def options_in(cls, cfg):
@@ -104,13 +104,14 @@ class PromptLearning:
     def config_problems(self, cfg):
         """One sentence for each setting that cannot be, before anything is built."""
         name = type(self).__name__.upper()
-        choices = {}
+        choices, ranges = {}, {}
         for base in reversed(type(self).__mro__):
-            choices |= vars(base).get("choices", {})
-        problems = choice_problems(cfg, {f"TRAINER.{name}.{key}": allowed for key, allowed in choices.items()})
-        for key, value in ((key, self.options_in(cfg)[key]) for key in self.least):
-            if not value >= self.least[key]:
-                problems.append(f"TRAINER.{name}.{key} is {value}; it must be {self.least[key]} or more")
+            for found, attribute in ((choices, "choices"), (ranges, "ranges")):
+                found |= {f"TRAINER.{name}.{key}": allowed for key, allowed in vars(base).get(attribute, {}).items()}
+        problems = choice_problems(cfg, choices) + range_problems(cfg, ranges)
+        height, width = cfg.INPUT.SIZE
+        if height != width and backbone_spec(cfg.MODEL.BACKBONE.NAME).kind != "cnn":  # positions of tokens belong to a square
+            problems.append(f"INPUT.SIZE is {cfg.INPUT.SIZE}; a transformer or CLIP takes square images")
         if cfg.DATALOADER.K_TRANSFORMS > 1:
             problems.append(f"DATALOADER.K_TRANSFORMS is above 1; trainer {type(self).__name__} looks at one version of an image")
         return problems

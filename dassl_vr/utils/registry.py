@@ -24,6 +24,8 @@ def plugins_win():
 
 def nearest(name, names):
     """The entry of `names` most like `name` (case ignored), or None."""
+    if len(name) > 100:  # slow to compare, and like nothing
+        return None
     by_lower = {n.lower(): n for n in names}
     match = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return by_lower[match[0]] if match else None

@@ -1,0 +1,132 @@
+"""Text of users, data and servers, made fit for the place where it is shown."""
+
+import codecs
+import contextlib
+import os
+import re
+import sys
+import unicodedata
+
+# What a terminal obeys instead of showing it: control characters, marks that turn the direction of writing round, further line
+# separators, invisible characters. Also bytes of file names that are no UTF-8 (lone surrogates)
+_UNSHOWN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+# Of these, what a progress bar needs
+_UNSHOWN_BESIDE_BARS = re.compile(rf"(?!\r|\x1b\[A){_UNSHOWN.pattern}")
+_NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.]+)?( ?%)?", re.IGNORECASE)
+
+
+def _escape(character):
+    r"""`\u001b` for an escape character; the same as in JSON, so that JSON stays JSON."""
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+codecs.register_error("dassl_vr.escape", lambda error: ("".join(map(_escape, error.object[error.start : error.end])), error.end))
+
+
+def printable(text, unshown=_UNSHOWN):
+    r"""`text` with an escape such as `\u001b` in place of each character that is obeyed, not shown; newlines and tabs stay."""
+    return unshown.sub(lambda match: _escape(match[0]), text)
+
+
+def one_line(text):
+    """`printable` text without line breaks and repeated spaces."""
+    return printable(" ".join(str(text).split()))
+
+
+def shorten(value, length=200):
+    """The `repr` of a value (a text as it is), cut off at `length` characters."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def markdown_cell(value):
+    """A cell of a Markdown table in which every character stands for itself."""
+    return re.sub(r"[|<>&*`\[\]\\~]|(?<!\w)_|_(?!\w)", lambda match: f"&#{ord(match[0])};", one_line(value))
+
+
+def spreadsheet_cell(value):
+    """A cell of a CSV file that no spreadsheet takes for a formula: such texts get an apostrophe in front, numbers stay."""
+    text = str(value)
+    # NFKC: full-width signs begin a formula too
+    risky = unicodedata.normalize("NFKC", text).lstrip().startswith(("=", "+", "-", "@")) or text.startswith(("\t", "\r", "\n"))
+    return f"'{text}" if risky and not _NUMBER.fullmatch(text) else text
+
+
+class PrintableStream:
+    """A text stream that shows every text given to it, whatever is in it: `printable`, and escapes for what its encoding lacks."""
+
+    def __init__(self, stream, name, unshown=_UNSHOWN):
+        self._stream, self._name, self._unshown = stream, name, unshown
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)  # isatty, fileno, encoding, ...
+
+    def write(self, text):
+        shown = printable(text, self._unshown)
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        with self._naming_errors():
+            self._stream.write(shown.encode(encoding, "dassl_vr.escape").decode(encoding))
+        return len(text)
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def flush(self):
+        with self._naming_errors():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _naming_errors(self):
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or self._name
+            raise
+
+
+@contextlib.contextmanager
+def printable_output():
+    """Within, whatever is printed is shown (`PrintableStream`); what is printed to a stream that was closed goes nowhere."""
+    before = sys.stdout, sys.stderr
+    sys.stdout = PrintableStream(before[0] or _nowhere(), "standard output")
+    sys.stderr = PrintableStream(before[1] or _nowhere(), "standard error", _UNSHOWN_BESIDE_BARS)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _nowhere():
+    return open(os.devnull, "w", encoding="utf-8")
+
+
+def give_up_output():
+    """Send what standard output and error still hold to nowhere, so that the interpreter does not complain about it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # no file behind it
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def say(line):
+    """Print a line on standard error that holds text of others (a warning, an error)."""
+    print(printable(line), file=sys.stderr)
+
+
+def send_to_terminal(sequence):
+    """Print control characters of our own on standard output."""
+    stream = sys.stdout
+    while isinstance(stream, PrintableStream):
+        stream = stream._stream
+    stream.write(sequence)
