@@ -2,17 +2,18 @@
 
 import os
 import re
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..engine import TRAINER_REGISTRY
 from ..engine.run_directory import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, command_line, read_results
+from ..report.canvas import save
 from ..report.comparison import Compared, by_size, protocol_table, shots_figure, summarize
 from ..report.runs import warnings_about
 from ..report.tables import render, results_table
 from ..utils.errors import ConfigError
-from ..utils.files import atomic_write, write_json
+from ..utils.files import write_json
+from ..utils.text import say
 from .cells import Cell, check_settings, data_arguments, join_tags, recipe_cfg, recipe_path, recipes_of
 from .grid import Run
 
@@ -245,7 +246,7 @@ class Comparison:
             groups = [method.group(self.columns[0]) for method in methods]
             headers, rows = results_table(groups)
             for line in warnings_about(groups):
-                print(f"warning: {line}", file=sys.stderr)
+                say(f"warning: {line}")
         print(f"\n{args.dataset}, {args.backbone}; protocol: {args.protocol}; {self.rule.text}\n")
         print(render(headers, rows, args.format), flush=True)
         content = {
@@ -264,19 +265,17 @@ class Comparison:
         }
         path = self._file(".json")
         write_json(content, path)
-        print(f"\nwrote {path}", file=sys.stderr)
+        say(f"\nwrote {path}")
         if args.protocol == FEW_SHOT and len(self.columns) > 1:
             self._draw_curve(methods)
 
     def _draw_curve(self, methods):
         path = self._file(".png")
         try:
-            figure = shots_figure(methods, self.columns, f"{self.args.dataset}, {self.args.backbone}")
-            with atomic_write(path, "wb") as file:
-                figure.savefig(file, format="png")
-            print(f"wrote {path}", file=sys.stderr)
+            save(shots_figure(methods, self.columns, f"{self.args.dataset}, {self.args.backbone}"), path)
+            say(f"wrote {path}")
         except ConfigError as error:  # the table is there; the curve takes a package more
-            print(f"no curve: {error}", file=sys.stderr)
+            say(f"no curve: {error}")
 
     def _file(self, suffix):
         args = self.args

@@ -5,16 +5,21 @@ import errno
 import functools
 import sys
 
+import torch
+
 from ..utils.distributed import tells_the_reason
 from ..utils.errors import ConfigError, RunInterrupted, UserError
+from ..utils.text import give_up_output, one_line, printable_output, say
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_PREEMPTED = 75  # "try again later" in sysexits.h: the run was saved and can be gone on with
-
+EXIT_READER_GONE = 141  # as of a Unix tool that SIGPIPE ends
 
 # What the system says no to for reasons that lie with the user's disk and directories
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+# Paths that cannot be
+PATH_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO}
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -32,32 +37,59 @@ def positive(text):
 
 
 def one_line_errors(main):
-    """Make `main(argv)` print a `UserError`, or that the disk is full or closed to us, as one line on standard error and return
-    2; Ctrl-C returns 130, and a run that saved itself because a signal asked it to end 75. Of several processes of a run, the
-    first that fails prints its line."""
+    """Make `main(argv)` print a `UserError`, that the disk is full or closed to us, or that memory is short, as one line on
+    standard error and return 2; Ctrl-C returns 130, and a run that saved itself because a signal asked it to end 75. Where nobody
+    reads the output any more (`| head`), it ends quietly. Of several processes of a run, the first that fails prints its line.
+
+    Whatever is printed within goes through `utils.text.printable_output`."""
 
     @functools.wraps(main)
     def wrapped(argv=None):
-        try:
-            return main(argv) or 0
-        except UserError as error:
-            _say(f"error: {' '.join(str(error).split())}")
-            return EXIT_USER_ERROR
-        except RunInterrupted as error:
-            _say(str(error))
-            return EXIT_PREEMPTED
-        except OSError as error:
-            if error.errno not in DISK_ERRORS:
-                raise
-            _say(f"error: {error.strerror}: {error.filename or 'a file'}; make room or choose another directory")
-            return EXIT_USER_ERROR
-        except KeyboardInterrupt:
-            _say("interrupted")
-            return EXIT_INTERRUPTED
+        with printable_output():
+            try:
+                return _code_of(main, argv)
+            except BrokenPipeError as error:
+                if not error.filename:  # of a process that died, not of one of our streams
+                    raise
+                return EXIT_READER_GONE
+            finally:
+                give_up_output()
 
     return wrapped
 
 
+def _code_of(main, argv):
+    try:
+        code = main(argv) or 0
+        sys.stdout.flush()  # here, where a complaint can still be told
+        return code
+    except UserError as error:
+        _say(f"error: {error}")
+        return EXIT_USER_ERROR
+    except RunInterrupted as error:
+        _say(str(error))
+        return EXIT_PREEMPTED
+    except OSError as error:
+        if error.errno not in DISK_ERRORS | PATH_ERRORS:
+            raise
+        remedy = "make room or choose another directory" if error.errno in DISK_ERRORS else "check or change this path"
+        _say(f"error: {error.strerror}: {error.filename or 'a file'}; {remedy}")
+        return EXIT_USER_ERROR
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _say(f"error: memory is short ({error}); lower DATALOADER.TRAIN_X.BATCH_SIZE, DATALOADER.TEST.BATCH_SIZE or INPUT.SIZE")
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return EXIT_INTERRUPTED
+
+
+def is_out_of_memory(error):
+    """Whether python, torch on a CPU or torch on a GPU could not get the memory that it asked for."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator: " in str(error)
+
+
 def _say(line):
     if tells_the_reason():
-        print(line, file=sys.stderr)
+        say(one_line(line))

@@ -17,6 +17,7 @@ from ..config import validate_cfg
 from ..engine import resolve_cfg
 from ..engine.run_directory import FINISHED, NEW, RESULTS_FILE, RESUMED, claim_run_directory, clear_evaluation
 from ..utils.errors import ConfigError, UserError
+from ..utils.text import say
 from .errors import EXIT_PREEMPTED
 from .train import build_parser, setup_cfg
 
@@ -223,9 +224,9 @@ def name_failed(runs):
     """Name the failed ones on standard error; returns the exit code."""
     failed = [run for run in runs if run.problem]
     if failed:
-        print(f"\n{len(failed)} of {len(runs)} runs failed:", file=sys.stderr)
+        say(f"\n{len(failed)} of {len(runs)} runs failed:")
         for run in failed:
-            print(f"  {run.output_dir}: {run.problem}", file=sys.stderr)
+            say(f"  {run.output_dir}: {run.problem}")
     return 1 if failed else 0
 
 

@@ -15,6 +15,7 @@ from ..data.datasets.walk import image_files
 from ..deploy import load_prompted
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import left_out_line, once, remarks_to
+from ..utils.text import one_line, say, spreadsheet_cell
 from .errors import OneLineParser, one_line_errors
 
 EXIT_SKIPPED = 1
@@ -68,7 +69,7 @@ def find_images(patterns):
             if not inside:
                 raise DataError(f"{pattern}: no image files in it" + (f", only {left_out}" if left_out else ""))
             if left_out:
-                print(f"left out of {pattern}: {left_out}, which are no images of a type that is read", file=sys.stderr)
+                say(f"left out of {pattern}: {left_out}, which are no images of a type that is read")
             found += inside
         elif os.path.exists(pattern) or not glob.has_magic(pattern):
             found.append(pattern)
@@ -126,13 +127,13 @@ def main(argv=None):
     skipped = {}
 
     def on_unreadable(path, error):
-        skipped[path] = " ".join(str(error).split())
-        print(f"skipped: {skipped[path]}", file=sys.stderr)
+        skipped[path] = one_line(error)
+        say(f"skipped: {skipped[path]}")
 
     batches = predict_files(model, paths, args.batch_size or model.batch_size, on_unreadable)
     rows = (row for files, predictions in batches for row in zip(files, predictions.top(args.topk), strict=True))
     writer = write_json if args.json else write_csv if args.csv else write_text
-    with remarks_to(once(lambda line: print(f"WARNING: {line}", file=sys.stderr))):
+    with remarks_to(once(lambda line: say(f"WARNING: {line}"))):
         writer(rows, skipped)
     if len(skipped) == len(paths):
         raise DataError(f"none of {len(paths)} images could be read")
@@ -141,7 +142,8 @@ def main(argv=None):
 
 def write_text(rows, skipped):
     for path, classes in rows:
-        print(f"{path}: " + ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in classes), flush=True)
+        place = path.replace("\n", "\\u000a")
+        print(f"{place}: " + ", ".join(f"{one_line(name)} {100 * probability:.1f} %" for name, probability in classes), flush=True)
 
 
 def write_csv(rows, skipped):
@@ -149,7 +151,7 @@ def write_csv(rows, skipped):
     writer.writerow(["path", "rank", "class", "probability"])
     for path, classes in rows:
         for rank, (name, probability) in enumerate(classes, start=1):
-            writer.writerow([path, rank, name, f"{probability:.6g}"])
+            writer.writerow([spreadsheet_cell(path), rank, spreadsheet_cell(name), f"{probability:.6g}"])
 
 
 def write_json(rows, skipped):

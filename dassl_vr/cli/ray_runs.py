@@ -17,6 +17,7 @@ from tabulate import tabulate
 
 from ..data.store import cpu_cores
 from ..utils.errors import ConfigError, UserError
+from ..utils.text import send_to_terminal
 from .errors import positive
 from .grid import CANNOT, CONSOLE_FILE, STOP_SECONDS, WILL, Children, Run, interrupt_on_sigterm
 
@@ -229,7 +230,7 @@ class LiveTable:
 
     def __init__(self, runs):
         self.runs, self.states = runs, {run.output_dir: WAITS for run in runs}
-        self._begin = time.time()
+        self._begin = time.monotonic()
         self._shown = {}
         self._sizes = {run.output_dir: self._size(run) for run in runs}
         self._height = 0
@@ -270,12 +271,12 @@ class LiveTable:
         rows = [(run.name, self.epoch(run), run.output_dir) for run in self.runs if self.states[run.output_dir] == WORKS]
         lines = tabulate(rows, ["run", "epoch", "directory"], disable_numparse=True).split("\n")
         counts = ", ".join(f"{states[state]} {state}" for state in (DONE, WORKS, WAITS, FAILED))
-        last = f"{counts} of {len(self.runs)} after {(time.time() - self._begin) / 60:.1f} min"
+        last = f"{counts} of {len(self.runs)} after {(time.monotonic() - self._begin) / 60:.1f} min"
         columns, height = shutil.get_terminal_size()
         # What wraps or scrolls away could not be overwritten
         lines = [line[: columns - 1] for line in (*lines[: height - 2], last)]
         if self._height:
-            print(f"\033[{self._height}A\033[J", end="")
+            send_to_terminal(f"\033[{self._height}A\033[J")
         print("\n".join(lines), flush=True)
         self._height = len(lines)
 

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import io
-import sys
 
 from ..data.datasets import build_dataset
 from ..deploy import PromptedModel, load_prompted
@@ -13,6 +12,7 @@ from ..report.page import spread, write_look
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import UnreadableImageError, once, read_image, remarks_to
 from ..utils.places import check_new_directory
+from ..utils.text import one_line, say
 from .errors import OneLineParser, one_line_errors
 from .predict import EXIT_SKIPPED, add_model_flags, find_images
 
@@ -53,7 +53,7 @@ def main(argv=None):
     dataset, problem = _data_set(model, args.root)
     if not paths and dataset is None:
         raise DataError(f"{problem} (or name images with --images)")
-    with remarks_to(once(lambda line: print(f"WARNING: {line}", file=sys.stderr))):
+    with remarks_to(once(lambda line: say(f"WARNING: {line}"))):
         if paths:
             images, names, labels = *_readable(paths, model.grey_bits), None
         else:
@@ -75,7 +75,7 @@ def _readable(paths, grey_bits):
             images.append(read_image(path, grey_bits))
             names.append(str(path))
         except UnreadableImageError as error:
-            print(f"skipped: {error}", file=sys.stderr)
+            say(one_line(f"skipped: {error}"))
     return images, names
 
 

@@ -5,6 +5,7 @@ import sys
 from ..cli.errors import OneLineParser, one_line_errors
 from ..plugins import load_plugins
 from ..utils.places import check_new_directory
+from ..utils.text import say
 from .paper import paper_notes
 from .runs import group_runs, warnings_about
 from .tables import FORMATS, loss_change_table, render, results_table
@@ -35,9 +36,9 @@ def main(argv=None):
     print(render(*results_table(groups), args.format))
     # On standard error, so that a table can be piped
     for line in warnings_about(groups):
-        print(f"warning: {line}", file=sys.stderr)
+        say(f"warning: {line}")
     for line in paper_notes(groups):
-        print(f"note: {line}", file=sys.stderr)
+        say(f"note: {line}")
     if args.figures:
         from .figures import draw_all  # here: the figures bring much along that a table does not need
 
@@ -47,7 +48,7 @@ def main(argv=None):
         if rows:
             print("\n" + render(headers, rows, args.format))
         for path in paths:
-            print(f"wrote {path}", file=sys.stderr)
+            say(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import statistics
 
 from tabulate import tabulate
 
+from ..utils.text import markdown_cell, one_line, spreadsheet_cell
 from .paper import paper_result
 
 FORMATS = ("plain", "github", "latex", "csv", "html")
@@ -93,6 +94,8 @@ def mean_std(mean, std):
 
 def render(headers, rows, style="plain"):
     """A table as text in one of `FORMATS`."""
+    cell = {"csv": spreadsheet_cell, "github": markdown_cell}.get(style, str)  # the other styles escape for themselves
+    headers, *rows = [[cell(one_line(entry)) for entry in row] for row in (headers, *rows)]
     if style == "csv":
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([headers, *rows])

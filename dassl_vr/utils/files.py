@@ -27,7 +27,9 @@ def atomic_write(path, mode="w"):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+        # Bytes of a name that are no UTF-8 become escapes, which in JSON stand for the same again
+        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
+        with os.fdopen(handle, mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

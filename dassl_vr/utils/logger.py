@@ -7,12 +7,13 @@ import sys
 import time
 
 from .places import naming_file
+from .text import printable
 
 
 class Logger:
     """A stand-in for `sys.stdout` that also writes to a file; what comes before the file is opened is kept for it.
 
-    Use as a context manager, or assign to `sys.stdout`.
+    Texts in the file are `printable`. Use as a context manager, or assign to `sys.stdout`.
 
     Args:
         fpath: the file; None = `open` will name it later, or never.
@@ -48,16 +49,18 @@ class Logger:
             self.close()
 
     def write(self, msg):
-        self.console.write(msg)
+        shown = printable(msg)
         if self.file is not None:
-            self._to_file(msg)
+            self._to_file(shown)
         else:
-            self._held.append(msg)
+            self._held.append(shown)
+        self.console.write(shown)
+        return len(msg)
 
     def note(self, msg):
         """Write a line to the file alone."""
         if self.file is not None:
-            self._to_file(f"{msg}\n")
+            self._to_file(f"{printable(msg)}\n")
 
     def _to_file(self, text):
         with naming_file(self.file.name):

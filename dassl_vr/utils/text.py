@@ -7,6 +7,8 @@ import re
 import sys
 import unicodedata
 
+from .places import naming_file
+
 # What a terminal obeys instead of showing it: control characters, marks that turn the direction of writing round, further line
 # separators, invisible characters. Also bytes of file names that are no UTF-8 (lone surrogates)
 _UNSHOWN = re.compile(
@@ -70,7 +72,7 @@ class PrintableStream:
     def write(self, text):
         shown = printable(text, self._unshown)
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        with self._naming_errors():
+        with naming_file(self._name):
             self._stream.write(shown.encode(encoding, "dassl_vr.escape").decode(encoding))
         return len(text)
 
@@ -79,16 +81,8 @@ class PrintableStream:
             self.write(line)
 
     def flush(self):
-        with self._naming_errors():
+        with naming_file(self._name):
             self._stream.flush()
-
-    @contextlib.contextmanager
-    def _naming_errors(self):
-        try:
-            yield
-        except OSError as error:
-            error.filename = error.filename or self._name
-            raise
 
 
 @contextlib.contextmanager

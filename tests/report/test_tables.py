@@ -222,3 +222,16 @@ def test_errors_are_one_line(tmp_path, capsys):
         assert main([str(tmp_path / directory)]) == 2
         error = capsys.readouterr().err
         assert expected in error and error.count("\n") == 1
+
+
+def test_names_in_tables_are_harmless(make_run, tmp_path, capsys):
+    make_run("SMM", seed=0, accuracy=91.25, dataset="=cmd|x", backbone="<b>a|b")
+    make_run("SMM", seed=0, accuracy=80.0, dataset="\x1b[2Jdata", backbone="rn18")
+    texts = {}
+    for style in FORMATS:
+        assert main([str(tmp_path / "output"), "--format", style]) == 0
+        texts[style] = capsys.readouterr().out
+        assert "\x1b" not in texts[style]
+    assert "'=cmd|x" in {row["data"] for row in csv.DictReader(io.StringIO(texts["csv"]))}
+    assert all(line.count("|") == texts["github"].split("\n")[0].count("|") for line in texts["github"].strip().split("\n"))
+    assert "<b>" not in texts["html"] and "<b>" not in texts["github"]

@@ -152,7 +152,7 @@ def optimize(task, iterations, rng):
         optimizer, lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / iterations)))
     )
     task.model.train()
-    for _ in (bar := tqdm(range(iterations), file=sys.stdout, mininterval=10)):
+    for _ in (bar := tqdm(range(iterations), mininterval=10)):
         loss = task.loss(rng)
         optimizer.zero_grad()
         loss.backward()
