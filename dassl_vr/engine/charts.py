@@ -2,6 +2,9 @@
 
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
+from ..utils.errors import LostProcessError, RunInterrupted
+from ..utils.text import one_line, printable, say
+
 # Chart -> regular expression of its tags: one line a run, so that rival methods lie on one chart
 CHARTS = {
     "accuracy": {
@@ -17,10 +20,26 @@ CHARTS = {
 }
 
 
+def attempt(what, draw, *arguments):
+    """Call `draw(*arguments)`, which decorates a run: if it fails, a line says so and the run goes on.
+
+    Returns:
+        Whether it was done.
+    """
+    try:
+        draw(*arguments)
+    except (RunInterrupted, LostProcessError):
+        raise
+    except Exception as error:  # of matplotlib, of scikit-learn, of TensorBoard, of a lack of memory ...
+        say(one_line(f"warning: {what} could not be drawn ({type(error).__name__}: {error}); results are not affected"))
+        return False
+    return True
+
+
 def write_layout(writer):
     """Group the scalars of all runs into charts (TensorBoard's page "custom scalars")."""
     if writer is not None:  # the main process has one
-        writer.add_custom_scalars(CHARTS)
+        attempt("TensorBoard's custom scalars", writer.add_custom_scalars, CHARTS)
 
 
 def write_hparams(trainer):
@@ -41,7 +60,12 @@ def write_hparams(trainer):
     }
     metrics = {f"hparam/{key}": value for key, value in trainer.results.get(cfg.TEST.SPLIT, {}).items()}
     if metrics and trainer._writer is not None:
-        for summary in hparams_summaries(hparams, metrics):  # `add_hparams` would open a writer of its own
-            trainer._writer.file_writer.add_summary(summary)
-        for name, value in metrics.items():
-            trainer._writer.add_scalar(name, value)
+        hparams = {key: value if isinstance(value, (bool, int, float)) else printable(str(value)) for key, value in hparams.items()}
+        attempt("TensorBoard's table of hyperparameters", _write_hparams, trainer._writer, hparams, metrics)
+
+
+def _write_hparams(writer, hparams, metrics):
+    for summary in hparams_summaries(hparams, metrics):  # `add_hparams` would open a writer of its own
+        writer.file_writer.add_summary(summary)
+    for name, value in metrics.items():
+        writer.add_scalar(name, value)

@@ -4,6 +4,8 @@ import torch
 from torchvision.utils import make_grid
 
 from ..reprogramming.pictures import pattern_to_rgb, signed_to_rgb, unnormalize
+from ..utils.text import markdown_cell, one_line
+from .charts import attempt
 
 NUM_IMAGES = 8  # in the picture grids
 NUM_FEATURES = 500  # in the projector
@@ -13,7 +15,8 @@ SNAPSHOTS = 10  # a run, if TRAIN.PICTURE_FREQ is 0
 class RunPictures:
     """Writes pictures, the label mapping and features of one trainer to its TensorBoard writer.
 
-    The same test images are shown each time; drawing uses no random numbers and leaves the models in evaluation mode.
+    The same test images are shown each time; drawing uses no random numbers and leaves the models in evaluation mode. If it fails,
+    a line says so, and no more is drawn.
     """
 
     def __init__(self, trainer):
@@ -21,22 +24,26 @@ class RunPictures:
         cfg = trainer.cfg
         self.every = cfg.TRAIN.PICTURE_FREQ or max(1, cfg.OPTIM.MAX_EPOCH // SNAPSHOTS)
         self._batch = None
+        self._works = True
 
     @property
     def writer(self):
-        return self.trainer._writer
+        return self.trainer._writer if self._works else None
 
-    @torch.no_grad()
     def after(self, epoch):
         """Draw the state after `epoch` (-1 = before training), if it is one of those to be shown."""
         if epoch < 0 and getattr(self.trainer, "progress", None) is not None:
             return  # within the first epoch: the state before training is gone
         if self.writer is None or not (epoch < 0 or (epoch + 1) % self.every == 0 or epoch + 1 == self.trainer.max_epoch):
             return
+        x = self._images(NUM_IMAGES)  # an image that cannot be read is a matter of the data
+        self._works = attempt("the pictures of this run", self._draw, x, epoch)
+
+    @torch.no_grad()
+    def _draw(self, x, epoch):
         trainer, cfg, model = self.trainer, self.trainer.cfg, self.trainer.model
         trainer.set_model_mode("eval")
         step = trainer.steps_done() if epoch >= 0 else 0
-        x = self._images(NUM_IMAGES)
         result = model.f_in(x)
 
         def to_rgb(images):
@@ -55,15 +62,17 @@ class RunPictures:
         if epoch >= 0:  # before training there is no mapping yet
             self.writer.add_text("label mapping", self._mapping_table(), step)
 
-    @torch.no_grad()
     def finish(self):
         """At the end of a run: the projector with features before and after."""
-        if self.writer is None:
-            return
+        if self.writer is not None:
+            self._works = attempt("the features in TensorBoard's projector", self._project)
+
+    @torch.no_grad()
+    def _project(self):
         trainer, cfg, model = self.trainer, self.trainer.cfg, self.trainer.model
         trainer.set_model_mode("eval")
         x, labels = self._images(NUM_FEATURES), self._batch["label"][:NUM_FEATURES].tolist()
-        names = [trainer.lab2cname[label] for label in labels]
+        names = [one_line(trainer.lab2cname[label]) for label in labels]
         size = cfg.DATALOADER.TEST.BATCH_SIZE
         for tag, prompt in (("before", lambda images: images), ("after", model.f_in)):
             features = torch.cat([model.backbone.features(prompt(part)) for part in x.split(size)])
@@ -90,5 +99,5 @@ class RunPictures:
         """Markdown: each target class and the source class that weighs most for it."""
         model, names = self.trainer.model, self.trainer.lab2cname
         sources = [model.backbone.source_classes[index] for index in model.f_out.strongest_source().tolist()]
-        rows = [f"| {names[label]} | {source} |" for label, source in enumerate(sources)]
+        rows = [f"| {markdown_cell(names[label])} | {markdown_cell(source)} |" for label, source in enumerate(sources)]
         return "\n".join(["| target class | source class |", "|---|---|", *rows])

@@ -114,7 +114,7 @@ def summarize(methods, protocol, columns):
 
 def shots_figure(methods, shots, task):
     """Accuracy against the number of training images a class, a line a method (mean, bars of a standard deviation)."""
-    from .figures import new_figure  # here: a table does not need it
+    from .canvas import figure_text, new_figure  # here: a table does not need it
 
     figure = new_figure(7, 4.5)
     axes = figure.add_subplot()
@@ -123,12 +123,12 @@ def shots_figure(methods, shots, task):
         there = [number for number in shots if values[number]]
         means = [statistics.fmean(values[number]) for number in there]
         errors = [statistics.stdev(values[number]) if len(values[number]) > 1 else 0.0 for number in there]
-        axes.errorbar(there, means, errors, marker="o", capsize=3, label=method.name)
+        axes.errorbar(there, means, errors, marker="o", capsize=3, label=figure_text(method.name))
     axes.set_xscale("log", base=2)
     axes.set_xticks(shots, [str(number) for number in shots])
     axes.set_xlabel("training images a class")
     axes.set_ylabel("test accuracy in %")
-    axes.set_title(f"{task} (mean ± std over seeds)")
+    axes.set_title(f"{figure_text(task)} (mean ± std over seeds)")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     return figure

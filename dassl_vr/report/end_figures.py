@@ -3,18 +3,25 @@
 import importlib.util
 
 from ..engine import PromptLearning
+from ..engine.charts import attempt
 from ..reprogramming.classifier import inner_backbone
 
 SHOWN = 4  # test images
 
 
 def show_in_tensorboard(trainer):
-    """Write what there is to see of a trained model to its run's TensorBoard; nothing without matplotlib or a writer."""
-    if trainer._writer is None or not isinstance(trainer, PromptLearning) or not importlib.util.find_spec("matplotlib"):
-        return
+    """Write what there is to see of a trained model to its run's TensorBoard; nothing without matplotlib or a writer.
+
+    The run is finished by then: what fails here is a warning."""
+    if trainer._writer is not None and isinstance(trainer, PromptLearning) and importlib.util.find_spec("matplotlib"):
+        attempt("the figures at the end of the run", _show, trainer)
+
+
+def _show(trainer):
     # here: matplotlib is slow to import
     from ..deploy.load import Details
     from ..deploy.model import PromptedModel
+    from .canvas import pixels
     from .figures import TSNE_SAMPLES
     from .look import features_figure_of, image_figure, look_at, mapping_figure, pattern_figure, random_items
     from .page import spread, title_of
@@ -31,4 +38,4 @@ def show_in_tensorboard(trainer):
     step = trainer.steps_done()
     for tag, figure in figures.items():
         if figure is not None:
-            trainer._writer.add_figure(tag, figure, step, close=False)
+            trainer._writer.add_image(tag, pixels(figure), step, dataformats="HWC")

@@ -2,29 +2,23 @@
 
 import re
 import statistics
-import sys
 from pathlib import Path
 
 import torch
 
 from ..reprogramming.pictures import masks_of, pattern_to_rgb, unnormalize
-from ..utils.errors import ConfigError, UserError
-from ..utils.places import naming_file, new_directory
+from ..utils.errors import UserError
+from ..utils.places import new_directory
+from ..utils.text import say
 from .analysis import BaselineCache, features_before_and_after, load_run, loss_change, sample_batches, tsne
+from .canvas import figure_text, new_figure
+from .canvas import save as save_figure
 from .runs import distinct_names
 
 TSNE_SAMPLES = 5000  # training images, as in the SMM paper
 GALLERY_IMAGES = 5
+SHORT = 18  # characters of a class in a legend
 LEGEND_CLASSES = 20  # above that, a legend of classes is no help
-
-
-def new_figure(width, height):
-    """An empty figure of that many inches whose parts make room for each other. Raises `ConfigError` without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("figures need matplotlib; install it with: pip install 'dassl_vr[report]'") from error
-    return Figure(figsize=(width, height), layout="constrained", dpi=120)
 
 
 def draw_all(groups, directory):
@@ -55,8 +49,7 @@ def _draw_all(groups, directory):
 
         def save(figure, kind, stem=stem):
             path = directory / f"{_file_name(stem)}-{kind}.png"
-            with naming_file(path):
-                figure.savefig(path)
+            save_figure(figure, path)
             files.append(path.name)
 
         for tag in dict.fromkeys(map(_tag_without_patch, members)):
@@ -75,7 +68,7 @@ def _draw_all(groups, directory):
                         save(gallery_figure(trainer, f"{name} on {task}, seed {seed}"), f"{_file_name(name)}-gallery")
                         save(features_figure(trainer, f"{name} on {task}, seed {seed}"), f"{_file_name(name)}-features")
                 except UserError as error:
-                    print(f"warning: no model of {group.directories[seed]} in the figures: {error}", file=sys.stderr)
+                    say(f"warning: no model of {group.directories[seed]} in the figures: {error}")
         if figure := loss_change_figure([changes[id(group)] for group in members], names, task):
             save(figure, "loss_change")
     return files, [changes[id(group)] for group in groups]
@@ -94,7 +87,7 @@ def _tag_without_patch(group):
 
 
 def _file_name(text):
-    return re.sub(r"[^\w+.-]+", "_", text)
+    return re.sub(r"[^\w+.-]+", "_", text)[:100]
 
 
 def _colours(number):
@@ -123,12 +116,12 @@ def patch_size_figure(groups, task):
     axes.errorbar(sides, means, errors, marker="o", capsize=4, linewidth=2, label="SMM")
     masks = [group for group in groups if group.trainer == "VR"]
     for group, colour in zip(masks, _colours(len(masks) + 1)[1:]):
-        axes.axhline(group.mean("accuracy"), color=colour, linestyle="--", label=group.name)
+        axes.axhline(group.mean("accuracy"), color=colour, linestyle="--", label=figure_text(group.name))
     axes.set_xscale("log", base=2)
     axes.set_xticks(sides, [str(side) for side in sides])
     axes.set_xlabel("side of a patch in pixels")
     axes.set_ylabel("test accuracy in %")
-    axes.set_title(f"Patch size: {task} (mean ± std over seeds)")
+    axes.set_title(f"Patch size: {figure_text(task)} (mean ± std over seeds)")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     return figure
@@ -148,10 +141,9 @@ def curves_figure(groups, names, task):
                 continue
             drawn = True
             epochs = range(1, len(by_epoch) + 1)
-            label = name if key == "loss" else None  # one legend for both panels
-            axes.plot(
-                epochs, [statistics.fmean(v) for v in by_epoch], color=colour, marker="." if len(by_epoch) < 20 else "", label=label
-            )
+            mark = "." if len(by_epoch) < 20 else ""
+            entry = figure_text(name) if key == "loss" else None  # one legend for both panels
+            axes.plot(epochs, [statistics.fmean(v) for v in by_epoch], color=colour, marker=mark, label=entry)
             axes.fill_between(epochs, [min(v) for v in by_epoch], [max(v) for v in by_epoch], color=colour, alpha=0.1, linewidth=0)
     if not drawn:
         return None
@@ -160,7 +152,7 @@ def curves_figure(groups, names, task):
         axes.set_ylabel(what)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    figure.suptitle(f"Training: {task} (mean and range over seeds)")
+    figure.suptitle(f"Training: {figure_text(task)} (mean and range over seeds)")
     figure.legend(loc="outside right upper")
     return figure
 
@@ -181,12 +173,12 @@ def loss_change_figure(changes, names, task):
             change = torch.cat([run.change for run in runs]).sort().values
             share = 100 * sum(run.rises for run in runs) / len(change)
             position = [100 * (index + 0.5) / len(change) for index in range(len(change))]
-            axes.plot(position, change.tolist(), color=colour, label=f"{name}: rises for {share:.1f} %")
+            axes.plot(position, change.tolist(), color=colour, label=f"{figure_text(name)}: rises for {share:.1f} %")
     axes.axhline(0, color="black", linewidth=1)
     axes.set_xlim(0, 100)
     axes.set_xlabel("training samples in %, sorted by their change")
     axes.set_ylabel("loss with the prompt minus loss without")
-    axes.set_title(f"Change of each sample's training loss: {task}")
+    axes.set_title(f"Change of each sample's training loss: {figure_text(task)}")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     return figure
@@ -223,20 +215,20 @@ def gallery_figure(trainer, title):
                 axes.imshow(picture.permute(1, 2, 0).numpy())
             if row == 0:
                 axes.set_title(heading, fontsize=10)
-    for row, (label, prediction) in enumerate(zip(labels.tolist(), predicted)):
-        truth, said = (_short(trainer.lab2cname[index]) for index in (label, prediction))
+    for row, (target, prediction) in enumerate(zip(labels.tolist(), predicted)):
+        truth, said = (figure_text(trainer.lab2cname[index], SHORT) for index in (target, prediction))
         grid[row][0].set_ylabel(f"true: {truth}", fontsize=9)
-        grid[row][-1].set_xlabel(f"predicted: {said}", fontsize=9, color="green" if label == prediction else "red")
+        grid[row][-1].set_xlabel(f"predicted: {said}", fontsize=9, color="green" if target == prediction else "red")
     if masks:
         figure.colorbar(shown, ax=grid, location="right", fraction=0.03, label="mask")
-    figure.suptitle(title)
+    figure.suptitle(figure_text(title))
     return figure
 
 
 def features_figure(trainer, title):
     """t-SNE of the pre-trained model's outputs for up to `TSNE_SAMPLES` training images, without and with the prompt."""
     before, after, labels = features_before_and_after(trainer, TSNE_SAMPLES)
-    names = [trainer.lab2cname[label] for label in range(trainer.num_classes)]
+    names = [trainer.lab2cname[target] for target in range(trainer.num_classes)]
     return scatter_figure({"without the prompt": before, "with the prompt": after}, labels, names, title)
 
 
@@ -254,15 +246,15 @@ def scatter_figure(panels, labels, names, title):
     size = 18 if len(labels) < 1000 else 5
     for number, (axes, (heading, features)) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items())):
         points = tsne(features)
-        for label, colour in enumerate(colours):
-            mine = points[(labels == label).numpy()]
-            name = _short(names[label]) if few and number == 0 else None
+        for target, colour in enumerate(colours):
+            mine = points[(labels == target).numpy()]
+            name = figure_text(names[target], SHORT) if few and number == 0 else None
             axes.scatter(mine[:, 0], mine[:, 1], s=size, color=[colour], linewidths=0, label=name)
         axes.set_title(heading, fontsize=11)
         axes.set_xticks([])
         axes.set_yticks([])
     what = f"{len(labels)} images" + ("" if few else f", a colour for each of {len(names)} classes")
-    figure.suptitle(f"Features (t-SNE): {title}\n{what}")
+    figure.suptitle(f"Features (t-SNE): {figure_text(title)}\n{what}")
     if few:
         figure.legend(loc="outside right upper", markerscale=2 if size < 10 else 1)
     return figure
@@ -272,7 +264,3 @@ def _hues(number):
     import matplotlib
 
     return [matplotlib.colormaps["hsv"](index / number) for index in range(number)]
-
-
-def _short(name, length=18):
-    return name if len(name) <= length else name[: length - 1] + "…"

@@ -15,7 +15,8 @@ from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier, so
 from ..reprogramming.pictures import masks_of, pattern_to_rgb, unnormalize
 from ..utils.images import UnreadableImageError
 from .analysis import random_indices
-from .figures import new_figure, scatter_figure
+from .canvas import figure_text, new_figure
+from .figures import scatter_figure
 
 TOP = 5  # classes in the bar charts
 MAPPED = 40  # target classes in the picture of the mapping
@@ -115,7 +116,7 @@ def image_figure(look, index):
             ("mask x pattern" if masks and f_in.delta is not None else "added", pattern_to_rgb(f_in.masked_pattern(x))[0].cpu())
         )
         columns.append(("result", look.to_rgb(f_in(x))[0]))
-    charts = [("after: " + _shorten(f"classes of {look.model.details.cfg.DATASET.NAME}", 28), look.after[index])]
+    charts = [("after: " + figure_text(f"classes of {look.model.details.cfg.DATASET.NAME}", 28), look.after[index])]
     if look.before is not None:
         charts.insert(0, (f"before: {look.before_what}", look.before[index]))
 
@@ -139,12 +140,13 @@ def image_figure(look, index):
     truth = None if look.labels is None else look.model.classnames[int(look.labels[index])]
     for axes, (heading, classes) in zip(grid[len(columns) :], charts):
         _bars(axes, heading, classes, truth)
-    figure.suptitle(look.names[index] + (f" (true class: {truth})" if truth is not None else ""), fontsize=10)
+    of_class = "" if truth is None else f" (true class: {figure_text(truth, 34)})"
+    figure.suptitle(figure_text(look.names[index]) + of_class, fontsize=10)
     return figure
 
 
 def _bars(axes, heading, classes, truth):
-    names, values = [_shorten(name, 22) for name, _ in classes], [100 * value for _, value in classes]
+    names, values = [figure_text(name, 22) for name, _ in classes], [100 * value for _, value in classes]
     colours = ["tab:green" if name == truth else "tab:blue" for name, _ in classes]
     axes.barh(range(len(names)), values, color=colours, height=0.7)
     axes.set_yticks(range(len(names)), names, fontsize=8)
@@ -226,7 +228,7 @@ def mapping_figure(model):
         )
     for x, side, names in ((-0.03, "right", places), (1.03, "left", ends)):
         for name, y in names.items():
-            axes.text(x, y, _shorten(name, 34), ha=side, va="center", fontsize=8)
+            axes.text(x, y, figure_text(name, 34), ha=side, va="center", fontsize=8)
     axes.set_xlim(-1.0, 2.0)
     axes.set_ylim(rows, 0)
     axes.set_axis_off()
@@ -311,8 +313,3 @@ def context_words(model, number=3):
 def _no_ticks(axes):
     axes.set_xticks([])
     axes.set_yticks([])
-
-
-def _shorten(name, length):
-    name = str(name).replace("\n", " ")
-    return name if len(name) <= length else name[: length - 1] + "…"

@@ -11,6 +11,8 @@ import torch
 from ..data.store import read_item_image
 from ..utils.images import UnreadableImageError
 from ..utils.places import naming_file, new_directory
+from ..utils.text import printable
+from .canvas import save
 from .look import context_words, features_figure_of, image_figure, mapping_edges, mapping_figure, pattern_figure
 
 PAGE = "index.html"
@@ -53,8 +55,7 @@ def _write_look(look, out, features):
         files = []
         for number, figure in enumerate(figures, start=1):
             path = out / (f"{name}-{number:03d}.png" if len(figures) > 1 or name == "image" else f"{name}.png")
-            with naming_file(path):
-                figure.savefig(path)
+            save(figure, path)
             paths.append(path)
             files.append(path)
         if files or table:
@@ -135,9 +136,13 @@ def _images_text(look):
 
 
 def _table(head, rows):
-    cells = "".join("<tr>" + "".join(f"<td{_number(cell)}>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    header = "<tr>" + "".join(f"<th>{html.escape(name)}</th>" for name in head) + "</tr>" if head else ""
+    cells = "".join("<tr>" + "".join(f"<td{_number(cell)}>{_escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    header = "<tr>" + "".join(f"<th>{_escaped(name)}</th>" for name in head) + "</tr>" if head else ""
     return f"<table>{header}{cells}</table>"
+
+
+def _escaped(text):
+    return html.escape(printable(str(text)))
 
 
 def _number(cell):
@@ -146,11 +151,11 @@ def _number(cell):
 
 def _section(heading, text, files, table):
     figures = "".join(
-        f'<figure><img alt="{html.escape(heading)} {number}" src="data:image/png;base64,{_base64(file)}"></figure>'
+        f'<figure><img alt="{_escaped(heading)} {number}" src="data:image/png;base64,{_base64(file)}"></figure>'
         for number, file in enumerate(files, start=1)
     )
-    lead = f"<p>{html.escape(text)}</p>" if text else ""
-    return f"<section><h2>{html.escape(heading)}</h2>{lead}{figures}{table}</section>"
+    lead = f"<p>{_escaped(text)}</p>" if text else ""
+    return f"<section><h2>{_escaped(heading)}</h2>{lead}{figures}{table}</section>"
 
 
 def _base64(file):
@@ -158,6 +163,6 @@ def _base64(file):
 
 
 def _page(title, facts, sections):
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    body = f"<h1>{html.escape(title)}</h1>{facts}{''.join(sections)}"
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_escaped(title)}</title>'
+    body = f"<h1>{_escaped(title)}</h1>{facts}{''.join(sections)}"
     return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>\n'

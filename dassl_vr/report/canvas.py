@@ -1,0 +1,57 @@
+"""Matplotlib without pyplot: no window system, notebook or MPLBACKEND has a say in how a figure is drawn."""
+
+import contextlib
+import os
+import warnings
+
+import numpy as np
+
+from ..utils.errors import ConfigError
+from ..utils.places import naming_file
+from ..utils.text import one_line, shorten
+
+
+def new_figure(width, height):
+    """An empty figure of that many inches whose parts make room for each other. Raises `ConfigError` without matplotlib."""
+    backend = os.environ.pop("MPLBACKEND", None)  # read at the first import, which fails if there is no such backend
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("figures need matplotlib; install it with: pip install 'dassl_vr[report]'") from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def figure_text(text, length=100):
+    """A name as a figure's text: on one line, cut off at `length` characters, with nothing in it that matplotlib reads as a sign.
+
+    `$` would begin a formula, and `_` at the beginning would keep a name out of the legend.
+    """
+    text = shorten(one_line(text), length).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def save(figure, path):
+    """Write a figure as a PNG file. Raises `OSError` that names it."""
+    with _without_glyph_warnings(), naming_file(path):
+        figure.savefig(path, format="png")
+
+
+def pixels(figure):
+    """(H, W, 3) uint8: a figure as an image."""
+    with _without_glyph_warnings():
+        figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+@contextlib.contextmanager
+def _without_glyph_warnings():
+    """What a font cannot show is a box in the figure; a warning for each character says no more."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        yield
