@@ -38,9 +38,11 @@ run_trainer() {
             '' | *[!0-9]*) echo "error: seed '$word' is no whole number; further settings go after --" >&2; return 2 ;;
         esac
     done
-    case ${SHOTS:-0} in
+    case ${SHOTS:=0} in
         *[!0-9]*) echo "error: SHOTS '$SHOTS' is no whole number; further settings go after --" >&2; return 2 ;;
     esac
+    # A text, however long: train.py says which numbers can be
+    while [[ $SHOTS == 0?* ]]; do SHOTS=${SHOTS#0}; done
 
     # A method with a recipe of its own (Pad) has it in <backbone>_<method>.yaml
     local config="configs/trainers/$trainer/${backbone}_$method.yaml"
@@ -62,7 +64,7 @@ run_trainer() {
         name=$trainer-$method
         options=("TRAINER.$(echo "$trainer" | tr '[:lower:]' '[:upper:]').METHOD" "$method")
     fi
-    if [ "${SHOTS:-0}" -gt 0 ]; then
+    if [ "$SHOTS" != 0 ]; then
         options+=(DATASET.NUM_SHOTS "$SHOTS")
         [ "$tag" = default ] && tag=${SHOTS}shots || tag=$tag-${SHOTS}shots
     fi

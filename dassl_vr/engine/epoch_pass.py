@@ -68,7 +68,7 @@ class EpochPass:
             endless: `batches` may go round `loader` several times.
         """
         batch_time, data_time = AverageMeter(), AverageMeter()
-        end = time.time()
+        end = time.monotonic()
         bar = tqdm(
             batches,
             total=num_batches,
@@ -82,19 +82,19 @@ class EpochPass:
             if not self._agree(trainer, count):
                 continue  # none of its images can be read
             trainer.batch_idx = self.batches
-            data_time.update(time.time() - end)
+            data_time.update(time.monotonic() - end)
             summary = trainer.forward_backward(*arguments)
             self.losses.update(summary, count)
             self.images += count
             self.batches += 1
             self.position = self.batches if endless else getattr(loader, "position", self.batches)
-            batch_time.update(time.time() - end)
-            self.seconds += time.time() - end
+            batch_time.update(time.monotonic() - end)
+            self.seconds += time.monotonic() - end
             frequency = trainer.cfg.TRAIN.PRINT_FREQ
             if self.batches % frequency == 0 or self.batches == num_batches or num_batches < frequency:
                 self._show(trainer, num_batches, batch_time, data_time, tqdm.write if not bar.disable else print)
             self._save_or_stop(trainer, num_batches)
-            end = time.time()
+            end = time.monotonic()
 
     def record(self):
         """The numbers of the epoch, for its history."""

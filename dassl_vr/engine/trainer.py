@@ -383,7 +383,7 @@ class SimpleTrainer(TrainerBase):
         write_layout(self._writer)
         if not distributed.is_main():  # what is drawn in a step shall not be the same for the samples of each process
             set_random_seed(derive_seed("process", self.cfg.SEED, distributed.rank(), steps) >> 1)
-        self.time_start = time.time()
+        self.time_start = time.time()  # for the family's trainers, which subtract it from `time.time()`
 
     def _bring_best_model(self, directory):
         """The best model by validation so far is part of what a run goes on from."""
@@ -405,7 +405,7 @@ class SimpleTrainer(TrainerBase):
     def _begin_epoch(self):
         if self.progress is None:
             self.begin_progress()
-        self._epoch_start = time.time() - self.progress.seconds
+        self._epoch_start = time.monotonic() - self.progress.seconds
         self._epoch_record = {"epoch": self.epoch + 1}
         if self.dm is not None:
             self.dm.set_epoch(self.epoch)
@@ -413,7 +413,7 @@ class SimpleTrainer(TrainerBase):
 
     def _end_epoch(self):
         self.check_before_saving()
-        self._epoch_record["seconds"] = time.time() - self._epoch_start
+        self._epoch_record["seconds"] = time.monotonic() - self._epoch_start
         self.history.append(self._epoch_record)
         self.progress = None
         last = self.epoch + 1 == self.max_epoch
@@ -421,7 +421,7 @@ class SimpleTrainer(TrainerBase):
             save_resume_file(self, self.output_dir)
         if self.watch is not None:
             self.watch(self)
-        self._epoch_start = time.time()
+        self._epoch_start = time.monotonic()
 
     def after_epoch(self):
         self.check_before_saving()

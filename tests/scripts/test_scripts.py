@@ -100,3 +100,15 @@ def test_reproduce_says_what_it_would_do(bash, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"train     {tmp_path}/out/digits/SMM-only_mask/lite0/default/seed0" in done.stdout
     assert "4 train" in done.stdout and not (tmp_path / "out").exists()
+
+
+def test_shots_beyond_64_bits_are_no_way_to_train_on_all(bash, tmp_path):
+    done = bash("linear_probe.sh", "digits", "tiny_vit", "9" * 20)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and "DATASET.NUM_SHOTS" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_zeros_in_front_of_shots(bash):
+    done = bash("linear_probe.sh", "digits", "tiny_vit", "0002", "--", "OPTIM.MAX_EPOCH", "0")
+    assert done.returncode == 2 and "NUM_SHOTS" not in done.stderr and "OPTIM.MAX_EPOCH is 0" in done.stderr
