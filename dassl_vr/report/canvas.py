@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from ..utils.errors import ConfigError
-from ..utils.places import naming_file
+from ..utils.files import atomic_write
 from ..utils.text import one_line, shorten
 
 
@@ -37,9 +37,9 @@ def figure_text(text, length=100):
 
 
 def save(figure, path):
-    """Write a figure as a PNG file. Raises `OSError` that names it."""
-    with _without_glyph_warnings(), naming_file(path):
-        figure.savefig(path, format="png")
+    """Write a figure as a PNG file, whole or not at all."""
+    with _without_glyph_warnings(), atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png")
 
 
 def pixels(figure):
