@@ -22,7 +22,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tqdm import tqdm
 
-from ..utils.errors import DataError, printable
+from ..utils.errors import DataError
+from ..utils.text import excerpt
 
 CHUNK = 1 << 20
 # An archive of pictures hardly compresses, and a picture takes some bytes of it: one that grows more, or that holds more files, is
@@ -94,7 +95,7 @@ def extract(
         raise DataError(f"{archive} was not unpacked: {error}; fetch it from a source that you trust") from error
     except OSError as error:
         if error.errno is None:  # gzip's and bz2's own errors
-            raise DataError(f"{archive} is damaged ({printable(error)}); remove it and fetch it again") from error
+            raise DataError(f"{archive} is damaged ({excerpt(error)}); remove it and fetch it again") from error
         remedy = {
             errno.ENOSPC: "free some space",
             errno.EDQUOT: "free some space",
@@ -102,7 +103,7 @@ def extract(
         }.get(error.errno, "see that the directory can be written")
         raise DataError(f"{archive} could not be unpacked to {destination} ({error.strerror}); {remedy}") from error
     except Exception as error:  # a damaged archive makes its readers raise nearly anything
-        reason = printable(error) or type(error).__name__
+        reason = excerpt(error) or type(error).__name__
         raise DataError(f"{archive} is damaged or of another kind ({reason}); remove it and fetch it again") from error
     finally:
         if workplace:
@@ -125,7 +126,7 @@ class _Budget:
     def take_bytes(self, number, name):
         self.bytes += number
         if self.bytes > self.max_bytes:
-            raise _Hostile(f"with '{printable(name, 80)}' it unpacks to more than {self.max_bytes / 1e6:.0f} MB")
+            raise _Hostile(f"with '{excerpt(name, 80)}' it unpacks to more than {self.max_bytes / 1e6:.0f} MB")
         if self.bytes > self.free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -173,12 +174,12 @@ def _folders(directory, depth=3):
 def _safe_parts(name):
     """The components of a member's path, `()` for the top. Raises `_Hostile` if it leads out."""
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute() or PureWindowsPath(name).drive:
-        raise _Hostile(f"'{printable(name, 80)}' is an absolute path")
+        raise _Hostile(f"'{excerpt(name, 80)}' is an absolute path")
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if ".." in parts:
-        raise _Hostile(f"'{printable(name, 80)}' leads out of the directory")
+        raise _Hostile(f"'{excerpt(name, 80)}' leads out of the directory")
     if "\0" in name or len(parts) > MAX_DEPTH:
-        raise _Hostile(f"'{printable(name, 80)}' is no name of a file")
+        raise _Hostile(f"'{excerpt(name, 80)}' is no name of a file")
     return parts
 
 
@@ -190,7 +191,7 @@ def _place(directory, name, budget):
     path = _make_folders(directory, folders, budget) / last
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(path.lstat().st_mode):
-            raise _Hostile(f"'{printable(name, 80)}' is a file and a folder")
+            raise _Hostile(f"'{excerpt(name, 80)}' is a file and a folder")
         path.unlink()
     budget.take_file()
     return path
@@ -208,7 +209,7 @@ def _make_folders(directory, parts, budget):
             continue
         if not stat.S_ISDIR(mode):
             what = "written through a link" if stat.S_ISLNK(mode) else "a file and a folder"
-            raise _Hostile(f"'{printable('/'.join(parts), 80)}' is {what}")
+            raise _Hostile(f"'{excerpt('/'.join(parts), 80)}' is {what}")
     return directory
 
 
@@ -230,7 +231,7 @@ def _check_link(name, target, depth):
     absolute = PurePosixPath(target).is_absolute() or PureWindowsPath(target).is_absolute() or PureWindowsPath(target).drive
     # `..` after a name could climb from where another link leads, so it is only taken in front
     if absolute or climbs > depth or ".." in parts[climbs:]:
-        raise _Hostile(f"the link '{printable(name, 80)}' leads out of the directory")
+        raise _Hostile(f"the link '{excerpt(name, 80)}' leads out of the directory")
 
 
 def _check_links(top):
@@ -244,7 +245,7 @@ def _check_links(top):
                 inner = path.relative_to(top)
                 _check_link(inner, os.readlink(path), len(inner.parts) - 1)
                 if not path.exists():
-                    raise _Hostile(f"the link '{printable(inner, 80)}' leads to nothing")
+                    raise _Hostile(f"the link '{excerpt(inner, 80)}' leads to nothing")
 
 
 # --------------------------------------------------------------------------------------------------------- zip and tar
@@ -279,10 +280,10 @@ def _extract_zip(archive, directory, budget):
                 _safe_parts(member.filename)
                 mode = stat.S_IFMT(member.external_attr >> 16)
                 if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise _Hostile(f"'{printable(member.filename, 80)}' is a link or a device")
+                    raise _Hostile(f"'{excerpt(member.filename, 80)}' is a link or a device")
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     # `zipfile` unpacks 4 kB of the other kinds at once, into gigabytes if they are made so
-                    raise _Hostile(f"'{printable(member.filename, 80)}' is compressed in another way than deflate")
+                    raise _Hostile(f"'{excerpt(member.filename, 80)}' is compressed in another way than deflate")
                 budget.take_bytes(member.file_size, member.filename)  # reading stops there, whatever the data say
             for member in _progress(members, archive):
                 if member.is_dir():
@@ -308,14 +309,14 @@ def _extract_tar(archive, directory, budget):
             elif member.islnk():
                 _copy(directory, member, path, budget)
             else:
-                raise _Hostile(f"'{printable(member.name, 80)}' is a device or another special file")
+                raise _Hostile(f"'{excerpt(member.name, 80)}' is a device or another special file")
 
 
 def _copy(directory, member, path, budget):
     """A hard link, whose target counts from the top, becomes a file of its own."""
     target = directory.joinpath(*_safe_parts(member.linkname))
     if target.is_symlink() or not target.is_file() or Path(os.path.realpath(target)) != target:
-        raise _Hostile(f"the link '{printable(member.name, 80)}' leads to nothing")
+        raise _Hostile(f"the link '{excerpt(member.name, 80)}' leads to nothing")
     size = target.stat().st_size
     budget.take_bytes(size, member.name)
     with open(target, "rb") as stream:
@@ -353,7 +354,7 @@ def _tar_members(stream, budget) -> Iterator[tarfile.TarInfo]:
         member.linkname = extended.get("linkpath", member.linkname)
         member.size = int(extended.get("size", member.size))
         if member.size < 0 or member.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in extended):
-            raise _Hostile(f"'{printable(member.name, 80)}' is a sparse file")
+            raise _Hostile(f"'{excerpt(member.name, 80)}' is a sparse file")
         extended = {}
         yield member
         if member.isreg():

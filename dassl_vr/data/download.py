@@ -21,7 +21,8 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm import tqdm
 
-from ..utils.errors import DataError, printable
+from ..utils.errors import DataError
+from ..utils.text import excerpt
 from .archive import extract, is_archive
 
 TIMEOUT = 30  # seconds without a byte
@@ -204,7 +205,7 @@ def _fetch(source, target):
                 download(address, part, source.size)
                 defect = _defect(part, source)
             except _Failed as failure:
-                defect = printable(failure)
+                defect = excerpt(failure)
                 break
             if not defect:
                 os.replace(part, target)
@@ -486,7 +487,7 @@ def _download_drive(drive_id, part, size):
         gdown.download(**where, output=str(part), quiet=quiet, timeout=TIMEOUT, progress=check, cancel=late)
     except Exception as error:  # gdown has many ways to fail: quota, removed file, no network, a changed page
         part.unlink(missing_ok=True)
-        raise _Failed(f"Google Drive: {printable(error)}") from error
+        raise _Failed(f"Google Drive: {excerpt(error)}") from error
     finally:
         timer.cancel()
     if not part.exists():

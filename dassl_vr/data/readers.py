@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..utils.errors import DataError, printable
+from ..utils.errors import DataError
+from ..utils.text import excerpt
 
 MAX_BYTES = 1 << 30  # of an array; the largest of our data sets, SVHN's training images, has a quarter
 CHUNK = 1 << 20
@@ -48,7 +49,7 @@ def read_mat(path: str | os.PathLike, *keys: str) -> tuple[np.ndarray, ...]:
     except KeyError as error:
         raise DataError(f"{path}: has no variable {error}; remove it and fetch the data set again") from error
     except Exception as error:  # a damaged file can raise nearly anything
-        reason = printable(error) or type(error).__name__
+        reason = excerpt(error) or type(error).__name__
         raise DataError(f"{path}: no MATLAB file ({reason}); remove it and fetch the data set again") from error
 
 
@@ -85,7 +86,7 @@ def read_idx(path: str | os.PathLike, dimensions: int) -> np.ndarray:
                 if size <= MAX_BYTES and len(content := file.read(size + 1)) == size:
                     return np.frombuffer(content, np.uint8).reshape(shape)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({printable(error)}); fetch the data set again") from error
+        raise DataError(f"{path}: cannot be read ({excerpt(error)}); fetch the data set again") from error
     raise DataError(f"{path}: no complete IDX file of bytes in {dimensions} dimensions; remove it and fetch the data set again")
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..utils.errors import DataError, printable
+from ..utils.errors import DataError
+from ..utils.text import excerpt
 from .readers import open_regular
 
 MAX_BYTES = 1 << 29  # CIFAR-100's training images are 155 MB
@@ -183,7 +184,7 @@ def load_arrays(path: str | Path) -> dict:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); fetch the data set again") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
-        reason = printable(error) or type(error).__name__
+        reason = excerpt(error) or type(error).__name__
         raise DataError(f"{path}: no plain pickle of arrays ({reason}); remove it and fetch the data again") from error
 
 

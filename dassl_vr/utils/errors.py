@@ -31,9 +31,3 @@ class LostProcessError(UserError):
 
 class RunInterrupted(Exception):
     """A signal asked the run to end, and it can be gone on with; the message is one line saying where."""
-
-
-def printable(text: object, limit: int = 200) -> str:
-    """`text` of unknown origin as a part of a message: one line of at most `limit` characters, none of which steers a terminal."""
-    line = " ".join("".join(character if character.isprintable() else " " for character in str(text)[: 10 * limit]).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"

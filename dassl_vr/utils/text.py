@@ -47,6 +47,11 @@ def shorten(value, length=200):
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def excerpt(text: object, limit: int = 200) -> str:
+    """`text` of unknown origin as a part of a message: one line of at most `limit` characters."""
+    return shorten(one_line(str(text)[: 10 * limit]), limit)
+
+
 def markdown_cell(value):
     """A cell of a Markdown table in which every character stands for itself."""
     return re.sub(r"[|<>&*`\[\]\\~]|(?<!\w)_|_(?!\w)", lambda match: f"&#{ord(match[0])};", one_line(value))
