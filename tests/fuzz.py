@@ -57,46 +57,15 @@ RECIPES = ("LinearProbe/tiny_vit", "SMM/tiny_vit", "VR/tiny_vit_pad", "VPT/tiny_
 SHORT = ["OPTIM.MAX_EPOCH", "1", "VERBOSE", "False", "TRAIN.END_FIGURES", "False", "DATALOADER.NUM_WORKERS", "0"]
 SHORT += ["INPUT.SIZE", "(32, 32)", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "USE_CUDA", "False"]
 
+# fmt: off
 NUMBERS = (
-    0,
-    1,
-    -1,
-    2,
-    7,
-    0.5,
-    -0.5,
-    255,
-    65536,
-    2**31,
-    2**63,
-    2**64,
-    -(2**63) - 1,
-    10**30,
-    1e-320,
-    1e308,
-    math.inf,
-    -math.inf,
-    math.nan,
+    0, 1, -1, 2, 7, 0.5, -0.5, 255, 65536, 2**31, 2**63, 2**64, -(2**63) - 1, 10**30, 1e-320, 1e308, math.inf, -math.inf, math.nan,
 )
 TEXTS = (
-    "",
-    " ",
-    "x",
-    "None",
-    "nan",
-    "../../..",
-    "no/such/place",
-    "a" * 300,
-    "b" * 5000,
-    "=1+1",
-    "$x_$",
-    "\x1b[31m",
-    "\u202e",
-    "日本",
-    "%s{}",
-    "(1,",
+    "", " ", "x", "None", "nan", "../../..", "no/such/place", "a" * 300, "b" * 5000, "=1+1", "$x_$", "\x1b[31m", "\u202e", "日本", "%s{}", "(1,",
 )
 OTHERS = (None, True, False, [], {}, [[]], [None], {"a": 1}, [1, 2], "1e999", "-5")
+# fmt: on
 
 
 # ------------------------------------------------------------------------------------------------------- mutations
