@@ -24,7 +24,7 @@ class MaPLe(PromptLearning, TrainerX):
     """Text tokens in the first blocks of the text tower, coupled to visual tokens in the image tower."""
 
     backbone_kinds = ("clip",)
-    needs_tokens = True
+    needs_tokens = needs_text_tokens = True
     ranges = {"N_CTX": TOKENS, "PROMPT_DEPTH": TOKENS}
 
     @classmethod

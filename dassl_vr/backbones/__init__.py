@@ -1,7 +1,7 @@
 """Pre-trained models behind one surface: `build_backbone(name)` gives a `FrozenBackbone`."""
 
 from .base import Backbone, BackboneSpec, FrozenBackbone
-from .build import ALIASES, BACKBONE_REGISTRY, backbone_spec, build_backbone
+from .build import ALIASES, BACKBONE_REGISTRY, backbone_spec, build_backbone, check_backbone
 
 __all__ = [
     "ALIASES",
@@ -11,4 +11,5 @@ __all__ = [
     "FrozenBackbone",
     "backbone_spec",
     "build_backbone",
+    "check_backbone",
 ]

@@ -24,8 +24,9 @@ class BackboneSpec:
             a text tower) or "cnn" (anything else: nothing but pixels in and logits out may be assumed).
         input_size: side in pixels that the model is built for.
         mean, std: normalization that the weights were trained with.
-        num_source_classes: number of logits; 0 = the model has no classifier.
+        num_source_classes: number of logits; 0 = the model has no classifier, or gives an embedding in its place.
         tokens: whether the image side is a transformer whose blocks all take the same sequence of tokens.
+        text_tokens: whether there is a text tower that takes learned tokens, as CLIP's own does.
     """
 
     name: str
@@ -35,6 +36,7 @@ class BackboneSpec:
     std: tuple
     num_source_classes: int
     tokens: bool = False
+    text_tokens: bool = False
 
     @property
     def library(self):
@@ -158,6 +160,23 @@ class FrozenBackbone(Backbone):
         """(B, 3, S, S) normalized images -> (B, D) float32: what the classifier sees."""
         return self._run("features", x)
 
+    @torch.no_grad()
+    def reads_features(self):
+        """Whether the logits are the classifier's of `features`, and of nothing else; True for a model without a classifier."""
+        if not self.source_classes:
+            return True
+        classifier, training = self._adapter.classifier(self.model), self.training
+        if not isinstance(classifier, nn.Module):  # several: an ensemble
+            return classifier is None
+        self.eval()
+        size, device = self.input_size, next(self.parameters()).device
+        x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+        logits, features = self.logits(x), self.features(x)
+        with self._autocast(x):
+            got = classifier(features[..., None, None] if isinstance(classifier, nn.Conv2d) else features).float()
+        self.train(training)
+        return got.numel() == logits.numel() and torch.allclose(got.reshape(logits.shape), logits, rtol=0.05, atol=0.01)
+
     def freeze_unused(self):
         """Freeze what `features` has no use for, such as the classifier or a text tower, in a model that is trained on features."""
         training = self.training
@@ -174,7 +193,9 @@ class FrozenBackbone(Backbone):
     def use_channels_last(self):
         """Keep weights and images with channels that lie together: faster for convolutions, on CPUs and on tensor cores."""
         self._memory_format = torch.channels_last
-        self.model.to(memory_format=self._memory_format)
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            if tensor.dim() == 4:  # torch's own way trips over those of five dimensions
+                tensor.data = tensor.data.contiguous(memory_format=self._memory_format)
 
     def compile_model(self):
         """Run the model through `torch.compile` from now on. Where that fails at the first images, a line says so and the model

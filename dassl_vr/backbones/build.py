@@ -8,6 +8,7 @@ from ..utils.registry import Registry
 from .adapters import Adapter, adapters
 from .base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
 from .fold import fold_batch_norm
+from .probe import side_problem
 from .weights import WeightsFile, weights_sha256
 
 # Builders of a plug-in's own backbones: `build(pretrained=..., **kwargs)` returning a module with `out_features` whose
@@ -119,6 +120,18 @@ def backbone_spec(name, size=None):
     return replace(spec, input_size=size) if size else spec
 
 
+def check_backbone(name, size=None):
+    """Look, without weights and before anything is read, at what the backbone makes of images of `size` pixels.
+
+    Raises:
+        ConfigError: it cannot take them, or there are pixels that it does not see; names sides that fit.
+    """
+    adapter, _ = _resolve(name)
+    spec = backbone_spec(name, size)
+    if adapter is not _REGISTERED and (problem := side_problem(adapter, spec)):
+        raise ConfigError(problem)
+
+
 def build_backbone(
     name,
     pretrained=True,
@@ -132,6 +145,7 @@ def build_backbone(
     verbose=True,
     checksum=False,
     compiled=False,
+    check_side=True,
 ):
     """A backbone ready for use.
 
@@ -139,13 +153,14 @@ def build_backbone(
         name, size: see `backbone_spec`. A vision transformer is built for `size` and its position embeddings are
             resized.
         pretrained: False = random weights.
-        weights, weights_entry: a `.pth` or `.safetensors` file to take the weights from instead of the library's hub, and which entry of
-            it; see `weights.WeightsFile`.
+        weights, weights_entry: a `.pth` or `.safetensors` file to take the weights from instead of the library's hub, and which
+            entry of it; see `weights.WeightsFile`.
         frozen: False = a trainable model in train mode, for full fine-tuning.
         precision: arithmetic of the forward pass, "fp32", "bf16" or "fp16".
         fold: fold batch norms into convolutions where that leaves the logits the same (frozen CNNs and CLIP's CNNs only).
         channels_last: give CNNs, CLIP's too, memory in which the channels of a pixel lie together.
         compiled: run a frozen model through `torch.compile`.
+        check_side: refuse a `size` that the model cannot take, or at which it does not see all pixels (see `check_backbone`).
         verbose: print the name, show the progress of a download.
         checksum: compute `weights_sha256` of the backbone, which takes about a second for 400 MB.
 
@@ -155,12 +170,12 @@ def build_backbone(
     """
     adapter, _ = _resolve(name)
     spec = backbone_spec(name, size)
+    if check_side:
+        check_backbone(name, size)
     if verbose:
         print(f"Backbone: {spec.name}")
     if weights_entry and not weights:
-        raise ConfigError(
-            f"MODEL.BACKBONE.WEIGHTS_ENTRY is set without MODEL.BACKBONE.WEIGHTS; name a file with '{weights_entry}'"
-        )
+        raise ConfigError(f"MODEL.BACKBONE.WEIGHTS_ENTRY is {weights_entry}, without MODEL.BACKBONE.WEIGHTS; name the file too")
     file = WeightsFile(weights, weights_entry) if weights else None
     model = adapter.build(spec, pretrained, file, verbose)
     num_parameters = sum(p.numel() for p in model.parameters())

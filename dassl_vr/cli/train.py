@@ -15,6 +15,7 @@ from ..config import get_cfg_default, merge_list, merge_mapping, read_yaml, to_y
 from ..config.validate import lookup
 from ..data import DATASET_REGISTRY
 from ..engine import build_trainer, resolve_cfg
+from ..engine.build import check_side
 from ..engine.interruption import ended_by_signals, noticing_signals
 from ..engine.run_directory import (
     CONFIG_FILE,
@@ -185,6 +186,8 @@ def train(args, cfg, watch=None):
         outcome = "untested" if accuracy is None else f"with {accuracy:.1f}% accuracy"
         print(f"{cfg.OUTPUT_DIR}: finished already, {outcome}; nothing to do")
         return
+    if state == NEW:
+        check_side(cfg)
     with Logger() as log:
         with ended_by_signals(cfg.OUTPUT_DIR):
             trainer = build(args, cfg)

@@ -4,7 +4,7 @@ import traceback
 
 import yacs.config
 
-from ..backbones import ALIASES, backbone_spec
+from ..backbones import ALIASES, backbone_spec, check_backbone
 from ..data import DATASET_REGISTRY, build_transform
 from ..evaluation import EVALUATOR_REGISTRY
 from ..utils.errors import ConfigError
@@ -82,16 +82,30 @@ def resolve_input(cfg, trainer):
         cfg.INPUT.SIZE = (spec.input_size, spec.input_size) if spec else (224, 224)
 
 
+def check_side(cfg):
+    """Ask the backbone of a resolved `cfg`, without weights, whether it takes images of this size and sees all of them.
+
+    Raises:
+        ConfigError: it does not; names sides that fit.
+    """
+    if getattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "backbone_kinds", None) is not None:
+        check_backbone(cfg.MODEL.BACKBONE.NAME, cfg.INPUT.SIZE[0])
+
+
 def takes(trainer, spec):
     """Whether a trainer's class works on a backbone with this `BackboneSpec`; one that does not say takes any."""
     kinds = getattr(trainer, "backbone_kinds", None)
-    return kinds is None or (spec.kind in kinds and (spec.tokens or not getattr(trainer, "needs_tokens", False)))
+    needed = [fact for fact in ("tokens", "text_tokens") if getattr(trainer, f"needs_{fact}", False)]
+    return kinds is None or (spec.kind in kinds and all(getattr(spec, fact) for fact in needed))
 
 
 def _impossible(name, trainer, spec):
     """In one line: what the trainer takes instead, and what takes the backbone instead."""
     kind = "clip without a plain transformer" if spec.kind == "clip" and not spec.tokens else spec.kind
     wanted = " or ".join(trainer.backbone_kinds) + (" with a plain transformer" if getattr(trainer, "needs_tokens", False) else "")
+    if spec.kind == "clip" and not spec.text_tokens:
+        kind = "clip whose text tower takes no learned tokens"
+        wanted += " whose text tower is CLIP's own" if getattr(trainer, "needs_text_tokens", False) else ""
     backbones = ", ".join(alias for alias in ALIASES if "/" not in alias and takes(trainer, backbone_spec(alias)))
     others = ", ".join(other for other in TRAINER_REGISTRY.registered_names() if takes(TRAINER_REGISTRY.get(other), spec))
     return (

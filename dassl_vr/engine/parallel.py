@@ -8,6 +8,7 @@ losses, scalers and optimizers, and all take the same step.
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ..utils import distributed
 from ..utils.checkpoint import trained_state
@@ -47,6 +48,8 @@ class _Synchronized:
         own = (x.numel() // x.shape[1]) * (distributed.share() > 0)  # a stand-in for an empty part does not count
         sums = torch.cat([mean.new_tensor([own]), own * mean, own * (variance + mean**2)])
         number, sums = torch.split(_SumOverProcesses.apply(sums), [1, 2 * len(mean)])
+        if own <= 1 and number <= 1 and self.running_mean is not None:  # of all processes, which then do the same
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         mean, square = (sums / number).chunk(2)
         variance = square - mean**2
         self._track(mean.detach(), variance.detach(), number.detach())
@@ -77,13 +80,11 @@ def synchronize_batch_norms(module):
 
 
 def train_together(models):
-    """Make the processes of this run train these modules as one; nothing to do for a single process.
+    """Make the processes of this run train these modules as one.
 
     Args:
         models: modules that are the same on every process (the main process's are taken in any case).
     """
-    if not distributed.is_parallel():
-        return
     seen = set()
     for model in models:
         synchronize_batch_norms(model)

@@ -9,6 +9,7 @@ from ..config.validate import choice_problems, range_problems
 from ..data import build_transform
 from ..metrics import compute_accuracy
 from ..optim import build_lr_scheduler, build_optimizer
+from ..reprogramming.classifier import FeatureSource
 from ..utils.checkpoint import load_pretrained_weights
 from ..utils.distributed import no_progress_bar, sum_
 from ..utils.errors import ConfigError
@@ -37,6 +38,7 @@ def backbone_from_cfg(cfg, precision="fp32", frozen=True):
             compiled=cfg.TRAIN.COMPILE,
             verbose=cfg.VERBOSE,
             checksum=True,
+            check_side=False,  # `engine.build.check_side` does for new runs; old ones are taken as they are
         )
 
 
@@ -66,6 +68,7 @@ class PromptLearning:
     Attributes:
         backbone_kinds: what the method works on, of "cnn", "vit" and "clip".
         needs_tokens: it works on transformers only, whose blocks take patch tokens.
+        needs_text_tokens: it works on CLIPs only whose text tower takes learned tokens.
         freeze_backbone: False = the backbone is trained as well (full fine-tuning).
         learns: False = there is nothing to train, and no epochs.
         variants: {name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods (scripts/compare.sh); "" is the
@@ -76,6 +79,7 @@ class PromptLearning:
 
     backbone_kinds = ("cnn", "vit", "clip")
     needs_tokens = False
+    needs_text_tokens = False
     freeze_backbone = True
     learns = True
     variants = {"": {}}
@@ -138,6 +142,11 @@ class PromptLearning:
             raise ConfigError(
                 f"trainer {type(self).__name__}, data set {cfg.DATASET.NAME}, backbone {cfg.MODEL.BACKBONE.NAME}: {error}"
             ) from error
+        if any(isinstance(module, FeatureSource) for module in self.model.modules()) and not backbone.reads_features():
+            print(
+                f"NOTE: the classifier of {backbone.spec.name} reads more than its features (further heads or tokens): a head"
+                " trained on the features starts from less"
+            )
         parts = self.trained_parts(cfg, self.model)
         if cfg.MODEL.INIT_WEIGHTS and parts:
             load_pretrained_weights(next(iter(parts.values()))[0], cfg.MODEL.INIT_WEIGHTS)
@@ -182,6 +191,7 @@ class TextPromptLearning(PromptLearning):
     """
 
     backbone_kinds = ("clip",)
+    needs_text_tokens = True
 
     @classmethod
     def takes_new_classes(cls, cfg):

@@ -29,6 +29,7 @@ from ..utils.errors import ConfigError, DataError, NonFiniteLossError
 from ..utils.memory import keep_freed_memory
 from ..utils.misc import check_availability, tolist_if_not
 from ..utils.seeding import set_deterministic, set_random_seed
+from .batch_norm import survive_single_images
 from .charts import write_hparams, write_layout
 from .epoch_pass import EpochPass
 from .events import EVENTS, EventWriter
@@ -180,7 +181,10 @@ class TrainerBase:
         """Run the epochs from `start_epoch` to `max_epoch`."""
         self.start_epoch = start_epoch
         self.max_epoch = max_epoch
-        train_together(self._models.values())
+        if distributed.is_parallel():
+            train_together(self._models.values())
+        else:
+            survive_single_images(self._models.values())
         self.before_train()
         for epoch in range(self.start_epoch, self.max_epoch):
             self.epoch = epoch

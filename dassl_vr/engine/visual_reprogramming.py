@@ -5,6 +5,7 @@ from torch import nn
 from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
+from ..backbones import backbone_spec
 from ..prompting.templates import TEMPLATE_SETS, fill_in, template_set
 from ..reprogramming import MAPPINGS, LinearMapping, TextMapping
 from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier, TextSource
@@ -69,6 +70,12 @@ class VisualReprogramming(PromptLearning):
         height, width = cfg.INPUT.SIZE
         if height != width:
             problems.append(f"INPUT.SIZE is {cfg.INPUT.SIZE}; visual reprogramming takes square images")
+        spec, mapping = backbone_spec(cfg.MODEL.BACKBONE.NAME), self.options_in(cfg).MAPPING
+        if spec.kind != "clip" and not spec.num_source_classes and mapping in MAPPINGS:
+            problems.append(
+                f"backbone '{spec.name}' has no classifier, or an embedding in its place (as a CLIP's image tower has), so there"
+                f" are no source classes for MAPPING {mapping}; take MAPPING head, trainer LinearProbe, or one with a classifier"
+            )
         return problems
 
     def check_cfg(self, cfg):

@@ -162,12 +162,12 @@ def test_files_without_tensors_by_name(tmp_path, content):
 
 @pytest.mark.parametrize("path", ["~nobody-of-that-name/w.pth", "w\0.pth", "x" * 300, "."])
 def test_paths_of_no_file(path):
-    with pytest.raises(WeightsError, match="there is no file"):
+    with pytest.raises(UserError, match="there is no file|no home directory"):
         load(path)
 
 
 def test_an_entry_without_a_file_is_refused():
-    with pytest.raises(UserError, match="WEIGHTS_ENTRY without MODEL.BACKBONE.WEIGHTS"):
+    with pytest.raises(UserError, match="WEIGHTS_ENTRY is model, without"):
         build_backbone(NAME, pretrained=False, weights_entry="model", verbose=False)
 
 

@@ -47,6 +47,9 @@ class Adapter:
         """(B, D): what the classifier sees."""
         raise NotImplementedError
 
+    def classifier(self, model):
+        """The layer, or layers, that make the logits; None = there is none, or it is not known."""
+
     def num_features(self, model):
         """D, or None when unknown before the first call."""
         raise NotImplementedError

@@ -66,6 +66,7 @@ class OpenClipAdapter(Adapter):
             std=tuple(facts.get("std", OPENAI_DATASET_STD)),
             num_source_classes=0,
             tokens=own_transformer,
+            text_tokens=_takes_context(config["text_cfg"]),
         )
 
     def source_classes(self, spec):
@@ -209,6 +210,12 @@ def _needs_of_hugging_face(spec):
             f"open_clip cannot build backbone '{spec.name}' or its tokenizer ({first_line(error)}); those with a text tower or"
             " tokenizer of Hugging Face's need `pip install transformers` and its files; clip_vit_b16 and the like do not"
         ) from error
+
+
+def _takes_context(text):
+    """`text_tower`'s answer, from the `text_cfg` of a model's configuration."""
+    others = ("hf_model_name", "no_causal_mask", "embed_cls")
+    return not any(text.get(key) for key in others) and text.get("pool_type", "argmax") in ("argmax", "eos")
 
 
 def _pooling(tower):

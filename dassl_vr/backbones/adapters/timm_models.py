@@ -15,6 +15,13 @@ from . import Adapter, imagenet1k_classes
 _VIT_FILES = ("vision_transformer", "vision_transformer_hybrid", "deit")
 
 
+def _is_width(num_classes):
+    """Whether outputs are an embedding's, as of CLIPs' image towers: a multiple of 64 in number, of no known set of classes."""
+    from timm.data import infer_imagenet_subset
+
+    return num_classes % 64 == 0 and num_classes > 0 and not infer_imagenet_subset({"num_classes": num_classes})
+
+
 class TimmAdapter(Adapter):
     library = "timm"
     order = 20
@@ -55,7 +62,7 @@ class TimmAdapter(Adapter):
             input_size=facts.input_size[-1],
             mean=tuple(facts.mean),
             std=tuple(facts.std),
-            num_source_classes=facts.num_classes,
+            num_source_classes=0 if _is_width(facts.num_classes) else facts.num_classes,
             tokens=file in _VIT_FILES,
         )
 
@@ -142,6 +149,9 @@ class TimmAdapter(Adapter):
 
     def features(self, model, x):
         return model.forward_head(model.forward_features(x), pre_logits=True)
+
+    def classifier(self, model):
+        return model.get_classifier()
 
     def num_features(self, model):
         return getattr(model, "head_hidden_size", None) or model.num_features

@@ -105,7 +105,7 @@ class TorchvisionAdapter(Adapter):
                 raise ConnectionError("its host does not answer")
             return entry.get_state_dict(progress=verbose, check_hash=True, map_location="cpu", weights_only=True)
 
-    def _classifier(self, model):
+    def classifier(self, model):
         """The layer that gives the logits: the last linear one, or SqueezeNet's last convolution."""
         layers = list(model.modules())
         linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
@@ -113,7 +113,7 @@ class TorchvisionAdapter(Adapter):
 
     def features(self, model, x):
         seen = []
-        handle = self._classifier(model).register_forward_pre_hook(partial(_keep_input, seen))
+        handle = self.classifier(model).register_forward_pre_hook(partial(_keep_input, seen))
         try:
             model(x)
         finally:
@@ -122,7 +122,7 @@ class TorchvisionAdapter(Adapter):
         return features.mean(dim=(2, 3)) if features.dim() == 4 else features
 
     def num_features(self, model):
-        classifier = self._classifier(model)
+        classifier = self.classifier(model)
         return classifier.in_features if isinstance(classifier, nn.Linear) else classifier.in_channels
 
     def tokens(self, model):
