@@ -4,6 +4,7 @@ import torch
 from torchvision.utils import make_grid
 
 from ..reprogramming.pictures import pattern_to_rgb, signed_to_rgb, unnormalize
+from ..utils.errors import DataError
 from ..utils.text import markdown_cell, one_line
 from .charts import attempt
 
@@ -88,6 +89,8 @@ class RunPictures:
                 parts.append((batch["img"], batch["label"]))
                 if sum(len(labels) for _, labels in parts) >= number:
                     break
+            if not parts:  # of several processes; where there is one, the loader tells it
+                raise DataError(f"the main process can read none of its {split} images; mend them, or use fewer processes")
             images, labels = zip(*parts, strict=True)
             self._batch = {"img": torch.cat(images)[:number], "label": torch.cat(labels)[:number]}
         return self._batch["img"][:number].to(self.trainer.device)

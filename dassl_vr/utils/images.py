@@ -128,9 +128,13 @@ def upright_rgb(image, grey_bits=0, name="in memory"):
         raise ValueError(_too_large())
     if 0 in image.size:
         raise ValueError("it has no pixels")
+    of_16_bits = any(";16" in str(args) for *_, args in getattr(image, "tile", ()))  # known until it is loaded
     image.load()
     orientation = _orientation(image)
     rgb = _to_rgb(image, grey_bits, name)
+    if of_16_bits and len(image.getbands()) > 1 and max(high for _, high in rgb.getextrema()) <= DARK[12] // 256:
+        what = "16 bits a channel, none above 4095, where 65535 is white, so it looks nearly black"
+        remark("colours", f"image {name}: {what}; if that is not meant, store images with 8 bits a channel")
     rgb.info = {}  # its remarks on the orientation have been followed, and colour profiles do not count
     if orientation != 1:
         rgb.getexif()[_ORIENTATION] = orientation

@@ -138,6 +138,22 @@ def test_no_remark_without_reason(tmp_path, top, grey_bits):
     pixels_of_quiet(tmp_path / "a.png", grey_bits)
 
 
+def test_colours_of_16_bits_that_are_nearly_black_are_remarked_on(tmp_path):
+    def png(colours, kind):
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
+        header = struct.pack(">IIBBBBB", colours.shape[1], colours.shape[0], 16, kind, 0, 0, 0)
+        return png_of((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+
+    for kind, channels in ((2, 3), (4, 1), (6, 3)):  # RGB; grey and RGB with alpha
+        colours = np.repeat(ramp(np.uint16, 4095)[..., None], channels, axis=2)
+        alpha = np.full((10, 12, int(kind > 2)), 65535, np.uint16)
+        (tmp_path / "a.png").write_bytes(png(np.dstack([colours, alpha]), kind))
+        with pytest.warns(UserWarning, match="a.png: 16 bits a channel, none above 4095"):
+            read_image(tmp_path / "a.png")
+        (tmp_path / "a.png").write_bytes(png(np.dstack([colours * 16, alpha]), kind))
+        assert abs(pixels_of_quiet(tmp_path / "a.png", 0)[..., 0].astype(int) - GREY).max() <= 1
+
+
 def test_files_that_say_themselves_what_is_white(tmp_path):
     header = b"P5 12 10 4095\n"
     (tmp_path / "a.pgm").write_bytes(header + ramp(np.uint16, 4095).astype(">u2").tobytes())
@@ -266,12 +282,14 @@ def test_damaged_remarks_do_no_harm(tmp_path):
 def bomb(side, *chunks):
     """A PNG of a few bytes that says it has side x side pixels."""
 
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    content = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*entry) for entry in content)
+    return png_of((b"IHDR", header), *chunks, (b"IDAT", zlib.compress(b"\0")), (b"IEND", b""))
+
+
+def png_of(*chunks):
+    """The bytes of a PNG file of these (kind, data)."""
+    parts = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def text_bomb():
