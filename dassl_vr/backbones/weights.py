@@ -8,6 +8,7 @@ import re
 import shlex
 import socket
 import urllib.request
+import warnings
 import zipfile
 from collections import Counter
 from urllib.parse import urlsplit
@@ -117,7 +118,9 @@ def _load(path):
             return load_file(path)
         if zipfile.is_zipfile(path) and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
             raise WeightsError(_torchscript(path))
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tensors that are refused next
+            return torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
