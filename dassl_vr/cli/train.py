@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import secrets
 import signal
@@ -13,7 +14,8 @@ from tabulate import tabulate
 from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, merge_list, merge_mapping, read_yaml, to_yaml, validate_cfg
 from ..config.validate import lookup
-from ..data import DATASET_REGISTRY
+from ..data import DATASET_REGISTRY, build_dataset
+from ..data.datasets.names import differing_classes
 from ..engine import build_trainer, resolve_cfg
 from ..engine.build import check_side
 from ..engine.interruption import ended_by_signals, noticing_signals
@@ -29,6 +31,7 @@ from ..engine.run_directory import (
     claim_run_directory,
     hold,
     hold_unused,
+    holds_images_of,
     read_results,
     weights_sha256_of,
     write_config,
@@ -180,6 +183,8 @@ def train(args, cfg, watch=None):
         watch: called with the trainer at the end of each epoch.
     """
     settle(cfg)
+    if cfg.DATASET.TEST_CLASSES:
+        raise ConfigError("DATASET.TEST_CLASSES makes all images test images, for --eval-only; leave it out to train")
     state = claim(cfg)
     if state == FINISHED:
         accuracy = read_results(cfg.OUTPUT_DIR)["accuracy"]
@@ -285,6 +290,7 @@ def evaluate(args, cfg):
         trainer_name = trained.get("TRAINER", {}).get("NAME", cfg.TRAINER.NAME)
         if trainer_name != cfg.TRAINER.NAME:
             raise ConfigError(f"{args.model_dir} was trained with {trainer_name}, not with {cfg.TRAINER.NAME}; leave --trainer out")
+        test_whole_if_other_images(cfg, args.model_dir, trained)
     with Logger() as log:
         trainer = build(args, cfg)
         check_classes(trainer, args.model_dir)
@@ -299,6 +305,39 @@ def evaluate(args, cfg):
             write_results(trainer, eval_only=True, trained_on=trained_on)
 
 
+def test_whole_if_other_images(cfg, directory, trained):
+    """Have a folder of images that are not those of the run in `directory` tested whole, under the labels of that run.
+
+    Args:
+        trained: content of the run's configuration file.
+    """
+    if cfg.DATASET.TEST_CLASSES or not getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "root_is_data", False):
+        return
+    theirs = trained.get("DATASET", {})
+    if DATASET_REGISTRY.canonical_name(cfg.DATASET.NAME) == theirs.get("NAME"):
+        if os.path.realpath(theirs.get("ROOT", "")) == os.path.realpath(cfg.DATASET.ROOT):
+            return
+        if holds_images_of(directory, cfg.DATASET.ROOT):
+            return  # they have moved
+    cfg.DATASET.TEST_CLASSES = tuple(classes_of_run(directory))
+
+
+def classes_of_run(directory):
+    """Names, by label, of the classes that the run in `directory` is trained on: from its results, else from its data."""
+    if os.path.isfile(os.path.join(directory, RESULTS_FILE)) and (names := read_results(directory).get("classnames")):
+        return names
+    cfg, path = get_cfg_default(), os.path.join(directory, CONFIG_FILE)
+    merge_mapping(cfg, read_yaml(path), path)
+    cfg.VERBOSE = False
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return build_dataset(cfg).classnames
+    except DataError as error:
+        raise ConfigError(
+            f"--model-dir {directory} is not finished, and to test it on other images its own are needed for the classes: {error}"
+        ) from error
+
+
 def check_classes(trainer, directory):
     """Raises `ConfigError` if the run in `directory` was trained on other classes and its output side belongs to those."""
     takes_new_classes = getattr(trainer, "takes_new_classes", None)  # not of the family's trainers
@@ -308,9 +347,9 @@ def check_classes(trainer, directory):
     if trained and trained != now and not takes_new_classes(trainer.cfg):
         name = trainer.cfg.TRAINER.NAME
         raise ConfigError(
-            f"--model-dir {directory}: {name} was trained on other classes ({len(trained)}: {trained[0]}, ...) than these"
-            f" ({len(now)}: {now[0]}, ...), and its label mapping or head belongs to them; only an output side made from the"
-            " classes' names (CLIP's text features) takes new ones"
+            f"--model-dir {directory}: {name} was trained on other classes than these ({differing_classes(now, trained)}), and its"
+            " label mapping or head belongs to them; only an output side made from the classes' names (CLIP's text features) takes"
+            " new ones"
         )
 
 

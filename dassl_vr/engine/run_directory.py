@@ -1,6 +1,7 @@
 """What may be done with an output directory, and the files that describe a run in it."""
 
 import contextlib
+import io
 import os
 import shlex
 import sys
@@ -9,13 +10,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..backbones.weights import require_same_weights
-from ..config import get_cfg_default, read_yaml, to_yaml
-from ..data import DATASET_REGISTRY
+from ..config import get_cfg_default, merge_mapping, read_yaml, to_yaml
+from ..data import DATASET_REGISTRY, build_dataset, split_sha256
 from ..evaluation.evaluator import CMAT_FILE
 from ..utils import kinds
 from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions
-from ..utils.errors import ConfigError, DataError, DiskError, WeightsError
+from ..utils.errors import ConfigError, DataError, DiskError, UserError, WeightsError
 from ..utils.files import atomic_write, read_json, write_json
 from ..utils.places import check_in_place, kept_in_place
 from .events import EVENTS
@@ -77,6 +78,7 @@ def claim_run_directory(cfg):
     _check_is_a_run(out)
     finished = os.path.isfile(os.path.join(out, RESULTS_FILE))
     if not finished and not resume:
+        _check_same_config(cfg, out)  # else `--resume` would be refused next
         raise ConfigError(
             f"output directory {out} holds an unfinished run; add --resume {out} to go on with it, or choose another --output-dir"
         )
@@ -223,7 +225,15 @@ def _check_same_config(cfg, directory):
         neutral = neutral - {"DATASET.ROOT"}
         for flat in (before, now):
             flat["DATASET.ROOT"] = os.path.realpath(flat.get("DATASET.ROOT", ""))
-    differing = [key for key in sorted({*before, *now} - neutral) if before.get(key) != now.get(key)]
+    declared = _flatten(get_cfg_default())  # what a key that is newer than the run was then
+    differing = [key for key in sorted({*before, *now} - neutral) if before.get(key, declared.get(key)) != now.get(key)]
+    if "DATASET.ROOT" in differing and not {*differing} - {"DATASET.ROOT", WEIGHTS}:
+        if not holds_images_of(directory, cfg.DATASET.ROOT):
+            raise ConfigError(
+                f"output directory {directory} holds a run on the images of {before['DATASET.ROOT']}, and those of"
+                f" {now['DATASET.ROOT']} are not the same, or not all; choose another --output-dir"
+            )
+        differing.remove("DATASET.ROOT")  # data that have moved are the same data
     if differing == [WEIGHTS] and (trained := weights_sha256_of(directory)):
         # Weights that have moved are the same weights
         require_same_weights(trained, backbone_from_cfg(cfg).weights_sha256, f"output directory {directory}", WEIGHTS)
@@ -233,6 +243,30 @@ def _check_same_config(cfg, directory):
         raise ConfigError(
             f"output directory {directory} holds a run of another configuration ({shown}{more}); choose another --output-dir"
         )
+
+
+def holds_images_of(directory, root):
+    """Whether the data set of the run in `directory`, with `root` as its DATASET.ROOT, has the images and labels of that run."""
+    path = os.path.join(directory, CONFIG_FILE)
+    trained_on = split_sha256_of(directory)
+    if not trained_on or not os.path.isfile(path):
+        return False
+    cfg = get_cfg_default()
+    merge_mapping(cfg, read_yaml(path), path)
+    cfg.DATASET.ROOT, cfg.DATASET.DOWNLOAD, cfg.VERBOSE = root, False, False
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # the run itself will say what there is to say
+            return split_sha256(build_dataset(cfg)) == trained_on
+    except UserError:
+        return False
+
+
+def split_sha256_of(directory):
+    """`split_sha256` of the run in `directory`, finished or not; None = not known."""
+    if os.path.isfile(os.path.join(directory, RESULTS_FILE)):
+        return read_results(directory).get("split_sha256")
+    state = read_resume_file(directory)
+    return state and state["split_sha256"]
 
 
 def weights_sha256_of(directory):
@@ -282,6 +316,7 @@ def command_line():
 
 
 FULL, FEW_SHOT, BASE_TO_NEW, CROSS_DATASET = "full", "few-shot", "base-to-new", "cross-dataset"
+EXTERNAL_TEST = "external-test"  # other images of the same classes, all of them
 
 
 def protocol_of(cfg, trained_on=""):
@@ -292,6 +327,8 @@ def protocol_of(cfg, trained_on=""):
     """
     if trained_on and trained_on != cfg.DATASET.NAME:
         return CROSS_DATASET
+    if cfg.DATASET.TEST_CLASSES:
+        return EXTERNAL_TEST
     if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
         return BASE_TO_NEW
     return FEW_SHOT if cfg.DATASET.NUM_SHOTS >= 1 else FULL
@@ -337,7 +374,7 @@ def write_results(trainer, eval_only=False, trained_on=""):
         "processes": world_size(),
         "precision": trainer.precision,
         "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
-        "num_train": len(dm.dataset.train_x) if dm else None,
+        "num_train": (0 if getattr(dm.dataset, "test_only", False) else len(dm.dataset.train_x)) if dm else None,
         "num_test": len(dm.dataset.test) if dm else None,
         "skipped_images": len(skipped),
         "classnames": [name for _, name in sorted((trainer.lab2cname or {}).items())],

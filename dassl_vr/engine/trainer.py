@@ -337,10 +337,12 @@ class SimpleTrainer(TrainerBase):
             raise DataError(
                 f"{cfg.DATASET.NAME} has {self.num_classes} class; there is nothing to tell apart, expected two or more"
             )
+        only_tested = getattr(getattr(self.dm, "dataset", None), "test_only", False)  # the model was chosen before
         needs_val = [
             f"{key} is {value}"
             for key, value in (("TEST.FINAL_MODEL", "best_val"), ("TEST.SPLIT", "val"))
             if lookup(cfg, key) == value and self.val_loader is None and not cfg.TEST.NO_TEST
+            if key == "TEST.SPLIT" or not only_tested
         ]
         if needs_val:
             raise ConfigError(
