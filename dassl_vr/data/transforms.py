@@ -285,6 +285,15 @@ class RandomMagnitudeAugment(torch.nn.Module):
         return img
 
 
+def _gaussian_blur(cfg):
+    if min(cfg.INPUT.SIZE) <= cfg.INPUT.GB_K // 2:  # the border is mirrored
+        raise ConfigError(
+            f"gaussian_blur: INPUT.GB_K is {cfg.INPUT.GB_K}, too much for INPUT.SIZE {tuple(cfg.INPUT.SIZE)}; it must be at most"
+            f" {2 * min(cfg.INPUT.SIZE) - 1}"
+        )
+    return v2.GaussianBlur(cfg.INPUT.GB_K)
+
+
 _FAMILY_IMAGE_TRANSFORMS = {
     "random_translation": lambda cfg: RandomTranslation(cfg.INPUT.SIZE),
     "random_crop": lambda cfg: PaddedRandomCrop(list(cfg.INPUT.SIZE), padding=cfg.INPUT.CROP_PADDING),
@@ -305,7 +314,7 @@ _FAMILY_IMAGE_TRANSFORMS = {
         cfg.INPUT.COLORJITTER_B, cfg.INPUT.COLORJITTER_C, cfg.INPUT.COLORJITTER_S, cfg.INPUT.COLORJITTER_H
     ),
     "randomgrayscale": lambda cfg: v2.RandomGrayscale(p=cfg.INPUT.RGS_P),
-    "gaussian_blur": lambda cfg: v2.RandomApply([v2.GaussianBlur(cfg.INPUT.GB_K)], p=cfg.INPUT.GB_P),
+    "gaussian_blur": lambda cfg: v2.RandomApply([_gaussian_blur(cfg)], p=cfg.INPUT.GB_P),
     # What testing does anyway, and all that it does
     "center_crop": lambda cfg: None,
 }

@@ -277,3 +277,13 @@ def test_a_plug_in_may_add_a_transform(make_cfg, picture):
         TRANSFORM_REGISTRY._objects.pop("upside_down")
         TRANSFORM_REGISTRY._canonical.pop("upside_down")
     assert torch.equal(turned, plain.flip(-2))
+
+
+@pytest.mark.parametrize(("kernel", "fits"), [(63, True), (65, False)])
+def test_a_blur_wider_than_the_image_is_refused(make_cfg, kernel, fits):
+    cfg = make_cfg("INPUT.SIZE", (32, 32), "INPUT.TRANSFORMS", ("gaussian_blur",), "INPUT.GB_K", kernel, "INPUT.GB_P", 1.0)
+    if fits:
+        assert build_transform(cfg)(Image.new("RGB", (32, 32))).shape == (3, 32, 32)
+    else:
+        with pytest.raises(ConfigError, match="at most 63"):
+            build_transform(cfg)
