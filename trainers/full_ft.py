@@ -1,7 +1,7 @@
 """FullFT: full fine-tuning, the yardstick that trains everything."""
 
 from dassl_vr.engine import TRAINER_REGISTRY, PromptLearning, TrainerX
-from dassl_vr.reprogramming import LinearMapping, PlainInput
+from dassl_vr.reprogramming import HeadMapping, PlainInput
 from dassl_vr.reprogramming.classifier import FeatureSource, ReprogrammedClassifier
 
 
@@ -14,7 +14,7 @@ class FullFT(PromptLearning, TrainerX):
     @classmethod
     def build_network(cls, cfg, backbone, classnames):
         backbone.freeze_unused()
-        head = LinearMapping(backbone.out_features, len(classnames))
+        head = HeadMapping(backbone.out_features, len(classnames))
         return ReprogrammedClassifier(PlainInput(), FeatureSource(backbone), head)
 
     @classmethod

@@ -1,7 +1,7 @@
 """LinearProbe: a linear layer on frozen features, the yardstick without any prompt."""
 
 from dassl_vr.engine import TRAINER_REGISTRY, PromptLearning, TrainerX
-from dassl_vr.reprogramming import LinearMapping, PlainInput
+from dassl_vr.reprogramming import HeadMapping, PlainInput
 from dassl_vr.reprogramming.classifier import FeatureSource, ReprogrammedClassifier
 
 
@@ -11,7 +11,7 @@ class LinearProbe(PromptLearning, TrainerX):
 
     @classmethod
     def build_network(cls, cfg, backbone, classnames):
-        head = LinearMapping(backbone.out_features, len(classnames))
+        head = HeadMapping(backbone.out_features, len(classnames))
         return ReprogrammedClassifier(PlainInput(), FeatureSource(backbone), head)
 
     @classmethod

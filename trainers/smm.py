@@ -3,10 +3,6 @@
 from dassl_vr.config.ranges import RATE
 from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
 from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
-from dassl_vr.reprogramming import SampleSpecificMask
-
-# METHOD: (channels of the mask, whether there is a pattern); the last two are the paper's ablations (section 5)
-METHODS = {"smm": (3, True), "single_channel": (1, True), "only_mask": (3, False)}
 
 
 def extend_cfg(cfg):
@@ -29,18 +25,5 @@ def extend_cfg(cfg):
 class SMM(VisualReprogramming, TrainerX):
     """x + up(f_mask(x)) * delta in front of a frozen classifier, delta and the mask generator trained with rates of their own."""
 
-    choices = {"METHOD": tuple(METHODS), "MASK_INIT": ("random", "ones")}
+    choices = {"METHOD": ("smm", "single_channel", "only_mask"), "MASK_INIT": ("random", "ones")}
     ranges = {"MASK_LR": RATE, "MASK_GAMMA": RATE}
-
-    @classmethod
-    def build_input(cls, cfg, size):
-        options = cls.options_in(cfg)
-        channels, pattern = METHODS[options.METHOD]
-        return SampleSpecificMask(size, options.LAYERS, options.PATCH_SIZE, channels, pattern=pattern, mask_init=options.MASK_INIT)
-
-    @classmethod
-    def trained_parts(cls, cfg, network):
-        optim_cfg = cfg.OPTIM.clone()
-        optim_cfg.defrost()
-        optim_cfg.LR, optim_cfg.GAMMA = cls.options_in(cfg).MASK_LR, cls.options_in(cfg).MASK_GAMMA
-        return {**super().trained_parts(cfg, network), "mask_generator": (network.f_in.generator, optim_cfg)}

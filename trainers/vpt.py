@@ -6,9 +6,9 @@ from torch import nn
 
 from dassl_vr.config.ranges import TOKENS
 from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
-from dassl_vr.engine.visual_reprogramming import HEAD, add_reprogramming_keys
+from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
 from dassl_vr.prompting import TokenPrompted, VisualTokens
-from dassl_vr.reprogramming import PlainInput
+from dassl_vr.reprogramming import HeadMapping, PlainInput
 
 
 def extend_cfg(cfg):
@@ -48,7 +48,7 @@ class VPT(VisualReprogramming, TrainerX):
         depth = len(layout.blocks) if options.METHOD == "deep" else 1
         tokens = VisualTokens(layout, options.N_CTX, depth, init="normal" if clip else "uniform", at_end=clip)
         source, f_out = super().build_output(cfg, TokenPrompted(backbone, tokens), classnames)
-        if options.MAPPING == HEAD and options.HEAD_INIT == "published":
+        if isinstance(f_out, HeadMapping) and options.HEAD_INIT == "published":
             nn.init.kaiming_normal_(f_out.linear.weight, mode="fan_out")
             nn.init.constant_(f_out.linear.bias, -math.log(99))  # a probability of 0.01 under a sigmoid
         return source, f_out

@@ -63,6 +63,22 @@ class Cell:
         ]
 
 
+def add_plugin_flag(parser):
+    """The flag of the commands that train tables of runs: each of these gets it too (see `plugin_arguments`)."""
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="Python file (or folder) with more trainers, f_in, label mappings or data sets; may be repeated",
+    )
+
+
+def plugin_arguments(paths):
+    """The same for train.py, wherever it is started."""
+    return [word for path in paths for word in ("--plugin", os.path.abspath(path))]
+
+
 def data_arguments(dataset):
     """(flags, KEY VALUE pairs) of train.py for a data set: its YAML, or its name alone where it has none."""
     path = f"configs/datasets/{dataset}.yaml"

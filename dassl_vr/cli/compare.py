@@ -8,7 +8,7 @@ from ..engine.run_directory import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL
 from ..plugins import load_plugins
 from ..report.tables import FORMATS
 from ..utils.errors import ConfigError
-from .cells import check_checkout
+from .cells import add_plugin_flag, check_checkout
 from .comparison import PROTOCOLS, Comparison
 from .errors import OneLineParser, one_line_errors, positive
 from .grid import describe, name_failed, run_grid
@@ -72,6 +72,7 @@ def build_compare_parser():
     parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
     add_ray_arguments(parser, optional=True)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    add_plugin_flag(parser)
     return parser
 
 
@@ -112,7 +113,7 @@ def main(argv=None):
     words, settings = split_settings(sys.argv[1:] if argv is None else list(argv))
     args = build_compare_parser().parse_args(words)
     check_checkout()
-    load_plugins()
+    load_plugins(args.plugin)
     settle(args)
     comparison = Comparison(args, settings)
     comparison.announce()

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..engine import TRAINER_REGISTRY
+from ..engine import TRAINER_REGISTRY, PromptLearning
 from ..engine.run_directory import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, command_line, read_results
 from ..report.canvas import save
 from ..report.comparison import Compared, by_size, protocol_table, shots_figure, summarize
@@ -14,7 +14,7 @@ from ..report.tables import render, results_table
 from ..utils.errors import ConfigError
 from ..utils.files import write_json
 from ..utils.text import say
-from .cells import Cell, check_settings, data_arguments, join_tags, recipe_cfg, recipe_path, recipes_of
+from .cells import Cell, check_settings, data_arguments, join_tags, plugin_arguments, recipe_cfg, recipe_path, recipes_of
 from .grid import Run
 
 PROTOCOLS = {
@@ -61,7 +61,9 @@ def cells_that_fit(args):
 
 def _variants(trainer):
     """({name: {key: value}} of a trainer's class, the values of its METHOD)."""
-    return dict(getattr(trainer, "variants", {"": {}})), getattr(trainer, "choices", {}).get("METHOD", ())
+    if not issubclass(trainer, PromptLearning):
+        return {"": {}}, ()
+    return trainer.compared_as(), trainer.all_choices().get("METHOD", ())
 
 
 def _chosen(cells, args):
@@ -178,7 +180,8 @@ class Comparison:
 
     def _run(self, cell, directory, name):
         seed = directory.name.removeprefix("seed")
-        return Run(name, cell.arguments(directory, seed, self.root, self.settings), directory)
+        words = [*plugin_arguments(self.args.plugin), *cell.arguments(directory, seed, self.root, self.settings)]
+        return Run(name, words, directory)
 
     def add_tests(self):
         """The runs that test on other classes what was trained."""
@@ -195,7 +198,8 @@ class Comparison:
         flags, keys = [], ["DATASET.SUBSAMPLE_CLASSES", column]
         if self.args.protocol == CROSS_DATASET:
             flags, keys = data_arguments(column)
-        argv = ["--eval-only", "--model-dir", str(trained.output_dir), *flags, "--root", self.root, "--output-dir", str(directory)]
+        argv = [*plugin_arguments(self.args.plugin), "--eval-only", "--model-dir", str(trained.output_dir), *flags]
+        argv += ["--root", self.root, "--output-dir", str(directory)]
         return Run(f"{trained.name}, tested on {column}", [*argv, "DATASET.DOWNLOAD", "True", *keys], directory)
 
     def _test_directory(self, column, trained):

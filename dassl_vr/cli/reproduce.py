@@ -7,8 +7,9 @@ import sys
 from ..plugins import load_plugins
 from ..report.__main__ import main as report
 from ..report.tables import FORMATS
+from ..reprogramming.mappings import LABELS, MAPPING_REGISTRY
 from ..utils.errors import ConfigError
-from .cells import Cell, check_checkout, check_settings, recipe_cfg, recipes_of
+from .cells import Cell, add_plugin_flag, check_checkout, check_settings, plugin_arguments, recipe_cfg, recipes_of
 from .errors import OneLineParser, one_line_errors, positive
 from .grid import Run, describe, name_failed, run_grid
 from .ray_runs import add_ray_arguments, on_ray_of
@@ -20,7 +21,6 @@ TABLES = {
     "mapping": "SMM and the full watermark with every label mapping",
 }
 PATCH_SIZES = (1, 2, 4, 8, 16, 32)
-MAPPINGS = ("rlm", "flm", "ilm", "blm", "blm+", "linear")
 # Of the paper, by the names of their files in configs/datasets
 DATASETS = (
     *("cifar10", "cifar100", "svhn", "gtsrb", "oxford_flowers", "dtd"),
@@ -49,7 +49,8 @@ def cells_of(table, dataset, backbone):
     if table == "patch_size":
         return [_patch_cell(Cell("SMM", "", dataset, backbone), patch) for patch in PATCH_SIZES]
     cells = [Cell("VR", "full", dataset, backbone), Cell("SMM", "", dataset, backbone)]
-    return [_mapping_cell(cell, mapping) for cell in cells for mapping in MAPPINGS]
+    mappings = [name for name in MAPPING_REGISTRY.registered_names() if MAPPING_REGISTRY.get(name).reads == LABELS]
+    return [_mapping_cell(cell, mapping) for cell in cells for mapping in mappings]
 
 
 def _recipe_options(cell):
@@ -93,6 +94,7 @@ def build_reproduce_parser():
     parser.add_argument("--jobs", type=positive, default=1, help="runs at a time, with one thread each if several (default: 1)")
     add_ray_arguments(parser, optional=True)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    add_plugin_flag(parser)
     return parser
 
 
@@ -107,7 +109,8 @@ def plan(args, settings):
     for cell in cells:
         for seed in args.seeds:
             directory = cell.directory(output, args.tag) / f"seed{seed}"
-            runs[directory] = Run(f"{cell.name} seed {seed}", cell.arguments(directory, seed, root, settings), directory)
+            words = [*plugin_arguments(args.plugin), *cell.arguments(directory, seed, root, settings)]
+            runs[directory] = Run(f"{cell.name} seed {seed}", words, directory)
     return list(runs.values())
 
 
@@ -126,7 +129,7 @@ def main(argv=None):
     check_checkout()
     if min(args.seeds) < 0:
         raise ConfigError(f"--seeds {min(args.seeds)}: expected 0 or more")
-    load_plugins()
+    load_plugins(args.plugin)
     runs = plan(args, settings)
     if args.dry_run:
         describe(runs)

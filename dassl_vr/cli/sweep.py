@@ -7,7 +7,7 @@ import sys
 from ..plugins import load_plugins
 from ..report.tables import FORMATS
 from ..utils.errors import ConfigError
-from .cells import Cell, check_checkout, check_settings
+from .cells import Cell, add_plugin_flag, check_checkout, check_settings, plugin_arguments
 from .compare import split_settings
 from .errors import OneLineParser, one_line_errors, positive
 from .grid import Run, describe, name_failed, run_grid
@@ -46,6 +46,7 @@ def build_sweep_parser():
     parser.add_argument("--tag", default="default", help="part of the runs' directories, to keep apart runs with other settings")
     parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    add_plugin_flag(parser)
     parser.add_argument("--search", metavar="YAML", help="search this space for settings, for each combination of the grid")
     parser.add_argument("--trials", type=positive, default=20, metavar="N", help="of a search (default: 20)")
     add_ray_arguments(parser, optional=False)
@@ -66,7 +67,8 @@ def plan(args, settings):
                 cell = Cell(trainer, method, dataset, backbone)
                 for seed in args.seeds:
                     directory = cell.directory(output, args.tag) / f"seed{seed}"
-                    runs[directory] = Run(f"{cell.name} seed {seed}", cell.arguments(directory, seed, root, settings), directory)
+                    words = [*plugin_arguments(args.plugin), *cell.arguments(directory, seed, root, settings)]
+                    runs[directory] = Run(f"{cell.name} seed {seed}", words, directory)
     return list(runs.values())
 
 
@@ -75,7 +77,7 @@ def main(argv=None):
     words, settings = split_settings(sys.argv[1:] if argv is None else list(argv))
     args = build_sweep_parser().parse_args(words)
     check_checkout()
-    load_plugins()
+    load_plugins(args.plugin)
     runs = plan(args, settings)
     if args.search:
         space = read_space(args.search)

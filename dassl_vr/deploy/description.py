@@ -7,8 +7,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..engine.run_directory import NEEDED, OTHERS
-from ..reprogramming import TextMapping
-from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier
+from ..reprogramming import ReprogrammedClassifier
 from ..utils import kinds
 from ..utils.errors import DataError
 from ..utils.files import read_json, write_json
@@ -95,16 +94,10 @@ def describe(model, form, files):
 
 def label_mapping(model):
     """{target class: the source class that weighs most for it}, or None where a model has no label mapping."""
-    if not has_label_mapping(model.network):
+    if not isinstance(model.network, ReprogrammedClassifier):
         return None
-    names = [model.network.backbone.source_classes[index] for index in model.network.f_out.strongest_source().tolist()]
-    return dict(zip(model.classnames, names, strict=True))
-
-
-def has_label_mapping(network):
-    """Whether a network reads its classes off source classes that have names of their own."""
-    reads = isinstance(network, ReprogrammedClassifier) and not isinstance(network.backbone, FeatureSource)
-    return reads and not isinstance(network.f_out, TextMapping)
+    sources = model.network.backbone.source_classes
+    return {model.classnames[target]: sources[source] for target, source, _ in model.network.f_out.edges()} or None
 
 
 def _portable(cfg):

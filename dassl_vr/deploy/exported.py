@@ -58,10 +58,21 @@ def write_exported(model, out, form, images=()):
 
 @torch.no_grad()
 def exported_program(model, pixels):
-    """The `torch.export` program of a `PromptedModel`, with a batch of any size."""
+    """The `torch.export` program of a `PromptedModel`, with a batch of any size.
+
+    Raises:
+        ConfigError: a part of the model cannot be traced, or only for some sizes of the batch.
+    """
     model(pixels[:2])  # what does not depend on the image, such as text features, is computed now and a constant in the graph
     batch = torch.export.Dim("batch", min=1)
-    return torch.export.export(model, (pixels[:2],), dynamic_shapes=({0: batch},), strict=False)
+    try:
+        return torch.export.export(model, (pixels[:2],), dynamic_shapes=({0: batch},), strict=False)
+    except Exception as error:  # of whatever a plug-in's module does; torch has many kinds
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"torch.export cannot trace this model for batches of any size ({type(error).__name__}: {reason}); in a module of your"
+            " own, use x.shape[0] for the number of images, not len(x), and no branches on values"
+        ) from error
 
 
 def _write_onnx(program, file):

@@ -3,7 +3,7 @@
 import torch
 from torchvision.utils import make_grid
 
-from ..reprogramming.pictures import pattern_to_rgb, signed_to_rgb, unnormalize
+from ..reprogramming.pictures import masks_of, pattern_to_rgb, signed_to_rgb, unnormalize
 from ..utils.errors import DataError
 from ..utils.text import markdown_cell, one_line
 from .charts import attempt
@@ -51,16 +51,16 @@ class RunPictures:
             return unnormalize(images, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
 
         self._grid("prompt/1 input", to_rgb(x), step)
-        if hasattr(model.f_in, "generator"):
-            mask = model.f_in.mask(x)  # (B, 3, S, S)
-            limit = float(mask.abs().max())
-            for channel, name in enumerate(("red", "green", "blue")):
-                self._grid(f"prompt/2 mask {name}", signed_to_rgb(mask[:, channel], limit), step)
-        if model.f_in.delta is not None:
-            self._grid("prompt/3 delta", pattern_to_rgb(model.f_in.delta[None]), step)
-        self._grid("prompt/4 masked pattern", pattern_to_rgb(model.f_in.masked_pattern(x)), step)
+        masks = masks_of(model.f_in, x)
+        limit = max((float(mask.abs().max()) for _, mask in masks), default=1.0)
+        for name, mask in masks:
+            self._grid(f"prompt/2 {name.replace(',', '')}", signed_to_rgb(mask, limit), step)
+        pattern = model.f_in.pattern()
+        if pattern is not None:
+            self._grid("prompt/3 delta", pattern_to_rgb(pattern[None]), step)
+        self._grid("prompt/4 masked pattern", pattern_to_rgb(model.f_in.added(x)), step)
         self._grid("prompt/5 reprogrammed", to_rgb(result), step)
-        if epoch >= 0:  # before training there is no mapping yet
+        if epoch >= 0 and model.f_out.edges():  # before training there is no mapping yet
             self.writer.add_text("label mapping", self._mapping_table(), step)
 
     def finish(self):
@@ -100,7 +100,7 @@ class RunPictures:
 
     def _mapping_table(self):
         """Markdown: each target class and the source class that weighs most for it."""
-        model, names = self.trainer.model, self.trainer.lab2cname
-        sources = [model.backbone.source_classes[index] for index in model.f_out.strongest_source().tolist()]
-        rows = [f"| {markdown_cell(names[label])} | {markdown_cell(source)} |" for label, source in enumerate(sources)]
+        names, sources = self.trainer.lab2cname, self.trainer.model.backbone.source_classes
+        edges = self.trainer.model.f_out.edges()
+        rows = [f"| {markdown_cell(names[target])} | {markdown_cell(sources[source])} |" for target, source, _ in edges]
         return "\n".join(["| target class | source class |", "|---|---|", *rows])

@@ -13,6 +13,7 @@ from ..reprogramming.classifier import FeatureSource
 from ..utils.checkpoint import load_pretrained_weights
 from ..utils.distributed import no_progress_bar, sum_
 from ..utils.errors import ConfigError
+from ..utils.registry import Registry
 from .resume import stoppable
 
 
@@ -73,7 +74,8 @@ class PromptLearning:
         learns: False = there is nothing to train, and no epochs.
         variants: {name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods (scripts/compare.sh); "" is the
             recipe as it is. A METHOD that has a recipe of its own, `<backbone>_<method>.yaml`, stands there without being named.
-        choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys; those of its bases are added.
+        choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys; those of its bases are added. A
+            `Registry` stands for the names in it at the time of the check, those of plug-ins included.
         ranges: {key of `TRAINER.<NAME>`: `config.ranges.Range` of its numbers}, likewise.
     """
 
@@ -92,6 +94,22 @@ class PromptLearning:
         return cfg.TRAINER[cls.__name__.upper()]
 
     @classmethod
+    def all_choices(cls) -> dict:
+        """{key of `TRAINER.<NAME>`: names that are allowed now}, of this class and its bases."""
+        found = cls._of_all_bases("choices")
+        return {key: tuple(v.registered_names() if isinstance(v, Registry) else v) for key, v in found.items()}
+
+    @classmethod
+    def _of_all_bases(cls, attribute):
+        """The entries of a dictionary of the class and of those of its bases; a class's own win."""
+        return {key: value for base in reversed(cls.__mro__) for key, value in vars(base).get(attribute, {}).items()}
+
+    @classmethod
+    def compared_as(cls) -> dict:
+        """{name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods: `variants`."""
+        return dict(cls.variants)
+
+    @classmethod
     def takes_new_classes(cls, cfg):
         """Whether what is trained on some classes works on others: where the output side is made from the classes' names."""
         return False
@@ -108,11 +126,9 @@ class PromptLearning:
     def config_problems(self, cfg):
         """One sentence for each setting that cannot be, before anything is built."""
         name = type(self).__name__.upper()
-        choices, ranges = {}, {}
-        for base in reversed(type(self).__mro__):
-            for found, attribute in ((choices, "choices"), (ranges, "ranges")):
-                found |= {f"TRAINER.{name}.{key}": allowed for key, allowed in vars(base).get(attribute, {}).items()}
-        problems = choice_problems(cfg, choices) + range_problems(cfg, ranges)
+        choices, ranges = self.all_choices(), self._of_all_bases("ranges")
+        problems = choice_problems(cfg, {f"TRAINER.{name}.{key}": allowed for key, allowed in choices.items()})
+        problems += range_problems(cfg, {f"TRAINER.{name}.{key}": allowed for key, allowed in ranges.items()})
         height, width = cfg.INPUT.SIZE
         if height != width and backbone_spec(cfg.MODEL.BACKBONE.NAME).kind != "cnn":  # positions of tokens belong to a square
             problems.append(f"INPUT.SIZE is {cfg.INPUT.SIZE}; a transformer or CLIP takes square images")

@@ -6,25 +6,24 @@ from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
 from ..backbones import backbone_spec
+from ..data.transforms import pad_side
 from ..prompting.templates import TEMPLATE_SETS, fill_in, template_set
-from ..reprogramming import MAPPINGS, LinearMapping, TextMapping
-from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier, TextSource
-from ..utils.distributed import is_main, no_progress_bar, share, sum_
+from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY
+from ..reprogramming.classifier import ReprogrammedClassifier
+from ..reprogramming.mappings import LABELS
+from ..utils.distributed import is_main, is_parallel, no_progress_bar, share, sum_
 from ..utils.errors import ConfigError
 from .pictures import RunPictures
 from .prompt_learning import PromptLearning
 from .resume import stoppable
 
-# Output sides besides the label mappings: the text features of the target classes (CLIP), a trained layer on the features
-TEXT, HEAD = "text", "head"
-
 
 def add_reprogramming_keys(cfg, name):
     """Add `TRAINER.<NAME>` with the keys that every visual-reprogramming trainer has; returns the node for more."""
     node = cfg.TRAINER[name.upper()] = CN()
-    # How source labels become target labels. Options: rlm, flm, ilm, blm, blm+, linear; text (CLIP: the target classes' text
-    # features are the head); head (a trained linear layer on the features). On CLIP the source labels of all but the last two are
-    # a set of templates times the classes
+    # How source labels become target labels, any f_out of MAPPING_REGISTRY: rlm, flm, ilm, blm, blm+, linear; text (CLIP: the
+    # target classes' text features are the head); head (a trained linear layer on the features); one of a plug-in. On CLIP the
+    # source labels of all but text and head are a set of templates times the classes
     node.MAPPING = "ilm"
     # That set. Options: ensemble (DATASET.TEMPLATE and seven general ones), imagenet (the 81 published with ilm and blm: "This is a
     # photo of a {}." and the eighty of CLIP's authors), vp ("This is a photo of a {}" alone, for text too, which takes
@@ -39,27 +38,49 @@ def add_reprogramming_keys(cfg, name):
     return node
 
 
-class PatternAndMapping(nn.Module):
-    """The pattern and the label mapping as one registered model, so that one checkpoint file carries both."""
+class PromptAndMapping(nn.Module):
+    """An f_in and an f_out as one registered model, so that one checkpoint file carries both.
 
-    def __init__(self, delta, mapping):
+    What the f_in consists of has its own name here (`delta`), the f_out is `mapping`.
+
+    Args:
+        apart: submodules of `f_in` that are registered on their own.
+
+    Raises:
+        ValueError: `f_in` has something called `mapping`.
+    """
+
+    def __init__(self, f_in, f_out, apart=()):
         super().__init__()
-        self.register_parameter("delta", delta)
-        self.mapping = mapping
+        self._whole = (f_in,)  # no submodule: its parts are
+        for name, parameter in f_in.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        for name, buffer in f_in.named_buffers(recurse=False):
+            self.register_buffer(name, buffer, persistent=name not in f_in._non_persistent_buffers_set)
+        for name, module in f_in.named_children():
+            if not any(module is other for other in apart):
+                self.add_module(name, module)
+        if hasattr(self, "mapping"):
+            raise ValueError(f"{type(f_in).__name__} has a part called 'mapping', the name of the label mapping; rename it")
+        self.mapping = f_out
+
+    def train(self, mode=True):
+        self._whole[0].training = mode
+        return super().train(mode)
 
 
 class VisualReprogramming(PromptLearning):
     """The own part of a visual-reprogramming trainer, to be put in front of a `TrainerX`.
 
-    A method gives `build_input(cfg, size)`, a module (B, 3, S, S) -> (B, 3, S, S) on normalized images, and may train further
-    parts. `build_input` raises `ValueError` for settings that cannot be.
+    Its f_in is the one of `INPUT_REGISTRY` that TRAINER.<NAME>.METHOD names, or what `build_input(cfg, size)` gives, which raises
+    `ValueError` for settings that cannot be. Its f_out is the one of `MAPPING_REGISTRY` that TRAINER.<NAME>.MAPPING names.
 
     Besides what `PromptLearning` asks of the trainer behind it: `dm.train_loader_all` (every training image once, with the training
     transform), `steps_done()` and `results` (split -> metrics of the last test).
     """
 
     choices = {
-        "MAPPING": (*MAPPINGS, TEXT, HEAD),
+        "MAPPING": MAPPING_REGISTRY,
         "TEMPLATES": TEMPLATE_SETS,
         "MAPPING_ON": ("prompted", "plain"),
         "MAPPING_PASS": ("exact", "reuse"),
@@ -71,7 +92,8 @@ class VisualReprogramming(PromptLearning):
         if height != width:
             problems.append(f"INPUT.SIZE is {cfg.INPUT.SIZE}; visual reprogramming takes square images")
         spec, mapping = backbone_spec(cfg.MODEL.BACKBONE.NAME), self.options_in(cfg).MAPPING
-        if spec.kind != "clip" and not spec.num_source_classes and mapping in MAPPINGS:
+        reads_classes = mapping in MAPPING_REGISTRY and MAPPING_REGISTRY.get(mapping).reads == LABELS
+        if spec.kind != "clip" and not spec.num_source_classes and reads_classes:
             problems.append(
                 f"backbone '{spec.name}' has no classifier, or an embedding in its place (as a CLIP's image tower has), so there"
                 f" are no source classes for MAPPING {mapping}; take MAPPING head, trainer LinearProbe, or one with a classifier"
@@ -92,11 +114,44 @@ class VisualReprogramming(PromptLearning):
 
     @classmethod
     def build_input(cls, cfg, size):
-        raise NotImplementedError
+        """The f_in for normalized images of side `size`, an `InputPrompt`."""
+        method = cls.options_in(cfg).METHOD
+        f_in = INPUT_REGISTRY.get(method)
+        special = {name for other in map(INPUT_REGISTRY.get, INPUT_REGISTRY.registered_names()) for name in other.transforms}
+        for name in sorted(special & {*f_in.transforms, *cfg.INPUT.TRANSFORMS}):
+            if (name in f_in.transforms) != (name in cfg.INPUT.TRANSFORMS):
+                needs = "needs" if name in f_in.transforms else "does not go with"
+                raise ValueError(f"METHOD {method} {needs} {name} in INPUT.TRANSFORMS (see configs/trainers/VR/*_pad.yaml)")
+        return f_in.from_cfg(cls._input_options(cfg), size)
+
+    @classmethod
+    def _input_options(cls, cfg):
+        """The trainer's keys with what `InputPrompt.from_cfg` may need to know of the images besides."""
+        options = cls._options_with(cfg, PIXEL_MEAN=cfg.INPUT.PIXEL_MEAN, PIXEL_STD=cfg.INPUT.PIXEL_STD)
+        if "vr_pad" in cfg.INPUT.TRANSFORMS:
+            options.PAD_SIDE = pad_side(cfg)
+        return options
+
+    @classmethod
+    def _options_with(cls, cfg, **more):
+        options = cls.options_in(cfg).clone()
+        options.defrost()
+        options.update(more)
+        return options
+
+    @classmethod
+    def compared_as(cls):
+        registered = {name: INPUT_REGISTRY.get(name) for name in cls.all_choices().get("METHOD", ()) if name in INPUT_REGISTRY}
+        shown = {
+            name: {"METHOD": name}
+            for name, f_in in registered.items()
+            if f_in.trainer == cls.__name__ and not f_in.transforms and not cls.variants
+        }
+        return super().compared_as() | shown
 
     @classmethod
     def takes_new_classes(cls, cfg):
-        return cls.options_in(cfg).MAPPING == TEXT
+        return MAPPING_REGISTRY.get(cls.options_in(cfg).MAPPING).takes_new_classes
 
     @classmethod
     def build_network(cls, cfg, backbone, classnames):
@@ -105,29 +160,25 @@ class VisualReprogramming(PromptLearning):
     @classmethod
     def build_output(cls, cfg, backbone, classnames):
         """(source, f_out): a module with `logits(images)` of the source labels, and what maps them to the target classes."""
-        options, num_target = cls.options_in(cfg), len(classnames)
-        mapping = options.MAPPING
-        if mapping == HEAD:
-            return FeatureSource(backbone), LinearMapping(backbone.out_features, num_target)
-        source = backbone
+        options = cls._options_with(cfg, SEED=cfg.SEED)
         if backbone.kind == "clip":
             templates = template_set(options.TEMPLATES, cfg.DATASET.TEMPLATE)
-            if mapping == TEXT and options.TEMPLATES != "vp":
-                templates = (cfg.DATASET.TEMPLATE,)
             prompts = [[fill_in(template, name) for name in classnames] for template in templates]
+            options.CLASS_PROMPTS = [
+                fill_in(templates[0] if options.TEMPLATES == "vp" else cfg.DATASET.TEMPLATE, name) for name in classnames
+            ]
             if options.TEMPLATES == "ensemble":  # class by class; the published set goes template by template, which decides ties
                 prompts = zip(*prompts)
-            source = TextSource(backbone, [prompt for group in prompts for prompt in group])
-        elif mapping == TEXT:
-            raise ValueError("MAPPING text needs a text tower; take a CLIP backbone or another MAPPING")
-        if mapping == TEXT:
-            return source, TextMapping(num_target, num_target)
-        extra = {"seed": cfg.SEED} if mapping == "rlm" else {}
-        return source, MAPPINGS[mapping](len(source.source_classes), num_target, **extra)
+            options.PROMPTS = [prompt for group in prompts for prompt in group]
+        mapping = MAPPING_REGISTRY.get(options.MAPPING)
+        source = SOURCE_REGISTRY.get(mapping.reads)(options, backbone, classnames)
+        return source, mapping.from_cfg(options, len(source.source_classes), len(classnames))
 
     @classmethod
     def trained_parts(cls, cfg, network):
-        return {"prompt": (PatternAndMapping(network.f_in.delta, network.f_out), cfg.OPTIM)}
+        parts = network.f_in.parts(cls._input_options(cfg))
+        prompt = PromptAndMapping(network.f_in, network.f_out, apart=[module for module, _ in parts.values()])
+        return {"prompt": (prompt, cfg.OPTIM), **{name: (module, _optim_with(cfg, keys)) for name, (module, keys) in parts.items()}}
 
     def build_model(self):
         PromptLearning.build_model(self)
@@ -145,7 +196,7 @@ class VisualReprogramming(PromptLearning):
         mapping = self.model.f_out
         if self._reuses:
             if mapping.observed:
-                mapping.update()
+                self._update_mapping()
             else:  # before the first epoch, or in a run that began with exact passes
                 self.refresh_mapping()
             mapping.reset()
@@ -163,6 +214,13 @@ class VisualReprogramming(PromptLearning):
         for batch in stoppable(self, bar, undo=mapping.forget):
             images, labels = self.parse_batch_test(batch)
             mapping.observe(backbone.logits(images if plain else self.model.f_in(images)), labels)
+        self._update_mapping()
+
+    def _update_mapping(self):
+        """Compute the mapping from what all processes have observed."""
+        mapping = self.model.f_out
+        if is_parallel():
+            mapping.load_observed({name: sum_(counts) for name, counts in mapping.observed.items()})
         mapping.update()
 
     def forward_backward(self, batch):
@@ -194,3 +252,11 @@ class VisualReprogramming(PromptLearning):
     def after_train(self):
         super().after_train()
         self.pictures.finish()
+
+
+def _optim_with(cfg, keys):
+    """A copy of `cfg.OPTIM` with other values for some of its keys."""
+    optim_cfg = cfg.OPTIM.clone()
+    optim_cfg.defrost()
+    optim_cfg.update(keys)
+    return optim_cfg

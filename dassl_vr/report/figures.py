@@ -196,9 +196,9 @@ def gallery_figure(trainer, title):
     masks = masks_of(f_in, images)
     limit = max((float(mask.abs().max()) for _, mask in masks), default=1.0)
     columns += masks
-    if f_in.delta is not None:
-        columns.append(("pattern", pattern_to_rgb(f_in.delta).expand_as(images)))
-    columns.append(("added", pattern_to_rgb(f_in.masked_pattern(images))))
+    if f_in.pattern() is not None:
+        columns.append(("pattern", pattern_to_rgb(f_in.pattern()).expand_as(images)))
+    columns.append(("added", pattern_to_rgb(f_in.added(images))))
     columns.append(("result", unnormalize(f_in(images), mean, std)))
 
     rows = len(images)

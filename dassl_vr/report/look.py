@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from ..data.store import read_item_image
 from ..data.transforms import plain_pipeline
-from ..deploy.description import has_label_mapping
 from ..engine.prompt_learning import backbone_from_cfg
 from ..prompting import ContextPrompts, FixedClassifier, MultimodalClassifier, fill_in
 from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier, source_on
@@ -50,7 +49,7 @@ class Look:
     def f_in(self):
         """The input transformation, or None where nothing is done to the pixels."""
         f_in = getattr(self.model.network, "f_in", None)
-        return f_in if f_in is not None and (f_in.delta is not None or hasattr(f_in, "generator")) else None
+        return None if f_in is None or f_in.changes_nothing else f_in
 
     def to_rgb(self, images):
         cfg = self.model.details.cfg
@@ -112,9 +111,8 @@ def image_figure(look, index):
     if f_in is not None:
         masks = [(name, mask[0].float().cpu()) for name, mask in masks_of(f_in, x)]
         columns += masks
-        columns.append(
-            ("mask x pattern" if masks and f_in.delta is not None else "added", pattern_to_rgb(f_in.masked_pattern(x))[0].cpu())
-        )
+        heading = "mask x pattern" if masks and f_in.pattern() is not None else "added"
+        columns.append((heading, pattern_to_rgb(f_in.added(x))[0].cpu()))
         columns.append(("result", look.to_rgb(f_in(x))[0]))
     charts = [("after: " + figure_text(f"classes of {look.model.details.cfg.DATASET.NAME}", 28), look.after[index])]
     if look.before is not None:
@@ -165,18 +163,16 @@ def _bars(axes, heading, classes, truth):
 def pattern_figure(model):
     """The pattern alone: in colour, and each channel with its sign; None where there is none."""
     f_in = getattr(model.network, "f_in", None)
-    if f_in is None or f_in.delta is None:
+    pattern = None if f_in is None else f_in.pattern()
+    if pattern is None:
         return None
-    delta = f_in.delta.float()
-    if not hasattr(f_in, "generator"):  # only what lies under the mask is ever seen
-        delta = delta * f_in.mask
-    delta = delta.cpu()
+    pattern = pattern.float().cpu()
     figure = new_figure(10.5, 2.9)
     grid = figure.subplots(1, 4)
-    grid[0].imshow(pattern_to_rgb(delta).permute(1, 2, 0).numpy())
+    grid[0].imshow(pattern_to_rgb(pattern).permute(1, 2, 0).numpy())
     grid[0].set_title("pattern, grey = 0", fontsize=9)
-    limit = max(float(delta.abs().max()), 1e-12)
-    for axes, channel, colour in zip(grid[1:], delta, ("red", "green", "blue")):
+    limit = max(float(pattern.abs().max()), 1e-12)
+    for axes, channel, colour in zip(grid[1:], pattern, ("red", "green", "blue")):
         shown = axes.imshow(channel.numpy(), cmap="bwr", vmin=-limit, vmax=limit)
         axes.set_title(f"pattern, {colour}", fontsize=9)
     for axes in grid:
@@ -187,20 +183,10 @@ def pattern_figure(model):
 
 def mapping_edges(model):
     """[(target class, source class, share)], strongest first for each target class; [] where there is no mapping of labels."""
-    if not has_label_mapping(model.network):
+    if not isinstance(model.network, ReprogrammedClassifier):
         return []
-    f_out, sources = model.network.f_out, model.network.backbone.source_classes
-    weights = f_out.weights.T if hasattr(f_out, "weights") else f_out.linear.weight if hasattr(f_out, "linear") else None
-    edges = []
-    for label, name in enumerate(model.classnames):
-        if weights is None:
-            edges.append((name, sources[int(f_out.strongest_source()[label])], 1.0))
-            continue
-        share = weights[label].detach().float().clamp(min=0)
-        share = (share / share.sum().clamp(min=1e-12)).cpu()
-        values, indices = share.topk(min(EDGES, len(sources)))
-        edges += [(name, sources[i], v) for v, i in zip(values.tolist(), indices.tolist())]
-    return edges
+    names, sources = model.classnames, model.network.backbone.source_classes
+    return [(names[target], sources[source], share) for target, source, share in model.network.f_out.edges(EDGES)]
 
 
 def mapping_figure(model):

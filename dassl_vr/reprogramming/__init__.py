@@ -1,11 +1,14 @@
-"""Visual reprogramming as plain `torch.nn` modules: input patterns (f_in) and label mappings (f_out).
+"""Visual reprogramming as plain `torch.nn` modules: input prompts (f_in) and label mappings (f_out).
 
-A reprogrammed model is `mapping(backbone(pattern(images)))` with a frozen backbone. Nothing here knows the engine or
+A reprogrammed model is `mapping(backbone(prompt(images)))` with a frozen backbone. Nothing here knows the engine or
 its configuration; wrong arguments raise `ValueError`.
 """
 
-from .input import (
+from .classifier import SOURCE_REGISTRY, FeatureSource, ReprogrammedClassifier, TextSource
+from .inputs import (
     FRAMES,
+    INPUT_REGISTRY,
+    InputPrompt,
     MaskGenerator,
     Pad,
     PlainInput,
@@ -15,11 +18,12 @@ from .input import (
     frame_width,
     patch_interpolate,
 )
-from .mapping import (
-    MAPPINGS,
+from .mappings import (
+    MAPPING_REGISTRY,
     Blm,
     BlmPlus,
     Flm,
+    HeadMapping,
     Ilm,
     LabelMapping,
     LinearMapping,
@@ -31,19 +35,26 @@ from .mapping import (
 
 __all__ = [
     "FRAMES",
-    "MAPPINGS",
+    "INPUT_REGISTRY",
+    "MAPPING_REGISTRY",
+    "SOURCE_REGISTRY",
     "Blm",
     "BlmPlus",
+    "FeatureSource",
     "Flm",
+    "HeadMapping",
     "Ilm",
+    "InputPrompt",
     "LabelMapping",
     "LinearMapping",
     "MaskGenerator",
     "Pad",
     "PlainInput",
+    "ReprogrammedClassifier",
     "Rlm",
     "SampleSpecificMask",
     "TextMapping",
+    "TextSource",
     "Watermark",
     "bayesian_weights",
     "centred_box",

@@ -1,7 +1,18 @@
-"""A reprogrammed classifier as one module, and what may stand for its source labels besides a backbone's own classes."""
+"""A reprogrammed classifier as one module, and the sources of logits that an f_out may read.
+
+A source has `logits((B, 3, S, S)) -> (B, source)`, `features((B, 3, S, S)) -> (B, D)` and `source_classes`, a name for each logit.
+A frozen backbone is one. `SOURCE_REGISTRY` holds a function for each kind, `(options, backbone, classnames) -> source`, under the
+name that a mapping's `reads` has. `options` are the trainer's keys; on CLIP also PROMPTS (sentences about the classes, all
+templates) and CLASS_PROMPTS (one sentence per class). It raises `ValueError` for a backbone that lacks what is read.
+"""
 
 from torch import nn
 from torch.nn import functional as F
+
+from ..utils.registry import Registry
+from .mappings import CLASSES, FEATURES, LABELS
+
+SOURCE_REGISTRY = Registry("source of logits")
 
 
 class ReprogrammedClassifier(nn.Module):
@@ -24,7 +35,14 @@ class ReprogrammedClassifier(nn.Module):
         return self.f_out(self.backbone.logits(self.f_in(x)))
 
 
-class _Source(nn.Module):
+class Source(nn.Module):
+    """Base of sources that put something of their own behind a backbone.
+
+    Args:
+        backbone: has `features` and `out_features`.
+        source_classes: a name for each logit.
+    """
+
     def __init__(self, backbone, source_classes):
         super().__init__()
         self.backbone = backbone
@@ -34,8 +52,16 @@ class _Source(nn.Module):
         """(B, 3, S, S) normalized images -> (B, D)"""
         return self.backbone.features(x)
 
+    def logits(self, x):
+        """(B, 3, S, S) normalized images -> (B, source)"""
+        raise NotImplementedError
 
-class FeatureSource(_Source):
+    def on(self, backbone) -> "Source":
+        """The same on another backbone."""
+        return type(self)(backbone)
+
+
+class FeatureSource(Source):
     """A backbone's features in place of its logits, for a layer of one's own on top."""
 
     def __init__(self, backbone):
@@ -46,7 +72,7 @@ class FeatureSource(_Source):
         return self.backbone.features(x)
 
 
-class TextSource(_Source):
+class TextSource(Source):
     """Prompts as source labels: the logit of a prompt is the scaled cosine of the image's and the prompt's features (CLIP).
 
     Args:
@@ -62,14 +88,13 @@ class TextSource(_Source):
         """(B, 3, S, S) normalized images -> (B, source) logits."""
         return self.backbone.scale * F.normalize(self.backbone.features(x), dim=-1) @ self.text_features.T
 
+    def on(self, backbone):
+        return type(self)(backbone, self.source_classes)
+
 
 def source_on(source, backbone):
-    """What `source` is (a backbone, `TextSource` or `FeatureSource`), on `backbone` in place of its own one with a prompt in it."""
-    if isinstance(source, FeatureSource):
-        return FeatureSource(backbone)
-    if isinstance(source, TextSource):
-        return TextSource(backbone, source.source_classes)
-    return backbone
+    """What `source` is (a backbone or a `Source`), on `backbone` in place of its own one with a prompt in it."""
+    return source.on(backbone) if isinstance(source, Source) else backbone
 
 
 def inner_backbone(network):
@@ -78,3 +103,23 @@ def inner_backbone(network):
     while hasattr(backbone, "backbone"):
         backbone = backbone.backbone
     return backbone
+
+
+@SOURCE_REGISTRY.register(name=LABELS)
+def source_labels(options, backbone, classnames):
+    """The backbone's own classes, or on CLIP the sentences in `options.PROMPTS`."""
+    return TextSource(backbone, options.PROMPTS) if backbone.kind == "clip" else backbone
+
+
+@SOURCE_REGISTRY.register(name=FEATURES)
+def features(options, backbone, classnames):
+    """The backbone's features."""
+    return FeatureSource(backbone)
+
+
+@SOURCE_REGISTRY.register(name=CLASSES)
+def class_sentences(options, backbone, classnames):
+    """One sentence a target class, `options.CLASS_PROMPTS`."""
+    if backbone.kind != "clip":
+        raise ValueError(f"MAPPING {options.MAPPING} needs a text tower; take a CLIP backbone or another MAPPING")
+    return TextSource(backbone, options.CLASS_PROMPTS)

@@ -28,21 +28,19 @@ def pattern_to_rgb(x):
 
 
 def masks_of(f_in, x):
-    """What an input transformation multiplies its pattern with, by colour where the colours differ.
+    """The masks of an f_in, by colour where the colours differ.
 
     Args:
-        f_in: a module of `reprogramming.input`.
+        f_in: an `InputPrompt`.
         x: (B, 3, S, S) normalized images.
 
     Returns:
         [(name, (B, S, S))], empty where there is no mask.
     """
-    if hasattr(f_in, "generator"):
-        masks = f_in.mask(x)  # (B, 3, S, S)
-    elif getattr(f_in, "mask", None) is not None:
-        masks = f_in.mask.float().expand(len(x), 3, -1, -1)
-    else:
+    masks = f_in.masks(x)  # (B, 3, S, S)
+    if masks is None:
         return []
+    masks = masks.float()
     if torch.equal(masks[:, 0], masks[:, 1]) and torch.equal(masks[:, 0], masks[:, 2]):
         return [("mask", masks[:, 0])]
     return [(f"mask, {colour}", masks[:, channel]) for channel, colour in enumerate(("red", "green", "blue"))]

@@ -14,7 +14,7 @@ import torch
 from dassl_vr.cli.train import main
 from dassl_vr.engine import TrainerX
 from dassl_vr.evaluation.evaluator import Classification
-from dassl_vr.reprogramming.mapping import Ilm
+from dassl_vr.reprogramming import Ilm
 
 SETTINGS = ["TEST.FINAL_MODEL", "best_val", "VERBOSE", "False", "TRAIN.CHECKPOINT_FREQ", "1"]
 SETTINGS += ["DATALOADER.TEST.BATCH_SIZE", "16"]  # two batches of validation images

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from dassl_vr.backbones import backbone_spec, build_backbone
 from dassl_vr.backbones.tiny import WEIGHTS, create_tiny_vit, vit_classes
-from dassl_vr.reprogramming.mapping import Flm
+from dassl_vr.reprogramming import Flm
 from dassl_vr.utils.errors import ConfigError, WeightsError
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")

@@ -132,8 +132,8 @@ def test_sample_specific_mask_equals_the_slow_version_to_the_last_bit(size, laye
     x = images(size)
     mask = upsample_slowly(module.generator(x), size, patch_size)
     assert torch.equal(module(x), x + mask * module.delta)
-    assert torch.equal(module.mask(x), mask.expand(-1, 3, -1, -1))
-    assert torch.equal(module.masked_pattern(x), mask * module.delta)
+    assert torch.equal(module.masks(x), mask.expand(-1, 3, -1, -1))
+    assert torch.equal(module.added(x), mask * module.delta)
 
 
 def test_sample_specific_mask_learns_in_all_its_parts():
@@ -162,7 +162,7 @@ def test_a_constant_mask_reproduces_any_shared_mask(size, width):
     module = SampleSpecificMask(size, mask_init="ones").eval()
     module.delta.data = shared.mask * shared.delta.data
     x = images(size)
-    assert torch.equal(module.mask(x), torch.ones(2, 3, size, size))
+    assert torch.equal(module.masks(x), torch.ones(2, 3, size, size))
     assert torch.equal(module(x), shared(x))
 
 
@@ -209,7 +209,7 @@ def test_watermark_adds_its_pattern_on_the_frame_only(size, frame):
             inside = min(i, j, size - 1 - i, size - 1 - j) >= width
             expected = x[:, :, i, j] if inside else x[:, :, i, j] + module.delta[:, i, j]
             assert torch.equal(result[:, :, i, j], expected)
-    assert torch.equal(result, x + module.masked_pattern(x))
+    assert torch.equal(result, x + module.added(x))
     assert "mask" not in module.state_dict()
 
 
@@ -241,7 +241,7 @@ def test_pad_equals_its_definition_on_raw_pixels(size, inner):
     assert torch.allclose(result, expected, atol=1e-6)
     start, stop = centred_box(size, inner)
     assert torch.equal(result[..., start:stop, start:stop], x[..., start:stop, start:stop])
-    assert torch.allclose(x + module.masked_pattern(x), result, atol=1e-6)
+    assert torch.allclose(x + module.added(x), result, atol=1e-6)
     result.sum().backward()
     assert torch.equal(module.delta.grad != 0, outside.bool().expand(3, -1, -1))
 

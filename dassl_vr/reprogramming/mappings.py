@@ -10,11 +10,32 @@ that holds it carries it. Mappings that are computed from data are driven in thr
 
 and `mapping.refresh` says when: "never", "start" (once, before training) or "epoch" (before each epoch). On a mapping
 that needs no data the three do nothing. `observe` never waits for the device; `update` does.
+
+A new one is a class in any file that is imported, a plug-in's included:
+
+    @MAPPING_REGISTRY.register(name="scaled")
+    class Scaled(LabelMapping):
+        def __init__(self, num_source, num_target):
+            super().__init__(num_source, num_target)
+            self.scale = nn.Parameter(torch.ones(num_target))
+
+        def forward(self, logits):
+            return logits[:, : self.num_target] * self.scale
+
+`TRAINER.SMM.MAPPING scaled` uses it, under any trainer that has the key. `LabelMapping` says what may be added.
 """
 
 import numpy as np
 import torch
 from torch import nn
+
+from ..utils.registry import Registry
+
+MAPPING_REGISTRY = Registry("label mapping")
+
+# What a mapping reads: the source classes of the backbone (on CLIP sentences: templates times the target classes), its features, or
+# one sentence for each target class (CLIP)
+LABELS, FEATURES, CLASSES = "labels", "features", "classes"
 
 
 def greedy_assignment(counts):
@@ -84,15 +105,42 @@ def _check_classes(num_source, num_target):
 
 
 class LabelMapping(nn.Module):
-    """Base of all mappings: (B, num_source) logits -> (B, num_target) logits."""
+    """Base of all mappings: (B, num_source) logits -> (B, num_target) logits.
 
-    # When the mapping is computed from data: "never", "start" or "epoch"
+    A subclass defines `forward`; all the rest has a default. Its parameters are trained with `cfg.OPTIM`'s optimizer.
+
+    Attributes:
+        refresh: when the mapping is computed from data: "never", "start" (once, before training) or "epoch" (before each). By
+            default "epoch" where the class, or a base of it, defines `observe`, else "never".
+        reads: LABELS, FEATURES or CLASSES, or another name in `SOURCE_REGISTRY`.
+        takes_new_classes: what was trained on some classes works on others: nothing in it belongs to the classes.
+    """
+
     refresh = "never"
+    reads = LABELS
+    takes_new_classes = False
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if "observe" in vars(cls) and "refresh" not in vars(cls):
+            cls.refresh = "epoch"
 
     def __init__(self, num_source, num_target):
         super().__init__()
         self.num_source = num_source
         self.num_target = num_target
+
+    @classmethod
+    def from_cfg(cls, options, num_source: int, num_target: int) -> "LabelMapping":
+        """The mapping that `options` describe: by default `cls(num_source, num_target)`.
+
+        Args:
+            options: keys of the trainer (`TRAINER.<NAME>`), and SEED of the run.
+
+        Raises:
+            ValueError: for options or numbers of classes that cannot be.
+        """
+        return cls(num_source, num_target)
 
     def forward(self, logits):
         raise NotImplementedError
@@ -100,7 +148,7 @@ class LabelMapping(nn.Module):
     def reset(self):
         """Begin a new pass over the training samples."""
 
-    def observe(self, logits, labels):
+    def observe(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Take in source logits (B, source) and target labels (B,) of a batch."""
 
     def forget(self):
@@ -110,32 +158,36 @@ class LabelMapping(nn.Module):
         """Compute the mapping from what was observed since `reset`."""
 
     @property
-    def observed(self):
-        """{name: tensor} of what `observe` took in since `reset`; empty where nothing is gathered, and after `update`."""
+    def observed(self) -> dict:
+        """{name: tensor} of what `observe` took in since `reset`; empty where nothing is gathered, and after `update`.
+
+        Several processes of a run each observe their part; the tensors of all are added up before `update`.
+        """
         return {}
 
-    def load_observed(self, state):
+    def load_observed(self, state: dict) -> None:
         """Go on from what `observed` gave, if `state` holds it. Raises `ValueError` for anything else under that name."""
 
-    def strongest_source(self):
-        """(target,) index of the source class that weighs most for each target class, to show the mapping."""
-        raise NotImplementedError
+    def edges(self, most: int = 1) -> list:
+        """[(target index, source index, share in 0 .. 1)], strongest first for each target class, `most` of each at the most, to
+        show the mapping; [] where there is nothing to show."""
+        return []
 
     def extra_repr(self):
         return f"{self.num_source} -> {self.num_target}"
 
 
 class _OneToOne(LabelMapping):
-    """Each target class reads the logit of one source class of its own."""
+    """Each target class reads the logit of one source class of its own: `source_index` (target,), -1 = not known yet."""
 
     def __init__(self, num_source, num_target):
         _check_classes(num_source, num_target)
         super().__init__(num_source, num_target)
-        self.register_buffer("source_index", torch.arange(num_target))
+        self.register_buffer("source_index", torch.full((num_target,), -1))
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
         index = state_dict.get(f"{prefix}source_index", self.source_index)
-        if not bool(((index >= 0) & (index < self.num_source)).all()):
+        if not bool(((index >= 0) & (index < self.num_source)).all() or (index == -1).all()):
             errors.append(f"'{prefix}source_index' names other source classes than the {self.num_source} there are")
             return
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
@@ -143,15 +195,17 @@ class _OneToOne(LabelMapping):
     def forward(self, logits):
         return logits.index_select(1, self.source_index)
 
-    def strongest_source(self):
-        return self.source_index
+    def edges(self, most=1):
+        return [(target, source, 1.0) for target, source in enumerate(self.source_index.tolist())]
 
 
 class _Counted(LabelMapping):
     """Adds the statistic `counts` (source, target): number of samples of a target class by their arg-max source class.
 
-    `counts` lives from `reset` to `update` and is no part of the state; None in between. Where several processes have joined in a
-    `torch.distributed` group, each observes its part of the samples, and `update`, which all of them call, adds them up.
+    `counts` lives from `reset` to `update` and is no part of the state; None in between.
+
+    Raises:
+        RuntimeError: the mapping is used before it was computed.
     """
 
     counts_dtype = torch.int64
@@ -159,6 +213,22 @@ class _Counted(LabelMapping):
     def __init__(self, num_source, num_target):
         super().__init__(num_source, num_target)
         self.register_buffer("counts", None, persistent=False)
+        self.computed = False
+
+    def _check_computed(self):
+        if not self.computed:
+            raise RuntimeError(
+                f"{type(self).__name__} was not computed from data yet: call reset(), observe(logits, labels) for each batch of the"
+                " training samples, then update(); or load the state of one that was"
+            )
+
+    def _is_computed(self):
+        """Whether the state comes from data; waits for the device."""
+        raise NotImplementedError
+
+    def _load_from_state_dict(self, *arguments, **options):
+        super()._load_from_state_dict(*arguments, **options)
+        self.computed = self._is_computed()
 
     def reset(self):
         device = next(self.buffers()).device
@@ -191,12 +261,11 @@ class _Counted(LabelMapping):
     def _take_counts(self):
         if self.counts is None:
             raise RuntimeError("update() before reset()")
-        counts, self.counts = self.counts, None
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(counts)
+        counts, self.counts, self.computed = self.counts, None, True
         return counts
 
 
+@MAPPING_REGISTRY.register(name="rlm")
 class Rlm(_OneToOne):
     """Random label mapping: an injective map drawn once from `seed`."""
 
@@ -205,7 +274,12 @@ class Rlm(_OneToOne):
         generator = torch.Generator().manual_seed(seed)
         self.source_index.copy_(torch.randperm(num_source, generator=generator)[:num_target])
 
+    @classmethod
+    def from_cfg(cls, options, num_source, num_target):
+        return cls(num_source, num_target, options.SEED)
 
+
+@MAPPING_REGISTRY.register(name="flm")
 class Flm(_Counted, _OneToOne):
     """Frequent label mapping: the greedy assignment on the counts, once before training."""
 
@@ -214,18 +288,24 @@ class Flm(_Counted, _OneToOne):
     def update(self):
         self.source_index.copy_(greedy_assignment(self._take_counts()))
 
+    def forward(self, logits):
+        self._check_computed()
+        return super().forward(logits)
 
+    def _is_computed(self):
+        return bool((self.source_index >= 0).all())
+
+
+@MAPPING_REGISTRY.register(name="ilm")
 class Ilm(Flm):
     """Iterative label mapping (Chen et al. 2023): the frequent one, anew before every epoch with the current f_in."""
 
     refresh = "epoch"
 
 
+@MAPPING_REGISTRY.register(name="blm")
 class Blm(_Counted):
-    """Bayesian-guided label mapping (Cai et al. 2024): target logits = source logits @ weights, see `bayesian_weights`.
-
-    The weights are uniform before the first `update`.
-    """
+    """Bayesian-guided label mapping (Cai et al. 2024): target logits = source logits @ weights, see `bayesian_weights`."""
 
     refresh = "epoch"
 
@@ -235,18 +315,23 @@ class Blm(_Counted):
             raise ValueError(f"smoothing is {smoothing}, expected 0 or more")
         super().__init__(num_source, num_target)
         self.smoothing = smoothing
-        self.register_buffer("weights", torch.full((num_source, num_target), 1.0 / num_source))
+        self.register_buffer("weights", torch.zeros(num_source, num_target))
 
     def forward(self, logits):
+        self._check_computed()
         return logits @ self.weights  # (B, source) @ (source, target)
 
     def update(self):
         self.weights.copy_(bayesian_weights(self._take_counts(), self.smoothing))
 
-    def strongest_source(self):
-        return self.weights.argmax(dim=0)
+    def edges(self, most=1):
+        return _largest_shares(self.weights.T, most)
+
+    def _is_computed(self):
+        return bool(self.weights.any())
 
 
+@MAPPING_REGISTRY.register(name="blm+")
 class BlmPlus(Blm):
     """Blm+ (Cai et al. 2024): as `Blm`, with the counts replaced by sums of the top-k source probabilities,
     k = 15 % of the number of target classes, at least 1."""
@@ -268,6 +353,7 @@ class BlmPlus(Blm):
         self.counts.addmm_(kept.T, classes)
 
 
+@MAPPING_REGISTRY.register(name="linear")
 class LinearMapping(LabelMapping):
     """A trainable fully connected layer on the source logits (AutoVP, Tsao et al. 2024)."""
 
@@ -278,25 +364,39 @@ class LinearMapping(LabelMapping):
     def forward(self, logits):
         return self.linear(logits)
 
-    def strongest_source(self):
-        return self.linear.weight.argmax(dim=1)
+    def edges(self, most=1):
+        return _largest_shares(self.linear.weight, most)
 
 
+@MAPPING_REGISTRY.register(name="head")
+class HeadMapping(LinearMapping):
+    """A trainable fully connected layer on the backbone's features, in place of its classifier."""
+
+    reads = FEATURES
+
+    def edges(self, most=1):
+        return []  # features have no names
+
+
+@MAPPING_REGISTRY.register(name="text")
 class TextMapping(LabelMapping):
     """The identity: the source labels are the target classes already, as text features of their names (CLIP)."""
+
+    reads = CLASSES
+    takes_new_classes = True
 
     def __init__(self, num_source, num_target):
         if num_source != num_target:
             raise ValueError(f"{num_source} source classes for {num_target} target classes: expected as many")
         super().__init__(num_source, num_target)
-        self.register_buffer("source_index", torch.arange(num_target), persistent=False)  # follows from the arguments
 
     def forward(self, logits):
         return logits
 
-    def strongest_source(self):
-        return self.source_index
 
-
-# By the papers' names, in lower case; `TextMapping` is not among them, for it needs the target classes as source labels
-MAPPINGS = {"rlm": Rlm, "flm": Flm, "ilm": Ilm, "blm": Blm, "blm+": BlmPlus, "linear": LinearMapping}
+def _largest_shares(weights, most):
+    """`LabelMapping.edges` of weights (target, source), of which those below zero do not count."""
+    shares = weights.detach().float().clamp(min=0).cpu()
+    shares = shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    values, sources = (part[:, :most].tolist() for part in shares.sort(dim=1, descending=True, stable=True))
+    return [(target, *pair) for target, row in enumerate(zip(sources, values)) for pair in zip(*row)]

@@ -1,13 +1,26 @@
-"""Input side of visual reprogramming (f_in): modules that write a trainable pattern into normalized images.
+"""Input side of visual reprogramming (f_in): modules that write something trainable into normalized images.
 
-Every module maps (B, 3, S, S) to (B, 3, S, S) and has `delta`, the pattern as a (3, S, S) parameter (None where the
-method has none), and `masked_pattern(x)`, what `forward` adds to `x`, for pictures.
+A new one is a class in any file that is imported, a plug-in's included:
+
+    @INPUT_REGISTRY.register(name="colour")
+    class Colour(InputPrompt):
+        def __init__(self, size):
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(3, 1, 1))
+
+        def forward(self, x):
+            return x + self.shift
+
+`TRAINER.VR.METHOD colour` trains it. `InputPrompt` says what may be added.
 """
 
 import torch
 from torch import nn
 
+from ..utils.registry import Registry
 from . import pooled_block
+
+INPUT_REGISTRY = Registry("f_in")
 
 # Share of the side that the frame of a shared watermark takes on each edge (SMM paper, section 5: 28, 56, 112 of 224)
 FRAMES = {"narrow": 8, "medium": 4, "full": 2}
@@ -134,7 +147,55 @@ class MaskGenerator(nn.Module):
         return x
 
 
-class SampleSpecificMask(nn.Module):
+class InputPrompt(nn.Module):
+    """Base of all f_in: (B, 3, S, S) normalized images -> the same with a prompt in them.
+
+    A subclass defines `forward`; all the rest has a default. Its parameters are trained with `cfg.OPTIM`'s optimizer, but for
+    the parts that `parts` names. Buffers that are saved are to be changed in place.
+
+    Attributes:
+        transforms: transforms that INPUT.TRANSFORMS must hold for it, of those that no f_in without them may have (`vr_pad`).
+        trainer: the trainer that shows it in a comparison of methods.
+        changes_nothing: forward(x) is x.
+    """
+
+    transforms = ()
+    trainer = "VR"
+    changes_nothing = False
+
+    @classmethod
+    def from_cfg(cls, options, size: int) -> "InputPrompt":
+        """The module for images of side `size` that `options` describe: by default `cls(size)`.
+
+        Args:
+            options: keys of the trainer (`TRAINER.<NAME>`), and what is known of the images: PIXEL_MEAN and PIXEL_STD (three
+                numbers each), PAD_SIDE (side in pixels of the small image that `vr_pad` centres).
+
+        Raises:
+            ValueError: for options that cannot be.
+        """
+        return cls(size)
+
+    def parts(self, options) -> dict:
+        """{name: (submodule, {key of `cfg.OPTIM`: value})} of the submodules that are trained with settings of their own, each
+        saved under its name; none by default."""
+        return {}
+
+    def masks(self, x: torch.Tensor) -> torch.Tensor | None:
+        """What multiplies the pattern at each pixel of these images, (B, 3, S, S), to be shown; None where there is no mask."""
+        return None
+
+    def pattern(self) -> torch.Tensor | None:
+        """What is learned as an image of its own, (3, S, S), to be shown; None where there is no such image."""
+        return None
+
+    def added(self, x: torch.Tensor) -> torch.Tensor:
+        """What `forward` adds to these images, (B, 3, S, S)."""
+        return self(x) - x
+
+
+@INPUT_REGISTRY.register(name="smm")
+class SampleSpecificMask(InputPrompt):
     """SMM's input transformation: `x + up(f_mask(x)) * delta` on normalized images (SMM paper, section 3.1).
 
     Args:
@@ -147,6 +208,10 @@ class SampleSpecificMask(nn.Module):
         generator: the `MaskGenerator`.
     """
 
+    trainer = "SMM"
+    ablation = {}
+    _DEFAULTS = {"LAYERS": 5, "PATCH_SIZE": 8, "MASK_INIT": "random"}  # under a trainer without these keys
+
     def __init__(self, size, layers=5, patch_size=8, channels=3, *, pattern=True, mask_init="random"):
         super().__init__()
         if size < patch_size:
@@ -155,20 +220,31 @@ class SampleSpecificMask(nn.Module):
         self.generator = MaskGenerator(layers, patch_size, channels, mask_init)
         self.register_parameter("delta", nn.Parameter(torch.zeros(3, size, size)) if pattern else None)
 
-    def mask(self, x):
+    @classmethod
+    def from_cfg(cls, options, size):
+        layers, patch_size, init = (options.get(key, default) for key, default in cls._DEFAULTS.items())
+        return cls(size, layers, patch_size, mask_init=init, **cls.ablation)
+
+    def parts(self, options):
+        rates = {key: options[name] for key, name in (("LR", "MASK_LR"), ("GAMMA", "MASK_GAMMA")) if name in options}
+        return {"mask_generator": (self.generator, rates)}
+
+    def masks(self, x):
         """The mask of each image at full resolution: (B, 3, S, S) -> (B, 3, S, S)."""
         values = self.generator(x)  # (B, 3 or 1, S // p, S // p)
         return patch_interpolate(values, self.size, self.generator.patch_size).expand(-1, 3, -1, -1)
 
-    def masked_pattern(self, x):
-        """What `forward` adds to `x`: (B, 3, S, S)."""
-        mask = self.mask(x)
-        return mask if self.delta is None else mask * self.delta
+    def pattern(self):
+        return self.delta
+
+    def added(self, x):
+        masks = self.masks(x)
+        return masks if self.delta is None else masks * self.delta
 
     def forward(self, x):
         patch = self.generator.patch_size
         if self.delta is None or self.size % patch:
-            return x + self.masked_pattern(x)
+            return x + self.added(x)
         # The same product with the mask broadcast over its patches: no mask of the images' size is made, nor kept
         # for the backward pass.
         n = self.size // patch
@@ -181,22 +257,30 @@ class SampleSpecificMask(nn.Module):
         return prompted
 
 
-class PlainInput(nn.Module):
-    """No pattern: the image as it is, for methods that learn elsewhere; `delta` is None."""
+@INPUT_REGISTRY.register(name="single_channel")
+class SingleChannelMask(SampleSpecificMask):
+    """The ablation with one mask for the three colours (SMM paper, section 5)."""
 
-    def __init__(self):
-        super().__init__()
-        self.register_parameter("delta", None)
+    ablation = {"channels": 1}
 
-    def masked_pattern(self, x):
-        """What `forward` adds to `x`: nothing, (B, 3, S, S)."""
-        return torch.zeros_like(x)
+
+@INPUT_REGISTRY.register(name="only_mask")
+class OnlyMask(SampleSpecificMask):
+    """The ablation without a pattern, `x + up(f_mask(x))` (SMM paper, section 5)."""
+
+    ablation = {"pattern": False}
+
+
+class PlainInput(InputPrompt):
+    """No prompt: the image as it is, for methods that learn elsewhere."""
+
+    changes_nothing = True
 
     def forward(self, x):
         return x
 
 
-class Watermark(nn.Module):
+class Watermark(InputPrompt):
     """A pattern shared by all images: `x + M * delta` on normalized images, M = 1 on a frame (SMM paper, section 5).
 
     Args:
@@ -218,15 +302,50 @@ class Watermark(nn.Module):
         self.delta = nn.Parameter((torch.zeros if init == "zeros" else torch.randn)(3, size, size))
         self.register_buffer("mask", mask, persistent=False)  # follows from the arguments
 
-    def masked_pattern(self, x):
-        """What `forward` adds to `x`: (B, 3, S, S)."""
-        return (self.mask * self.delta).expand(x.shape[0], -1, -1, -1)
+    def masks(self, x):
+        return self.mask.expand(len(x), 3, -1, -1)
+
+    def pattern(self):
+        return self.mask * self.delta
+
+    def added(self, x):
+        return self.pattern().expand(len(x), -1, -1, -1)
 
     def forward(self, x):
         return x + self.mask * self.delta
 
 
-class Pad(nn.Module):
+class _FramedWatermark(Watermark):
+    frame = ""
+
+    @classmethod
+    def from_cfg(cls, options, size):
+        return cls(size, frame_width(size, cls.frame))
+
+
+@INPUT_REGISTRY.register(name="narrow")
+class NarrowWatermark(_FramedWatermark):
+    """A frame of an eighth of the side (SMM paper, section 5)."""
+
+    frame = "narrow"
+
+
+@INPUT_REGISTRY.register(name="medium")
+class MediumWatermark(_FramedWatermark):
+    """A frame of a quarter of the side (SMM paper, section 5)."""
+
+    frame = "medium"
+
+
+@INPUT_REGISTRY.register(name="full")
+class FullWatermark(_FramedWatermark):
+    """The whole image (SMM paper, section 5), also the ablation without a mask."""
+
+    frame = "full"
+
+
+@INPUT_REGISTRY.register(name="pad")
+class Pad(InputPrompt):
     """A pattern around a small image: `normalize(pad0(image) + sigmoid(delta) * M)`, M = 1 outside a centred square
     (ILM-VP, Chen et al. 2023).
 
@@ -238,6 +357,8 @@ class Pad(nn.Module):
     `forward` takes the padded and already normalized image: it leaves the square untouched and writes
     `(sigmoid(delta) - mean) / std` everywhere else, which is the same thing.
     """
+
+    transforms = ("vr_pad",)
 
     def __init__(self, size, inner, mean, std):
         super().__init__()
@@ -256,9 +377,19 @@ class Pad(nn.Module):
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
 
-    def masked_pattern(self, x):
+    @classmethod
+    def from_cfg(cls, options, size):
+        return cls(size, options.PAD_SIDE, options.PIXEL_MEAN, options.PIXEL_STD)
+
+    def masks(self, x):
+        return self.mask.to(x.dtype).expand(len(x), 3, -1, -1)
+
+    def pattern(self):
+        return self.mask * self.delta
+
+    def added(self, x):
         """What `forward` adds to an image whose border is black: (B, 3, S, S)."""
-        return (self.mask * torch.sigmoid(self.delta) / self.std).expand(x.shape[0], -1, -1, -1)
+        return (self.mask * torch.sigmoid(self.delta) / self.std).expand(len(x), -1, -1, -1)
 
     def forward(self, x):
         border = (torch.sigmoid(self.delta) - self.mean) / self.std  # (3, S, S)

@@ -6,16 +6,21 @@ import pytest
 import torch
 
 from dassl_vr.reprogramming import (
-    MAPPINGS,
+    MAPPING_REGISTRY,
     Blm,
     BlmPlus,
     Flm,
     Ilm,
+    LabelMapping,
     LinearMapping,
     Rlm,
     bayesian_weights,
     greedy_assignment,
 )
+from dassl_vr.reprogramming.mappings import LABELS
+
+MAPPINGS = {name: MAPPING_REGISTRY.get(name) for name in MAPPING_REGISTRY.registered_names()}
+MAPPINGS = {name: mapping for name, mapping in MAPPINGS.items() if mapping.reads == LABELS}
 
 
 def greedy_slowly(counts):
@@ -144,7 +149,7 @@ def test_frequent_mappings_are_the_greedy_assignment_on_the_counts(cls, num_sour
     assert torch.equal(mapping.source_index, expected)
     logits = torch.randn(5, num_source)
     assert torch.equal(mapping(logits), torch.stack([logits[:, s] for s in expected.tolist()], dim=1))
-    assert torch.equal(mapping.strongest_source(), expected)
+    assert mapping.edges() == [(target, source, 1.0) for target, source in enumerate(expected.tolist())]
 
 
 @pytest.mark.parametrize("num_source, num_target", [(20, 6), (6, 6), (9, 1)])
@@ -154,7 +159,10 @@ def test_blm_weighs_the_source_logits(num_source, num_target):
     logits = torch.randn(5, num_source)
     assert torch.allclose(mapping.weights, weights, atol=1e-7)
     assert torch.allclose(mapping(logits), logits @ weights, atol=1e-6)
-    assert torch.equal(mapping.strongest_source(), mapping.weights.argmax(0))
+    assert [source for _, source, _ in mapping.edges()] == mapping.weights.argmax(0).tolist()
+    for target, source, share in mapping.edges(most=3):
+        assert share == pytest.approx(float(weights[source, target]), abs=1e-6)
+    assert len(mapping.edges(most=3)) == 3 * num_target
 
 
 @pytest.mark.parametrize("num_source, num_target, top_k", [(50, 40, 6), (20, 13, 1), (20, 14, 2), (9, 1, 1)])
@@ -190,7 +198,7 @@ def test_linear_mapping_is_trainable_and_may_have_more_targets():
     mapping = LinearMapping(4, 7)
     assert mapping(torch.randn(2, 4)).shape == (2, 7)
     assert sum(p.numel() for p in mapping.parameters()) == 4 * 7 + 7
-    assert mapping.strongest_source().shape == (7,)
+    assert [target for target, *_ in mapping.edges()] == list(range(7))
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
@@ -229,7 +237,7 @@ def test_statistics_out_of_turn_are_refused(name):
 @pytest.mark.parametrize("name", MAPPINGS)
 def test_gradients_reach_the_source_logits(name):
     logits = torch.randn(3, 30, requires_grad=True)
-    MAPPINGS[name](30, 8)(logits).sum().backward()
+    fitted(MAPPINGS[name](30, 8))(logits).sum().backward()
     assert logits.grad.abs().sum() > 0
 
 
@@ -238,10 +246,42 @@ def test_a_state_of_another_mapping_is_refused():
     for index in ([0, 1, 5], [-1, 0, 1]):
         with pytest.raises(RuntimeError, match="source_index"):
             mapping.load_state_dict({"source_index": torch.tensor(index)})
-    assert mapping.source_index.tolist() == [0, 1, 2]
+    assert mapping.source_index.tolist() == [-1, -1, -1]
     good = torch.ones(5, 3, dtype=torch.int64)
     for counts in (5, torch.ones(()), good.double(), good[:, :2], -good):
         with pytest.raises(ValueError, match="counts"):
             mapping.load_observed({"counts": counts})
     mapping.load_observed({"counts": good})
     assert torch.equal(mapping.observed["counts"], good)
+
+
+@pytest.mark.parametrize("name", ["flm", "ilm", "blm", "blm+"])
+def test_a_mapping_that_was_not_computed_says_what_to_call(name):
+    mapping = MAPPINGS[name](30, 8)
+    for unready in (mapping, MAPPINGS[name](30, 8)):
+        with pytest.raises(RuntimeError, match=r"reset\(\), observe\(logits, labels\).*update\(\)"):
+            unready(torch.randn(5, 30))
+        unready.load_state_dict(mapping.state_dict())  # of one that was not computed either
+    mapping.load_state_dict(fitted(MAPPINGS[name](30, 8)).state_dict())
+    assert mapping(torch.randn(5, 30)).shape == (5, 8)
+
+
+def test_a_mapping_of_forward_alone_has_working_defaults():
+    class Sums(LabelMapping):
+        def forward(self, logits):
+            return logits[:, : self.num_target]
+
+    mapping = fitted(Sums.from_cfg(None, 30, 8))
+    assert mapping(torch.ones(2, 30)).shape == (2, 8) and mapping.edges() == [] and mapping.observed == {}
+    assert mapping.refresh == "never" and not mapping.takes_new_classes
+
+
+def test_a_mapping_that_observes_is_computed_before_each_epoch_unless_it_says_otherwise():
+    class Observing(LabelMapping):
+        def observe(self, logits, labels):
+            pass
+
+    class Once(Observing):
+        refresh = "start"
+
+    assert (Observing.refresh, Once.refresh) == ("epoch", "start")
