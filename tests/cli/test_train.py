@@ -321,11 +321,12 @@ def test_saved_config_trains_another_run(finished_run, tmp_path, tiny_command):
 
 def test_another_folder_is_another_run(tmp_path, tiny_command, capsys):
     first, second = folder_of_images(tmp_path / "a"), folder_of_images(tmp_path / "b")
+    (second / "cat" / "0.png").rename(second / "cat" / "other.png")
     command = tiny_command(tmp_path / "run", "DATASET.NAME", "folder", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "1")
     assert main([*command, "DATASET.ROOT", str(first)]) == 0
     assert main([*command, "DATASET.ROOT", str(first)]) == 0, "finished already"
     assert main([*command, "DATASET.ROOT", str(second)]) == 2
-    assert "DATASET.ROOT" in capsys.readouterr().err
+    assert f"on the images of {first}, and those of {second} are not the same" in capsys.readouterr().err
 
 
 def test_resuming_on_other_images_is_refused(tmp_path, tiny_command, capsys):

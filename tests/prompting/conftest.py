@@ -27,7 +27,7 @@ class _Adapter(OpenClipAdapter):
         self.form, self.vision, self.text = FORMS[form]
 
     def spec(self, model_name):
-        return self.spec_of(model_name, {"vision_cfg": self.vision}, {})
+        return self.spec_of(model_name, {"vision_cfg": self.vision, "text_cfg": self.text}, {})
 
     def create(self, spec, architecture):
         return self.form(embed_dim=40, vision_cfg=self.vision, text_cfg=self.text, quick_gelu=True)
