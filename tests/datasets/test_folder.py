@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -139,3 +140,141 @@ def test_uneven_classes_are_reported(tmp_path, draw, load, capsys):
     fill(tmp_path, draw, 20, ("dog",))
     load("folder", tmp_path)
     assert "classes are uneven" not in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------- layouts as people have them
+@pytest.mark.parametrize("wrapper", ["", "archive", "archive/my data"])
+@pytest.mark.parametrize(
+    "names",
+    [("Train", "Val", "Test"), ("training", "validation", "testing"), ("TRAIN_SET", "valid", "test_set"), ("train", "dev", "Test")],
+)
+def test_splits_under_other_names(tmp_path, draw, load, capsys, wrapper, names):
+    for name, images in zip(names, (10, 2, 3), strict=True):
+        fill(tmp_path / wrapper / name, draw, images)
+    (tmp_path / "__MACOSX" / "archive").mkdir(parents=True)
+    dataset = load("folder", tmp_path)
+    assert counts(dataset) == (20, 4, 6) and dataset.classnames == ["cat", "dog"]
+    assert all(f"/{names[2]}/" in item.impath for item in dataset.test)
+    assert "WARNING" not in capsys.readouterr().out
+
+
+def test_class_folders_in_a_wrapper(tmp_path, draw, load, capsys):
+    fill(tmp_path / "images", draw, 20)
+    assert load("folder", tmp_path).classnames == ["cat", "dog"]
+    assert f"the data are in {tmp_path / 'images'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pair", [("train", "Train"), ("test", "testing"), ("val", "valid")])
+def test_two_folders_for_one_split(tmp_path, draw, load, pair):
+    fill(tmp_path / "train", draw)
+    for name in pair:
+        if not (tmp_path / name).exists():
+            fill(tmp_path / name, draw, 3)
+    with pytest.raises(DataError, match=f"holds .*, both of which stand for '{pair[0]}'; keep one") as caught:
+        load("folder", tmp_path)
+    assert all(name in str(caught.value) for name in pair)
+
+
+def test_a_second_name_or_an_empty_folder_is_no_second_split(tmp_path, draw, load):
+    for split, images in (("train", 10), ("val", 2), ("test", 3)):
+        fill(tmp_path / split, draw, images)
+    (tmp_path / "validation").symlink_to("val")
+    (tmp_path / "Testing").mkdir()
+    assert counts(load("folder", tmp_path)) == (20, 4, 6)
+
+
+@pytest.mark.parametrize("flat", [("Train", "Test"), ("train",), ("Test",), ("training", "valid", "testing")])
+def test_splits_without_class_folders(tmp_path, draw, load, flat):
+    for name in flat:
+        draw(tmp_path / name / "1.png")
+    with pytest.raises(DataError, match="holds images of no class; expected one folder a class"):
+        load("folder", tmp_path)
+
+
+def test_unlabelled_test_images_beside_training_folders(tmp_path, draw, load):
+    fill(tmp_path / "train", draw)
+    draw(tmp_path / "test" / "1.png")
+    with pytest.raises(DataError, match="test holds images of no class"):
+        load("folder", tmp_path)
+
+
+def test_test_images_alone(tmp_path, draw, load):
+    fill(tmp_path / "Test", draw)
+    with pytest.raises(DataError, match=r"holds test images, but none to train on; expected .*/train/<class>"):
+        load("folder", tmp_path)
+
+
+def test_test_folders_beside_class_folders(tmp_path, draw, load):
+    fill(tmp_path, draw)
+    fill(tmp_path / "Test", draw, 3)
+    with pytest.raises(DataError, match=r"beside them Test with folders of the same names; move .* into .*/train"):
+        load("folder", tmp_path)
+
+
+def test_a_class_may_be_called_train_but_not_without_a_word(tmp_path, draw, load, capsys):
+    fill(tmp_path, draw, 10, ("bus", "car", "train"))
+    assert load("folder", tmp_path).classnames == ["bus", "car", "train"]
+    assert "train is taken for a class called 'train'" in capsys.readouterr().out
+
+
+def test_images_beside_the_splits_are_named(tmp_path, draw, load, capsys):
+    for split in ("train", "test", "val"):
+        fill(tmp_path / split, draw, 4)
+    fill(tmp_path / "more", draw, 3)
+    (tmp_path / "annotations").mkdir()
+    assert counts(load("folder", tmp_path)) == (8, 8, 8)
+    assert f"left out more in {tmp_path}, which hold images too" in capsys.readouterr().out
+
+
+def test_one_class_in_two_unicode_forms(tmp_path, draw, load, capsys):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    fill(tmp_path / "train", draw, 5, (composed, "dog"))
+    fill(tmp_path / "test", draw, 2, (apart, "dog"))
+    dataset = load("folder", tmp_path)
+    assert dataset.classnames == [composed, "dog"] and {(item.label, item.classname) for item in dataset.test} == {
+        (0, composed),
+        (1, "dog"),
+    }
+    fill(tmp_path / "train", draw, 5, (apart,))
+    capsys.readouterr()
+    load("folder", tmp_path)
+    text = capsys.readouterr().out
+    assert "look alike" in text and r"'cafe\u0301'" in text and r"'caf\xe9'" in text
+
+
+def test_a_test_class_that_differs_in_case_is_shown(tmp_path, draw, load):
+    fill(tmp_path / "train", draw, 5)
+    fill(tmp_path / "test", draw, 2, ("Cat", "dog"))
+    with pytest.raises(DataError, match="'Cat', which is not 'cat'"):
+        load("folder", tmp_path)
+
+
+def test_two_classes_in_one_folder(tmp_path, draw, load):
+    fill(tmp_path, draw)
+    (tmp_path / "kitten").symlink_to("cat")
+    with pytest.raises(DataError, match="is of two classes, 'cat' .*'kitten'"):
+        load("folder", tmp_path)
+
+
+def test_copies_in_training_and_test_are_named(tmp_path, draw, load, capsys):
+    fill(tmp_path / "train", draw, 5)
+    fill(tmp_path / "test", draw, 2)
+    (tmp_path / "test" / "cat" / "copy.png").write_bytes((tmp_path / "train" / "cat" / "0.png").read_bytes())
+    load("folder", tmp_path, "DATASET.VAL_PERCENT", 0.0)
+    assert "WARNING: 1 of 5 test images are copies of training images" in capsys.readouterr().out
+
+
+def test_folders_named_in_other_encodings(tmp_path, draw, load):
+    for name in (b"caf\xe9", b"th\xe9"):
+        fill(tmp_path, draw, 10, (os.fsdecode(name),))
+    dataset = load("folder", tmp_path)
+    assert dataset.classnames == [r"caf\udce9", r"th\udce9"] and dataset.test[0].read().size == (12, 10)
+    assert json.dumps(dataset.classnames, ensure_ascii=False).encode()
+
+
+def test_more_shots_than_images_are_told(tmp_path, draw, load, capsys):
+    fill(tmp_path, draw)
+    load("folder", tmp_path, "DATASET.NUM_SHOTS", 2)
+    assert "NUM_SHOTS" not in capsys.readouterr().out
+    load("folder", tmp_path, "DATASET.NUM_SHOTS", 100)
+    assert "DATASET.NUM_SHOTS is 100, but 2 of 2 classes have fewer training images" in capsys.readouterr().out
