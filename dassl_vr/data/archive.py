@@ -1,8 +1,15 @@
 """Unpacking archives that nobody vouches for: all of one or nothing, never beyond its directory, within limits.
 
-Python's `tarfile` takes the size of a header from the file, follows what it says, and has a safe way of extracting only in some
-of the versions that we run on. So the members are read one after the other and written by one function, for all Pythons and for
-zip and tar alike.
+Members are read one after the other and written by one function, for zip and tar alike. It is not left to tarfile's
+`filter="data"`, which does not do the job on all Pythons that we run on:
+
+- Python before 3.10.12 and 3.11.4 (Debian 12 has 3.11.2) has no filters.
+- A chain of links longer than a path can be leads a file out of the directory (CVE-2025-4517, in Python up to 3.10.17, 3.11.12,
+  3.12.10 and 3.13.3).
+- A filter sees members, not the headers in front of them: tarfile reads such a header whole, a gigabyte if it says so, and older
+  versions hang on one of 200 kB of digits (CVE-2024-6232). `data/tar_reader.py` reads them instead.
+- It has no limit for the bytes and files of a bomb, knows nothing of zip, and checks a link where it is unpacked, not where the
+  folder around it is moved to.
 """
 
 import bz2
@@ -14,16 +21,15 @@ import os
 import shutil
 import stat
 import sys
-import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tqdm import tqdm
 
 from ..utils.errors import DataError
 from ..utils.text import excerpt
+from .tar_reader import HostileArchive, tar_members
 
 CHUNK = 1 << 20
 # An archive of pictures hardly compresses, and a picture takes some bytes of it: one that grows more, or that holds more files, is
@@ -33,10 +39,7 @@ MIN_LIMIT = 256 << 20
 BYTES_PER_FILE = 256
 MIN_FILES, MAX_FILES = 20_000, 2_000_000
 MAX_DEPTH = 32  # folders in each other
-MAX_HEADER = 1 << 20  # bytes of a tar header with a long name or attributes
-MAX_TAIL = 16 << 20  # bytes behind the end of a tar, which are padding
 BYTES_PER_ENTRY = 256  # of a zip's directory, on average: mostly names
-BLOCK = 512
 
 
 def is_archive(path: str | os.PathLike) -> bool:
@@ -91,7 +94,7 @@ def extract(
         _merge(top, destination, provides, replaced)
     except DataError:
         raise
-    except _Hostile as error:
+    except HostileArchive as error:
         raise DataError(f"{archive} was not unpacked: {error}; fetch it from a source that you trust") from error
     except OSError as error:
         if error.errno is None:  # gzip's and bz2's own errors
@@ -110,10 +113,6 @@ def extract(
             shutil.rmtree(workplace, ignore_errors=True)
 
 
-class _Hostile(Exception):
-    """An archive that tries what no data set needs."""
-
-
 class _Budget:
     """What an archive, with those that lie in it, may still unpack to."""
 
@@ -126,7 +125,7 @@ class _Budget:
     def take_bytes(self, number, name):
         self.bytes += number
         if self.bytes > self.max_bytes:
-            raise _Hostile(f"with '{excerpt(name, 80)}' it unpacks to more than {self.max_bytes / 1e6:.0f} MB")
+            raise HostileArchive(f"with '{excerpt(name, 80)}' it unpacks to more than {self.max_bytes / 1e6:.0f} MB")
         if self.bytes > self.free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -136,7 +135,7 @@ class _Budget:
 
     def check_files(self, more):
         if self.files + more > self.max_files:
-            raise _Hostile(f"it holds more than {self.max_files} files and folders")
+            raise HostileArchive(f"it holds more than {self.max_files} files and folders")
 
 
 def _unpack(archive, directory, budget):
@@ -172,14 +171,14 @@ def _folders(directory, depth=3):
 
 # ------------------------------------------------------------------------------------------------ names, files and links
 def _safe_parts(name):
-    """The components of a member's path, `()` for the top. Raises `_Hostile` if it leads out."""
+    """The components of a member's path, `()` for the top. Raises `HostileArchive` if it leads out."""
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute() or PureWindowsPath(name).drive:
-        raise _Hostile(f"'{excerpt(name, 80)}' is an absolute path")
+        raise HostileArchive(f"'{excerpt(name, 80)}' is an absolute path")
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if ".." in parts:
-        raise _Hostile(f"'{excerpt(name, 80)}' leads out of the directory")
+        raise HostileArchive(f"'{excerpt(name, 80)}' leads out of the directory")
     if "\0" in name or len(parts) > MAX_DEPTH:
-        raise _Hostile(f"'{excerpt(name, 80)}' is no name of a file")
+        raise HostileArchive(f"'{excerpt(name, 80)}' is no name of a file")
     return parts
 
 
@@ -187,11 +186,11 @@ def _place(directory, name, budget):
     """Where a member called `name` goes in `directory`, with its folders made and what is there already removed."""
     *folders, last = _safe_parts(name) or ("",)
     if not last:
-        raise _Hostile("a file has the name of the directory")
+        raise HostileArchive("a file has the name of the directory")
     path = _make_folders(directory, folders, budget) / last
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(path.lstat().st_mode):
-            raise _Hostile(f"'{excerpt(name, 80)}' is a file and a folder")
+            raise HostileArchive(f"'{excerpt(name, 80)}' is a file and a folder")
         path.unlink()
     budget.take_file()
     return path
@@ -209,7 +208,7 @@ def _make_folders(directory, parts, budget):
             continue
         if not stat.S_ISDIR(mode):
             what = "written through a link" if stat.S_ISLNK(mode) else "a file and a folder"
-            raise _Hostile(f"'{excerpt('/'.join(parts), 80)}' is {what}")
+            raise HostileArchive(f"'{excerpt('/'.join(parts), 80)}' is {what}")
     return directory
 
 
@@ -225,13 +224,13 @@ def _write(stream, size, path):
 
 
 def _check_link(name, target, depth):
-    """Raises `_Hostile` if a symbolic link `depth` folders below a directory could lead out of it."""
+    """Raises `HostileArchive` if a symbolic link `depth` folders below a directory could lead out of it."""
     parts = PurePosixPath(target.replace("\\", "/")).parts
     climbs = len([part for part in parts if part == ".."])
     absolute = PurePosixPath(target).is_absolute() or PureWindowsPath(target).is_absolute() or PureWindowsPath(target).drive
     # `..` after a name could climb from where another link leads, so it is only taken in front
     if absolute or climbs > depth or ".." in parts[climbs:]:
-        raise _Hostile(f"the link '{excerpt(name, 80)}' leads out of the directory")
+        raise HostileArchive(f"the link '{excerpt(name, 80)}' leads out of the directory")
 
 
 def _check_links(top):
@@ -245,7 +244,7 @@ def _check_links(top):
                 inner = path.relative_to(top)
                 _check_link(inner, os.readlink(path), len(inner.parts) - 1)
                 if not path.exists():
-                    raise _Hostile(f"the link '{excerpt(inner, 80)}' leads to nothing")
+                    raise HostileArchive(f"the link '{excerpt(inner, 80)}' leads to nothing")
 
 
 # --------------------------------------------------------------------------------------------------------- zip and tar
@@ -264,7 +263,7 @@ class _Metered:
         data = self.file.read(size if 0 <= size <= self.left else self.left + 1)
         self.left -= len(data)
         if self.left < 0:
-            raise _Hostile("its directory is larger than its files can need")
+            raise HostileArchive("its directory is larger than its files can need")
         return data
 
 
@@ -280,10 +279,10 @@ def _extract_zip(archive, directory, budget):
                 _safe_parts(member.filename)
                 mode = stat.S_IFMT(member.external_attr >> 16)
                 if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise _Hostile(f"'{excerpt(member.filename, 80)}' is a link or a device")
+                    raise HostileArchive(f"'{excerpt(member.filename, 80)}' is a link or a device")
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     # `zipfile` unpacks 4 kB of the other kinds at once, into gigabytes if they are made so
-                    raise _Hostile(f"'{excerpt(member.filename, 80)}' is compressed in another way than deflate")
+                    raise HostileArchive(f"'{excerpt(member.filename, 80)}' is compressed in another way than deflate")
                 budget.take_bytes(member.file_size, member.filename)  # reading stops there, whatever the data say
             for member in _progress(members, archive):
                 if member.is_dir():
@@ -295,7 +294,7 @@ def _extract_zip(archive, directory, budget):
 
 def _extract_tar(archive, directory, budget):
     with _open_compressed(archive) as stream:
-        for member in _progress(_tar_members(stream, budget), archive):
+        for member in _progress(tar_members(stream, budget), archive):
             if member.isdir():
                 _make_folders(directory, _safe_parts(member.name), budget)
                 continue
@@ -309,14 +308,14 @@ def _extract_tar(archive, directory, budget):
             elif member.islnk():
                 _copy(directory, member, path, budget)
             else:
-                raise _Hostile(f"'{excerpt(member.name, 80)}' is a device or another special file")
+                raise HostileArchive(f"'{excerpt(member.name, 80)}' is a device or another special file")
 
 
 def _copy(directory, member, path, budget):
     """A hard link, whose target counts from the top, becomes a file of its own."""
     target = directory.joinpath(*_safe_parts(member.linkname))
     if target.is_symlink() or not target.is_file() or Path(os.path.realpath(target)) != target:
-        raise _Hostile(f"the link '{excerpt(member.name, 80)}' leads to nothing")
+        raise HostileArchive(f"the link '{excerpt(member.name, 80)}' leads to nothing")
     size = target.stat().st_size
     budget.take_bytes(size, member.name)
     with open(target, "rb") as stream:
@@ -330,65 +329,6 @@ def _open_compressed(path):
         if start.startswith(magic):
             return opener(path, "rb")
     return open(path, "rb")
-
-
-EXTENSIONS = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-
-
-def _tar_members(stream, budget) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar with their true names; the caller reads the bytes of a regular file before it asks for the next."""
-    extended, empty = {}, True
-    while block := stream.read(BLOCK):
-        if not any(block):
-            break
-        empty = False
-        member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        if member.type in EXTENSIONS:
-            if not 0 <= member.size <= MAX_HEADER:
-                raise _Hostile(f"it has a header of {member.size} bytes")
-            budget.take_bytes(BLOCK + member.size, "a header")
-            extended |= _extensions(member.type, _read(stream, member.size))
-            _read(stream, -member.size % BLOCK)
-            continue
-        member.name = extended.get("path", member.name)
-        member.linkname = extended.get("linkpath", member.linkname)
-        member.size = int(extended.get("size", member.size))
-        if member.size < 0 or member.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in extended):
-            raise _Hostile(f"'{excerpt(member.name, 80)}' is a sparse file")
-        extended = {}
-        yield member
-        if member.isreg():
-            _read(stream, -member.size % BLOCK)
-    if empty and not block:
-        raise EOFError("an empty file")
-    for _ in range(MAX_TAIL // CHUNK):  # a compressed file has its checksum at its end
-        if not stream.read(CHUNK):
-            return
-    raise _Hostile(f"it goes on for {MAX_TAIL >> 20} MiB behind its end")
-
-
-def _read(stream, size):
-    data = stream.read(size)
-    if len(data) < size:
-        raise EOFError("it ends in the middle of a header")
-    return data
-
-
-def _extensions(kind, body):
-    """What a tar header of headers says of the member behind it."""
-    if kind in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
-        key = "path" if kind == tarfile.GNUTYPE_LONGNAME else "linkpath"
-        return {key: body.partition(b"\0")[0].decode("utf-8", "surrogateescape")}
-    records, position = {}, 0
-    while position < len(body) and body[position]:  # `13 path=a/b.c\n`, with the length of all that
-        digits = body[position : position + 8].partition(b" ")[0]
-        length = int(digits)
-        key, _, value = body[position + len(digits) + 1 : position + length - 1].partition(b"=")
-        if not len(digits) + 1 < length <= len(body) - position:
-            raise ValueError("a header of another length than it says")
-        records[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
-        position += length
-    return {} if kind == tarfile.XGLTYPE else records  # what holds for all members is never a name or a size
 
 
 # ------------------------------------------------------------------------------------------------------------- merging

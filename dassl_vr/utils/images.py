@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from .errors import DataError
 
@@ -25,7 +25,6 @@ BAND = 1 << 20  # pixels that are scaled at once
 DARK = {8: 255, 10: 1023, 12: 4095}  # bits: the largest value; in a file of 16 bits such images are nearly black
 
 _TIFF_BITS, _TIFF_MEANING_OF_ZERO, _TIFF_SAMPLE_FORMAT = 258, 262, 339
-_ORIENTATION = 0x0112
 
 _listener = contextvars.ContextVar("listener", default=None)
 
@@ -135,9 +134,11 @@ def upright_rgb(image, grey_bits=0, name="in memory"):
     if of_16_bits and len(image.getbands()) > 1 and max(high for _, high in rgb.getextrema()) <= DARK[12] // 256:
         what = "16 bits a channel, none above 4095, where 65535 is white, so it looks nearly black"
         remark("colours", f"image {name}: {what}; if that is not meant, store images with 8 bits a channel")
-    rgb.info = {}  # its remarks on the orientation have been followed, and colour profiles do not count
+    rgb.info = {}  # colour profiles do not count
     if orientation != 1:
-        rgb.getexif()[_ORIENTATION] = orientation
+        # Turned last, as a copy without other remarks: the colours need the file's own tags, damaged remarks make Pillow raise, and
+        # the caller's image stays as it is
+        rgb.getexif()[ExifTags.Base.Orientation] = orientation
         ImageOps.exif_transpose(rgb, in_place=True)
         rgb.info = {}
     return rgb
@@ -183,7 +184,7 @@ def _too_large():
 
 def _orientation(image):
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged remarks do not make the pixels unreadable
         return 1
     return orientation if orientation in range(1, 9) else 1

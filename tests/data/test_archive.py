@@ -101,6 +101,23 @@ def test_hostile_tars_leave_nothing(tmp_path, members):
     assert names_in(place) == ["a.tar.gz"] and names_in(tmp_path) == ["deep"] and names_in(tmp_path / "deep") == ["er"]
 
 
+def test_a_chain_of_links_longer_than_a_path_leads_nowhere(tmp_path):
+    """CVE-2025-4517: `realpath` gives up above 4096 characters, and tarfile's filter "data" lets the last link pass."""
+    members, folder, steps = {}, "", "abcdefghijklmnop"
+    for step in steps:
+        members[f"{folder}{'d' * 247}/kept"] = b"1"
+        members[f"{folder}{step}"] = link(tarfile.SYMTYPE, "d" * 247)
+        folder += "d" * 247 + "/"
+    last = "/".join(steps) + "/" + "l" * 254
+    members[last] = link(tarfile.SYMTYPE, "../" * len(steps))
+    members["escape"] = link(tarfile.SYMTYPE, f"{last}/../outside")
+    members["escape/new"] = b"x"
+    (tmp_path / "outside").mkdir()
+    with pytest.raises(DataError, match="was not unpacked"):
+        extract(make_tar(tmp_path / "a.tar.gz", members), tmp_path / "out")
+    assert names_in(tmp_path) == ["a.tar.gz", "outside"] and not names_in(tmp_path / "outside")
+
+
 @pytest.mark.parametrize("name", ["/tmp/dassl_vr_hostile", "../x", "a/../../x", "C:/x", "a\\..\\..\\x"])
 def test_hostile_zips_leave_nothing(tmp_path, name):
     with pytest.raises(DataError, match="was not unpacked"):
@@ -375,6 +392,7 @@ def test_headers_without_end_are_stopped(tmp_path):
         "leads out": ([pax(path="../x"), ({}, b"")], "leads out"),
         "link leads out": ([pax(linkpath="../x"), ({"type": tarfile.SYMTYPE}, b"")], "leads out"),
         "record of no length": ([({"type": tarfile.XHDTYPE, "size": 8}, b"0 path=x"), ({}, b"")], "damaged"),
+        "a header of digits": ([({"type": tarfile.XHDTYPE, "size": 400_000}, b"1" * 400_000), ({}, b"")], "damaged"),  # CVE-2024-6232
         "record without end": ([({"type": tarfile.XHDTYPE, "size": 8}, b"99999999"), ({}, b"")], "damaged"),
         "name of 300 bytes": ([pax(path="n" * 300), ({}, b"")], "a name that is too long"),
         "path of 100 folders": ([pax(path="/".join("n" * 100)), ({}, b"")], "no name of a file"),
