@@ -5,4 +5,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/_python.sh
-exec "$PYTHON" -m dassl_vr.report.board "$@"
+exec "$PYTHON" -m dassl_vr.cli.tensorboard "$@"

@@ -41,14 +41,12 @@ import torch
 import yaml
 from PIL import Image
 
-from dassl_vr.cli import compare, export, predict, reproduce, sweep, train, visualize
+from dassl_vr.cli import compare, export, predict, prepare, report, reproduce, sweep, train, visualize
 from dassl_vr.config import get_cfg_default
-from dassl_vr.data import prepare
 from dassl_vr.data.download import extract
 from dassl_vr.deploy.description import _seal
 from dassl_vr.engine import TrainerX
 from dassl_vr.plugins import load_plugins
-from dassl_vr.report import __main__ as report
 from dassl_vr.utils.errors import UserError
 
 SLOW = 20  # seconds after which a command is asked to save and end

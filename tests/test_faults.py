@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from dassl_vr.cli import sweep
-from dassl_vr.cli.cells import Cell
 from dassl_vr.cli.train import main
+from dassl_vr.runs.cells import Cell
 from dassl_vr.utils import distributed
 
 WORDS = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "4"]

@@ -7,12 +7,12 @@ import sys
 from ..engine.run_directory import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL
 from ..plugins import load_plugins
 from ..report.tables import FORMATS
+from ..runs.cells import add_plugin_flag, check_checkout
+from ..runs.executors import describe, name_failed, run_grid
+from ..runs.on_ray import add_ray_arguments, on_ray_of
 from ..utils.errors import ConfigError
-from .cells import add_plugin_flag, check_checkout
 from .comparison import PROTOCOLS, Comparison
 from .errors import OneLineParser, one_line_errors, positive
-from .grid import describe, name_failed, run_grid
-from .ray_runs import add_ray_arguments, on_ray_of
 
 SHOTS = {FEW_SHOT: (1, 2, 4, 8, 16), BASE_TO_NEW: (16,), CROSS_DATASET: (16,)}  # the family's
 EPILOG = """protocols:

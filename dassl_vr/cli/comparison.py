@@ -11,11 +11,11 @@ from ..report.canvas import save
 from ..report.comparison import Compared, by_size, protocol_table, shots_figure, summarize
 from ..report.runs import warnings_about
 from ..report.tables import render, results_table
+from ..runs.cells import Cell, check_settings, data_arguments, join_tags, plugin_arguments, recipe_cfg, recipe_path, recipes_of
+from ..runs.executors import Run
 from ..utils.errors import ConfigError
 from ..utils.files import write_json
 from ..utils.text import say
-from .cells import Cell, check_settings, data_arguments, join_tags, plugin_arguments, recipe_cfg, recipe_path, recipes_of
-from .grid import Run
 
 PROTOCOLS = {
     FULL: "train and test on all classes, all training images",

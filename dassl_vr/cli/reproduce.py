@@ -5,14 +5,14 @@ import os
 import sys
 
 from ..plugins import load_plugins
-from ..report.__main__ import main as report
 from ..report.tables import FORMATS
 from ..reprogramming.mappings import LABELS, MAPPING_REGISTRY
+from ..runs.cells import Cell, add_plugin_flag, check_checkout, check_settings, plugin_arguments, recipe_cfg, recipes_of
+from ..runs.executors import Run, describe, name_failed, run_grid
+from ..runs.on_ray import add_ray_arguments, on_ray_of
 from ..utils.errors import ConfigError
-from .cells import Cell, add_plugin_flag, check_checkout, check_settings, plugin_arguments, recipe_cfg, recipes_of
 from .errors import OneLineParser, one_line_errors, positive
-from .grid import Run, describe, name_failed, run_grid
-from .ray_runs import add_ray_arguments, on_ray_of
+from .report import main as report
 
 TABLES = {
     "methods": "the shared masks pad, narrow, medium, full, and SMM (tables 1 and 2)",

@@ -6,14 +6,14 @@ import sys
 
 from ..plugins import load_plugins
 from ..report.tables import FORMATS
+from ..runs.cells import Cell, add_plugin_flag, check_checkout, check_settings, plugin_arguments
+from ..runs.executors import Run, describe, name_failed, run_grid
+from ..runs.on_ray import add_ray_arguments, on_ray_of
+from ..runs.search import check_space, read_space, search, search_place
 from ..utils.errors import ConfigError
-from .cells import Cell, add_plugin_flag, check_checkout, check_settings, plugin_arguments
 from .compare import split_settings
 from .errors import OneLineParser, one_line_errors, positive
-from .grid import Run, describe, name_failed, run_grid
-from .ray_runs import add_ray_arguments, on_ray_of
 from .reproduce import print_table
-from .search import check_space, read_space, search, search_place
 
 EPILOG = """examples:
   python sweep.py --trainers SMM VR-full VR-pad --datasets eurosat dtd --backbones rn18 rn50 --seeds 0 1 2

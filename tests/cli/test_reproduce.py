@@ -12,10 +12,11 @@ import time
 import pytest
 
 from dassl_vr.cli import reproduce
-from dassl_vr.cli.reproduce import Cell, main
+from dassl_vr.cli.reproduce import main
 from dassl_vr.data import DATASET_REGISTRY
 from dassl_vr.plugins import load_plugins
 from dassl_vr.report.paper import paper_accuracy
+from dassl_vr.runs.cells import Cell
 
 TINY = ["--", "INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "VERBOSE", "False"]
 # Cheap enough, and long enough to be interrupted

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from dassl_vr.cli import reproduce
-from dassl_vr.cli.cells import Cell
-from dassl_vr.cli.search import METRIC, SEARCH_FILE
 from dassl_vr.cli.sweep import main
+from dassl_vr.runs.cells import Cell
+from dassl_vr.runs.search import METRIC, SEARCH_FILE
 
 pytest.importorskip("ray")
 
@@ -249,7 +249,7 @@ def test_mistakes_end_in_one_line_before_the_first_run(capfd, tmp_path, argument
 
 def test_address_of_a_cluster_that_is_no_more(capfd, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("dassl_vr.cli.ray_runs.RAY_ADDRESS_FILE", tmp_path / "address")
+    monkeypatch.setattr("dassl_vr.runs.on_ray.RAY_ADDRESS_FILE", tmp_path / "address")
     (tmp_path / "address").write_text("127.0.0.1:1\n")
     assert main([*GRID, "--datasets", "digits", "--address", "auto"]) == 2
     error = capfd.readouterr().err

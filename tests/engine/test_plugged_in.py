@@ -12,11 +12,11 @@ from dassl_vr import load_prompted
 from dassl_vr.cli.compare import main as compare
 from dassl_vr.cli.export import main as export
 from dassl_vr.cli.predict import main as predict
+from dassl_vr.cli.report import main as report
 from dassl_vr.cli.train import main as train
 from dassl_vr.cli.visualize import main as visualize
 from dassl_vr.config import get_cfg_default
 from dassl_vr.engine import trainer as engine
-from dassl_vr.report.__main__ import main as report
 from dassl_vr.reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY
 
 PLUGINS = {"affine": ("METHOD", "affine"), "soft": ("MAPPING", "soft"), "counted": ("MAPPING", "means")}

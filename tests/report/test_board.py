@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dassl_vr.report.board import link_runs, main
+from dassl_vr.cli.tensorboard import main
+from dassl_vr.report.board import link_runs
 from dassl_vr.utils.errors import ConfigError
 
 

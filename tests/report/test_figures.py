@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from dassl_vr.cli.report import main
 from dassl_vr.engine.run_directory import read_results
 from dassl_vr.plugins import load_plugins
-from dassl_vr.report.__main__ import main
 from dassl_vr.report.analysis import features_before_and_after, load_run, loss_change, sample_batches, tsne
 from dassl_vr.report.figures import loss_change_figure, patch_size_figure
 from dassl_vr.report.runs import group_runs

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from dassl_vr.report.__main__ import main
+from dassl_vr.cli.report import main
 from dassl_vr.report.paper import paper_accuracy
 from dassl_vr.report.runs import group_runs
 from dassl_vr.report.tables import FORMATS, results_table

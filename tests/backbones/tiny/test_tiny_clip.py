@@ -9,7 +9,7 @@ from dassl_vr.backbones import backbone_spec, build_backbone
 from dassl_vr.backbones.tiny import FOLDER, WEIGHTS, tiny_clip_config, tiny_clip_tokenizer
 from dassl_vr.backbones.tiny.captions import CLASSES, FIRST_DIGIT, caption, templates
 from dassl_vr.backbones.tiny.images import Painted
-from dassl_vr.backbones.tiny.train import CLIPTask
+from dassl_vr.backbones.tiny.training import CLIPTask
 from dassl_vr.utils.errors import ConfigError, WeightsError
 
 DIGITS = [str(n) for n in range(10)]

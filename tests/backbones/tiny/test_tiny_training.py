@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 
 from dassl_vr.backbones.tiny import create_tiny_clip, create_tiny_vit
 from dassl_vr.backbones.tiny.images import Grey, paint
-from dassl_vr.backbones.tiny.train import main
 from dassl_vr.backbones.weights import WeightsFile, load_state
+from dassl_vr.cli.train_tiny import main
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_mapping_alone_recognizes_digits_above_chance(backbone, split):
 @pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_clothes_of_the_test_split_and_their_colours(backbone):
     from dassl_vr.backbones.tiny.images import Grey, fashion_mnist, paint
-    from dassl_vr.backbones.tiny.train import ViTTask, normalize
+    from dassl_vr.backbones.tiny.training import ViTTask, normalize
 
     _, test = fashion_mnist(FASHION_MNIST.parent)
     painted = paint(Grey(test.images[:1000], test.labels[:1000]), torch.Generator().manual_seed(1))

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from ..cli.errors import positive
 from ..data.store import cpu_cores
 from ..utils.errors import ConfigError, UserError
 from ..utils.text import send_to_terminal
-from .errors import positive
-from .grid import CANNOT, CONSOLE_FILE, STOP_SECONDS, WILL, Children, Run, interrupt_on_sigterm
+from .executors import CANNOT, CONSOLE_FILE, STOP_SECONDS, WILL, Children, Run, interrupt_on_sigterm
 
 WAITS, WORKS, FAILED, DONE = "waits", "works", "failed", "finished"
 EPOCH = re.compile(rb"epoch \[(\d+/\d+)\]")

@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..cli.train import build_parser, find_config, setup_cfg
 from ..utils.errors import ConfigError
-from .train import build_parser, find_config, setup_cfg
 
 # Keys that tell the runs of a table apart: not for the command line's end
 RUN_KEYS = {"SEED", "OUTPUT_DIR", "RESUME", "DATASET.NAME", "TRAINER.NAME", "MODEL.BACKBONE.NAME"}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from ..cli.train import build_parser, setup_cfg, train
 from ..config import read_yaml
 from ..config.validate import lookup
 from ..utils.errors import ConfigError
 from ..utils.files import write_json
 from .cells import RUN_KEYS
-from .grid import Run
-from .train import build_parser, setup_cfg, train
+from .executors import Run
 
 SEARCH_FILE = "search.json"
 METRIC = "val_accuracy"

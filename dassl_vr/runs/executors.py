@@ -13,13 +13,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..cli.errors import EXIT_PREEMPTED
+from ..cli.train import build_parser, setup_cfg
 from ..config import validate_cfg
 from ..engine import resolve_cfg
 from ..engine.run_directory import FINISHED, NEW, RESULTS_FILE, RESUMED, claim_run_directory, clear_evaluation
 from ..utils.errors import ConfigError, UserError
 from ..utils.text import say
-from .errors import EXIT_PREEMPTED
-from .train import build_parser, setup_cfg
 
 CONSOLE_FILE = "console.txt"
 CANNOT = "cannot"

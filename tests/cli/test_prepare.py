@@ -1,10 +1,10 @@
 import pytest
 from PIL import Image
 
+from dassl_vr.cli.prepare import main
 from dassl_vr.data import DATASET_REGISTRY
 from dassl_vr.data.datasets import ImageSplitDataset
 from dassl_vr.data.download import Part, Source
-from dassl_vr.data.prepare import main
 
 
 @pytest.fixture

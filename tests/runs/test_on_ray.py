@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from dassl_vr.cli.cells import Cell
-from dassl_vr.cli.grid import Run
-from dassl_vr.cli.ray_runs import DONE, FAILED, WORKS, LiveTable, _execute
 from dassl_vr.plugins import load_plugins
+from dassl_vr.runs.cells import Cell
+from dassl_vr.runs.executors import Run
+from dassl_vr.runs.on_ray import DONE, FAILED, WORKS, LiveTable, _execute
 
 
 @pytest.fixture

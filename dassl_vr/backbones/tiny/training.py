@@ -1,4 +1,4 @@
-"""Trains the small models: `python -m dassl_vr.backbones.tiny.train vit|clip --root /usr/share/datasets`.
+"""How the small models were trained: `python -m dassl_vr.cli.train_tiny vit|clip --root /usr/share/datasets` does it again.
 
 Both learn from real grey images, enlarged to 64 pixels, moved and turned a little and painted in one of 4 x 4 colours: a light
 object on dark ground.
@@ -13,26 +13,21 @@ object on dark ground.
     Fashion-MNIST test images, zero-shot among their 10 classes: 79.3 %.
     digits test images, zero-shot among their 10 classes: 95.2 %.
 
-The test images are painted likewise, not moved; the script prints these accuracies of the rounded weights at its end, and nothing
+The test images are painted likewise, not moved; the command prints these accuracies of the rounded weights at its end, and nothing
 was chosen by them. Debian's package `dataset-fashion-mnist` holds the clothes, the digits come with scikit-learn. One thread and
 one seed give the same weights again, on the same kind of machine with the same versions of the libraries.
 """
 
-import argparse
 import math
-import sys
-from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dassl_vr.cli.errors import OneLineParser, one_line_errors
-from dassl_vr.utils.files import atomic_write
-
+from ...utils.files import atomic_write
 from ..adapters.open_clip_models import OpenClipAdapter
-from . import MEAN, STD, WEIGHTS, create_tiny_clip, create_tiny_vit, tiny_clip_tokenizer
+from . import MEAN, STD, create_tiny_clip, create_tiny_vit, tiny_clip_tokenizer
 from .captions import CLASSES, FIRST_DIGIT, caption, class_templates, templates
 from .images import OBJECT_COLOURS, Painted, digits, fashion_mnist, paint
 
@@ -168,36 +163,3 @@ def save(model, path):
     with atomic_write(path, "wb") as file:
         file.write(safetensors.torch.save(state))
     model.load_state_dict(state)
-
-
-def iterations(text):
-    """A whole number above zero."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of iterations; give a whole one above zero")
-    return int(text)
-
-
-@one_line_errors
-def main(argv=None):
-    parser = OneLineParser(prog="python -m dassl_vr.backbones.tiny.train", description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=TASKS)
-    parser.add_argument("--root", required=True, help="directory that holds fashion-mnist/ (see datasets/fashion_mnist.py)")
-    parser.add_argument("--out", type=Path, help="file to write, .safetensors (default: the one in the package)")
-    parser.add_argument("--iterations", type=iterations, help="default: as for the shipped weights")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)  # sums are added up in the same order on any machine
-    torch.manual_seed(args.seed)
-    rng = torch.Generator().manual_seed(args.seed)
-    task = TASKS[args.kind](args.root)
-    optimize(task, args.iterations or task.iterations, rng)
-    path = args.out or WEIGHTS[args.kind]
-    save(task.model.eval(), path)
-    print(f"wrote {path}, {path.stat().st_size:,} bytes")
-    with torch.inference_mode():
-        for name, accuracy in task.accuracies(torch.Generator().manual_seed(1)).items():
-            print(f"{name}: {accuracy:.1f} %")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dassl_vr.cli.cells import Cell
-from dassl_vr.cli.grid import Run
-from dassl_vr.cli.search import check_space, read_space
 from dassl_vr.plugins import load_plugins
+from dassl_vr.runs.cells import Cell
+from dassl_vr.runs.executors import Run
+from dassl_vr.runs.search import check_space, read_space
 from dassl_vr.utils.errors import ConfigError
 
 RULES = "expected one of choice: [...], uniform: [low, high], loguniform: [low, high]"

@@ -1,0 +1,41 @@
+"""`scripts/tensorboard.sh`: TensorBoard over all runs under a directory, each by a name that says what it is."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ..report.board import link_runs
+from ..utils.errors import ConfigError
+from .errors import OneLineParser, one_line_errors
+
+RESCAN = 5  # seconds
+
+
+@one_line_errors
+def main(argv=None):
+    parser = OneLineParser(prog="scripts/tensorboard.sh", description=__doc__)
+    parser.add_argument("directory", nargs="?", default=os.environ.get("OUTPUT", "output"), metavar="DIR", help="default: ./output")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="options of tensorboard, such as --port 6007")
+    args = parser.parse_args(argv)
+    if not Path(args.directory).is_dir():
+        raise ConfigError(f"{args.directory}: no such directory; expected one with runs in it")
+    with tempfile.TemporaryDirectory(prefix="dassl_vr-tensorboard-") as links:
+        number = link_runs(args.directory, links)
+        print(f"{number} run{'s' * (number != 1)} in {args.directory}; those that begin later come by themselves", flush=True)
+        board = subprocess.Popen([sys.executable, "-m", "tensorboard.main", "--logdir", links, *args.options])
+        try:
+            while True:
+                try:
+                    return board.wait(timeout=RESCAN)
+                except subprocess.TimeoutExpired:
+                    link_runs(args.directory, links)
+        finally:
+            board.terminate()
+            board.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

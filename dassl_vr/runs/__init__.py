@@ -1,0 +1,1 @@
+"""Runs: what those of a table are, what is left to do of them, and who does it."""
