@@ -7,8 +7,8 @@ import re
 import sys
 from pathlib import Path
 
-from . import dassl
 from .config import add_defaults
+from .family import dassl
 from .home import expand_home
 from .utils.errors import ConfigError, UserError
 from .utils.registry import plugins_win
@@ -22,7 +22,7 @@ def load_plugins(paths=()):
     A module may define `extend_cfg(cfg)`, which adds the module's own config keys with their defaults.
 
     Files in `paths` were asked for by name, so what they register stands in for what is registered here under the same name.
-    They may import the other modules of their repository, and `dassl`, which is then served from here (see `dassl_vr.dassl`).
+    They may import the other modules of their repository, and `dassl`, which `dassl_vr.family.dassl` then serves from here.
 
     Args:
         paths: `.py` files, or folders whose `.py` files are taken (names starting with `_` are not).

@@ -4,7 +4,7 @@ The line may stand anywhere before the configuration is made: names that are tak
 from ours (`--plugin` with that same train.py) there is nothing to add.
 """
 
-from . import dassl as door
+from .family import dassl as door
 
 try:
     import dassl  # noqa: F401
@@ -12,6 +12,6 @@ except ModuleNotFoundError as error:
     raise ImportError(f"dassl_vr.register needs an installed Dassl.pytorch, and it cannot be imported: {error}") from error
 
 if door.original() is not None:
-    from .host import publish
+    from .family.host import publish
 
     publish()

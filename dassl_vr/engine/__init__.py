@@ -1,6 +1,6 @@
 """Trainers' base classes, checkpoints and the files of a run."""
 
-from ..modeling import SimpleNet
+from ..family.modeling import SimpleNet
 from .build import TRAINER_REGISTRY, build_trainer, resolve_cfg
 from .prompt_learning import PromptLearning, TextPromptLearning
 from .trainer import SimpleTrainer, TrainerBase, TrainerX, TrainerXU

@@ -7,7 +7,7 @@ from tqdm import tqdm
 from ..backbones import backbone_spec, build_backbone
 from ..config.validate import choice_problems, range_problems
 from ..data import build_transform
-from ..metrics import compute_accuracy
+from ..evaluation import compute_accuracy
 from ..optim import build_lr_scheduler, build_optimizer
 from ..reprogramming.classifier import FeatureSource
 from ..utils.checkpoint import load_pretrained_weights
@@ -63,7 +63,7 @@ class PromptLearning:
     plain module from normalized images to logits, and `trained_parts`, what of it is trained and saved. Both raise `ValueError`
     for settings that cannot be.
 
-    Besides the Dassl family's surface it asks a few things of the trainer behind it, which `dassl_vr.host` adds to the
+    Besides the Dassl family's surface it asks a few things of the trainer behind it, which `dassl_vr.family.host` adds to the
     original's: `precision` (a name in `backbones.base.PRECISIONS`) and `count_parameters()`.
 
     Attributes:

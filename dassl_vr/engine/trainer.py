@@ -21,7 +21,7 @@ from ..data import DataManager
 from ..data.augment_rng import derive_seed
 from ..data.data_manager import BatchLoader
 from ..evaluation import build_evaluator
-from ..modeling import SimpleNet
+from ..family.modeling import SimpleNet
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils import checkpoint as ckpt
 from ..utils import distributed

@@ -13,7 +13,7 @@ import sys
 
 from torch.optim import lr_scheduler
 
-from .data.datasets import Datum
+from ..data.datasets import Datum
 
 # Module -> {ours: names in it}. What is not here is not served.
 SURFACE = {
@@ -37,10 +37,11 @@ SURFACE = {
     },
     "dassl.evaluation": {"dassl_vr.evaluation": ("EVALUATOR_REGISTRY", "Classification", "EvaluatorBase", "build_evaluator")},
     "dassl.metrics": {
-        "dassl_vr.metrics": ("compute_accuracy", "compute_distance_matrix", "cosine_distance", "euclidean_squared_distance"),
+        "dassl_vr.evaluation": ("compute_accuracy",),
+        "dassl_vr.family.distance": ("compute_distance_matrix", "cosine_distance", "euclidean_squared_distance"),
     },
     "dassl.modeling": {
-        "dassl_vr.modeling": (
+        "dassl_vr.family.modeling": (
             "BACKBONE_REGISTRY",
             "HEAD_REGISTRY",
             "NETWORK_REGISTRY",

@@ -1,17 +1,9 @@
-"""Accuracy and distances against loops."""
+"""Distances against loops."""
 
 import pytest
 import torch
 
-from dassl_vr.metrics import compute_accuracy, compute_distance_matrix, cosine_distance
-
-
-def test_accuracy_by_hand():
-    scores = torch.tensor([[9.0, 5, 1], [1, 9, 5], [5, 1, 9], [9, 5, 1]])
-    labels = torch.tensor([0, 2, 1, 1])
-    top1, top2, top5 = compute_accuracy(scores, labels, topk=(1, 2, 5))
-    assert (top1.item(), top2.item(), top5.item()) == (25.0, 75.0, 100.0)
-    assert compute_accuracy((scores, None), labels)[0].shape == (1,)
+from dassl_vr.family.distance import compute_distance_matrix, cosine_distance
 
 
 def test_distances_by_loops():

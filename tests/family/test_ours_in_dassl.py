@@ -80,7 +80,7 @@ def test_super_in_a_trainers_body(run_python, tmp_path):
     """A trainer's body is copied onto another base class; its `super()` must follow."""
     code = (
         "import dassl_vr.register\nfrom dassl_vr.engine import TrainerX, VisualReprogramming\n"
-        "from dassl_vr.host import HostTrainer, on_host\n"
+        "from dassl_vr.family.host import HostTrainer, on_host\n"
         "class Base(VisualReprogramming, TrainerX):\n"
         "    def check_cfg(self, cfg):\n        return 'base ' + type(self).__name__\n"
         "class Derived(Base):\n"

@@ -16,15 +16,15 @@ from dassl.config.defaults import _C as HOST_DEFAULTS
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode as CN
 
-from .config import get_cfg_default, validate_cfg
-from .data import DATASET_REGISTRY, build_transform
-from .data.datasets.build import set_grey_bits
-from .data.store import read_item_image
-from .engine import TRAINER_REGISTRY, SimpleTrainer, TrainerX
-from .engine.build import resolve_input
-from .engine.trainer import resolve_precision
-from .plugins import load_plugins
-from .utils.errors import ConfigError
+from ..config import get_cfg_default, validate_cfg
+from ..data import DATASET_REGISTRY, build_transform
+from ..data.datasets.build import set_grey_bits
+from ..data.store import read_item_image
+from ..engine import TRAINER_REGISTRY, SimpleTrainer, TrainerX
+from ..engine.build import resolve_input
+from ..engine.trainer import resolve_precision
+from ..plugins import load_plugins
+from ..utils.errors import ConfigError
 
 # Facts of a data set; None = not set by the user, so that what the data set states applies
 FACTS = ("FLIP", "NATIVE_SIZE", "BATCH_LIMIT", "TEMPLATE")

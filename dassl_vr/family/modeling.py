@@ -5,10 +5,10 @@ Trainers of this toolbox take a `FrozenBackbone` from `dassl_vr.backbones`; here
 
 from torch import nn
 
-from .backbones import BACKBONE_REGISTRY, Backbone
-from .backbones import build_backbone as build_any_backbone
-from .utils.errors import ConfigError
-from .utils.registry import Registry, unknown_name_message
+from ..backbones import BACKBONE_REGISTRY, Backbone
+from ..backbones import build_backbone as build_any_backbone
+from ..utils.errors import ConfigError
+from ..utils.registry import Registry, unknown_name_message
 
 HEAD_REGISTRY = Registry("head")
 NETWORK_REGISTRY = Registry("network")

@@ -19,7 +19,7 @@ COLOURS = {"blue": (40, 60, 200), "green": (30, 180, 60), "red": (200, 40, 50)}
 @pytest.fixture
 def checkout(tmp_path):
     """tmp_path/checkout: a train.py, trainers/, datasets/ and a module of the family; tmp_path/data: its images."""
-    shutil.copytree(HERE / "family", tmp_path / "checkout", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(HERE / "checkout", tmp_path / "checkout", ignore=shutil.ignore_patterns("__pycache__"))
     rng = np.random.default_rng(0)
     for split, number in (("train", 10), ("test", 6)):
         for name, colour in COLOURS.items():

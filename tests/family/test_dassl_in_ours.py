@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from dassl_vr.dassl import SURFACE
+from dassl_vr.family.dassl import SURFACE
 
 from .conftest import REPOSITORY, last_accuracy
 
@@ -152,7 +152,7 @@ def test_an_original_that_is_loaded_already_is_not_replaced(checkout, run_python
 
 
 def test_every_name_is_served_and_nothing_else(run_python):
-    lines = ["from dassl_vr.dassl import open_door", "open_door()"]
+    lines = ["from dassl_vr.family.dassl import open_door", "open_door()"]
     for module, sources in SURFACE.items():
         names = [name for names in sources.values() for name in names]
         lines.append(f"from {module} import {', '.join(names)}" if names else f"import {module}")
