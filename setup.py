@@ -23,13 +23,14 @@ setup(
     packages=[*find_packages(include=["dassl_vr", "dassl_vr.*"]), *(f"dassl_vr.{name}" for name in MAPPED)],
     package_dir={f"dassl_vr.{name}": name for name in MAPPED},
     package_data={
-        "dassl_vr": ["**/*.csv"],
+        "dassl_vr": ["**/*.csv", "**/*.html"],
         "dassl_vr.backbones.tiny": ["*.json", "*.safetensors", "*.gz"],
         "dassl_vr.configs": ["**/*.yaml"],
     },
     install_requires=[
         "filelock>=3.12",
         "gdown>=6.4",  # the first that can be told to stop
+        "jinja2>=3.1",
         "numpy>=1.26",
         "open_clip_torch>=3.3",
         "pillow>=12.3",

@@ -2,11 +2,14 @@
 
 import base64
 import contextlib
-import html
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import jinja2
 import torch
+from markupsafe import Markup
 
 from ..data.store import read_item_image
 from ..utils.images import UnreadableImageError
@@ -15,18 +18,40 @@ from ..utils.text import printable
 from .canvas import save
 from .look import context_words, features_figure_of, image_figure, mapping_edges, mapping_figure, pattern_figure
 
-PAGE = "index.html"
+PAGE, TEMPLATE = "index.html", "look.html"
 ROWS = 1000  # of the mapping's table
-STYLE = """
-body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #1b1b1b; background: #fff;
-       max-width: 1240px; margin: 2rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
-p.lead { color: #555; margin-top: 0; } figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
-table { border-collapse: collapse; margin: .8rem 0; }
-td, th { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top; }
-th { border-bottom: 1px solid #bbb; font-weight: 600; } td { border-bottom: 1px solid #eee; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-"""
+
+
+def _shown(value):
+    """A value of a template without characters that a browser obeys; what a macro of the template's own gives is HTML already."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+PAGES = jinja2.Environment(
+    loader=jinja2.PackageLoader(__package__),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    finalize=_shown,
+    keep_trailing_newline=True,
+)
+
+
+@dataclass
+class Table:
+    """Cells of numbers, and of text that ends in ` %`, stand on the right. `head` may be empty."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+@dataclass
+class Section:
+    """A part of the page: a text, pictures (PNG files in base64) and a table, each of which may be missing."""
+
+    heading: str
+    text: str
+    pictures: list[str]
+    table: Table | None
 
 
 def write_look(look, out, features=None):
@@ -51,7 +76,7 @@ def _write_look(look, out, features):
     title = title_of(model)
     paths, sections = [], []
 
-    def add(heading, name, figures, text="", table=""):
+    def add(heading, name, figures, text="", table=None):
         files = []
         for number, figure in enumerate(figures, start=1):
             path = out / (f"{name}-{number:03d}.png" if len(figures) > 1 or name == "image" else f"{name}.png")
@@ -59,7 +84,7 @@ def _write_look(look, out, features):
             paths.append(path)
             files.append(path)
         if files or table:
-            sections.append(_section(heading, text, files, table))
+            sections.append(Section(heading, text, [_base64(file) for file in files], table))
 
     add("Images", "image", [image_figure(look, index) for index in range(len(look.names))], _images_text(look))
     if (figure := pattern_figure(model)) is not None:
@@ -68,18 +93,19 @@ def _write_look(look, out, features):
     if edges:
         rows = [(target, source, f"{100 * share:.0f} %") for target, source, share in edges[:ROWS]]
         text = "Which classes of the backbone are read as which classes of the task."
-        add("Label mapping", "mapping", [mapping_figure(model)], text, _table(("target class", "source class", "share"), rows))
+        add("Label mapping", "mapping", [mapping_figure(model)], text, Table(("target class", "source class", "share"), rows))
     words = context_words(model)
     if words:
         rows = [(position, ", ".join(f"{word} ({distance:.2f})" for word, distance in near)) for position, near in words]
         text = "The words of the vocabulary that lie nearest to each learned context vector (Euclidean distance)."
-        add("Context", "context", [], text, _table(("vector", "nearest words"), rows))
+        add("Context", "context", [], text, Table(("vector", "nearest words"), rows))
     if features and (figure := features_figure_of(model, features, title)) is not None:
         text = "t-SNE of what the backbone makes of training images, before a label mapping: what looks alike to it lies together."
         add("Features", "features", [figure], text)
     page = out / PAGE
     with naming_file(page):
-        page.write_text(_page(title, _facts(model), sections), encoding="utf-8")
+        content = PAGES.get_template(TEMPLATE).render(title=title, facts=_facts(model), sections=sections)
+        page.write_text(content, encoding="utf-8")
     return [page, *paths]
 
 
@@ -121,7 +147,7 @@ def _facts(model):
         ("image size", f"{cfg.INPUT.SIZE[0]} x {cfg.INPUT.SIZE[1]}"),
         ("seed, epochs", f"{results.get('seed')}, {results.get('epochs')}"),
     ]
-    return _table((), rows)
+    return Table((), rows)
 
 
 def _images_text(look):
@@ -135,34 +161,5 @@ def _images_text(look):
     return " ".join(parts)
 
 
-def _table(head, rows):
-    cells = "".join("<tr>" + "".join(f"<td{_number(cell)}>{_escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    header = "<tr>" + "".join(f"<th>{_escaped(name)}</th>" for name in head) + "</tr>" if head else ""
-    return f"<table>{header}{cells}</table>"
-
-
-def _escaped(text):
-    return html.escape(printable(str(text)))
-
-
-def _number(cell):
-    return ' class="number"' if isinstance(cell, (int, float)) or str(cell).endswith(" %") else ""
-
-
-def _section(heading, text, files, table):
-    figures = "".join(
-        f'<figure><img alt="{_escaped(heading)} {number}" src="data:image/png;base64,{_base64(file)}"></figure>'
-        for number, file in enumerate(files, start=1)
-    )
-    lead = f"<p>{_escaped(text)}</p>" if text else ""
-    return f"<section><h2>{_escaped(heading)}</h2>{lead}{figures}{table}</section>"
-
-
 def _base64(file):
     return base64.b64encode(file.read_bytes()).decode("ascii")
-
-
-def _page(title, facts, sections):
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_escaped(title)}</title>'
-    body = f"<h1>{_escaped(title)}</h1>{facts}{''.join(sections)}"
-    return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>\n'

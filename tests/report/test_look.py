@@ -14,7 +14,7 @@ from dassl_vr.cli.train import main as train
 from dassl_vr.cli.visualize import main as visualize
 from dassl_vr.data import Datum
 from dassl_vr.report import look as looks
-from dassl_vr.report.page import spread
+from dassl_vr.report.page import spread, write_look
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -159,3 +159,14 @@ def test_a_run_shows_the_same_in_tensorboard(smm):
     assert {"look/1 image 1", "look/2 pattern", "look/3 label mapping", "look/4 features"} <= tags
     tensors = set(events.Tags()["tensors"])
     assert "custom_scalars__config__" in tensors and any(tag.startswith("_hparams_") for tag in events.summary_metadata)
+
+
+def test_names_are_text_on_the_page_and_nothing_else(smm, tmp_path):
+    model = load_prompted(smm)
+    evil = '</title><script>alert("1")</script>\u202e'
+    model.classnames[0] = evil
+    model.details.cfg.DATASET.NAME = evil
+    look = looks.look_at(model, [Image.new("RGB", (20, 20))], [evil], torch.tensor([0]))
+    page = write_look(look, tmp_path / "look")[0].read_text(encoding="utf-8")
+    assert "<script" not in page and "\u202e" not in page
+    assert page.count("&lt;/title&gt;&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;\\u202e") >= 3, "title, heading, label mapping"
