@@ -1,9 +1,11 @@
 """Data: sets, transforms, samplers and loaders, under the names of the Dassl family."""
 
-from .data_manager import BatchLoader, DataManager, DatasetWrapper
 from .datasets import DATASET_REGISTRY, ArrayDatum, DatasetBase, Datum, build_dataset, split_sha256
+from .loader import BatchLoader
+from .manager import DataManager
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, TRANSFORM_REGISTRY, Pipeline, build_transform
+from .wrapper import DatasetWrapper
 
 __all__ = [
     "DATASET_REGISTRY",

@@ -18,6 +18,10 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _MASK = (1 << 64) - 1
 
+# One stream of random draws for each purpose, so that images of the same index are shuffled and augmented independently: the
+# labelled and the unlabelled ones, and the pass for the label mapping, which must not see the views that the epoch trains on
+STREAM_X, STREAM_U, STREAM_MAPPING = 0, 1, 2
+
 
 @dataclass(frozen=True)
 class SampleKeys:

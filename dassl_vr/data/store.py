@@ -94,7 +94,7 @@ class ImageStores:
         self.num_workers = 0 if cfg.DATALOADER.NUM_WORKERS == 0 else cpu_cores()
         self.directories = store_directories(directory, name, cfg.DATALOADER.STORE_DIR)
         self.base = directory if os.path.isabs(directory) else ""
-        self.listener = listener or once(lambda line: print(f"WARNING: {line}"))
+        self.listener = listener or once()
         self._stores = {}
 
     def get(self, items, pipeline):

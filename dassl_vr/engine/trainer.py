@@ -19,7 +19,7 @@ from ..backbones import FrozenBackbone
 from ..config.validate import lookup
 from ..data import DataManager
 from ..data.augment_rng import derive_seed
-from ..data.data_manager import BatchLoader
+from ..data.loader import BatchLoader
 from ..evaluation import build_evaluator
 from ..family.modeling import SimpleNet
 from ..optim import build_lr_scheduler, build_optimizer

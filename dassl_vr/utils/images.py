@@ -62,7 +62,12 @@ def remarks_to(listener):
         _listener.reset(token)
 
 
-def once(tell):
+def print_warning(line: str) -> None:
+    """Print a line that begins with WARNING."""
+    print(f"WARNING: {line}")
+
+
+def once(tell=print_warning):
     """A listener that calls `tell(line)` for the first remark of each kind."""
     told = set()
 

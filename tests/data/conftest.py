@@ -1,9 +1,20 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dassl_vr.config import get_cfg_default, merge_list
-from dassl_vr.data import DATASET_REGISTRY, ArrayDatum, DatasetBase, Datum
+from dassl_vr.data import (
+    DATASET_REGISTRY,
+    ArrayDatum,
+    BatchLoader,
+    DatasetBase,
+    DatasetWrapper,
+    Datum,
+    build_sampler,
+    build_transform,
+)
+from dassl_vr.utils.files import read_image
 
 VR = ("vr_squash", "vr_crop", "vr_flip", "normalize")
 FAMILY = ("random_resized_crop", "random_flip", "colorjitter", "cutout", "normalize", "gaussian_noise")
@@ -61,3 +72,35 @@ def register():
     for name in names:
         DATASET_REGISTRY._objects.pop(name)
         DATASET_REGISTRY._canonical.pop(name.lower())
+
+
+def loader_of(cfg, items, num_workers=0, wrapper=DatasetWrapper, transform=None, sampler="RandomSampler"):
+    transform = transform or build_transform(cfg)
+    return BatchLoader(
+        wrapper(cfg, items, transform=transform, is_train=True),
+        build_sampler(sampler, cfg, items),
+        batch_size=5,
+        num_workers=num_workers,
+        persistent=True,
+        seed=cfg.SEED,
+    )
+
+
+def pictures_of(loader, epoch):
+    """{index: picture}"""
+    loader.set_epoch(epoch)
+    return {int(n): img for batch in loader for n, img in zip(batch["index"], batch["img"])}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[n], second[n]) for n in first)
+
+
+class ForeignWrapper(DatasetWrapper):
+    """As in the family's repositories: reads by path and transforms on its own."""
+
+    def __getitem__(self, idx):
+        item = self.data_source[idx]
+        img = self._transform_image(self.transform, read_image(item.impath))
+        return {"label": item.label, "index": idx, "img": img}
