@@ -35,6 +35,7 @@ setup(
         "open_clip_torch>=3.3",
         "pillow>=12.3",
         "pyyaml>=6",
+        "rich>=13.7",
         "safetensors>=0.4",
         "scikit-learn>=1.4",
         "scipy>=1.11",

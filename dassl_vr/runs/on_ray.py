@@ -4,8 +4,6 @@ import contextlib
 import ctypes
 import os
 import platform
-import re
-import shutil
 import signal
 import socket
 import sys
@@ -13,16 +11,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tabulate import tabulate
-
 from ..cli.errors import positive
 from ..data.store import cpu_cores
 from ..utils.errors import ConfigError, UserError
-from ..utils.text import send_to_terminal
-from .executors import CANNOT, CONSOLE_FILE, STOP_SECONDS, WILL, Children, Run, interrupt_on_sigterm
+from .executors import CANNOT, STOP_SECONDS, WILL, Children, Run, interrupt_on_sigterm
+from .live_table import DONE, FAILED, WAITS, WORKS, LiveTable
 
-WAITS, WORKS, FAILED, DONE = "waits", "works", "failed", "finished"
-EPOCH = re.compile(rb"epoch \[(\d+/\d+)\]")
 LOOK_SECONDS = 1.0
 POLL_SECONDS = 0.05
 RAY_ADDRESS_FILE = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray/ray_current_cluster"
@@ -134,8 +128,7 @@ class OnRay:
 
         A run that saved itself because its machine was taken away goes on elsewhere, and that counts as no attempt.
         """
-        table = LiveTable(runs)
-        with self.cluster() as resources:
+        with LiveTable(runs) as table, self.cluster() as resources:
             task = self.ray.remote(max_retries=0, **resources)(_execute)
             pending, attempts = {}, Counter()
 
@@ -219,68 +212,3 @@ class _ChildrenOfATask(Children):
         while child.poll() is None:  # that the task is cancelled is not noticed inside of a system call
             time.sleep(POLL_SECONDS)
         return child.returncode
-
-
-class LiveTable:
-    """What becomes of many runs: redrawn in place on a terminal, elsewhere a line for each change.
-
-    Attributes:
-        states: {output directory: WAITS, WORKS, FAILED or DONE}.
-    """
-
-    def __init__(self, runs):
-        self.runs, self.states = runs, {run.output_dir: WAITS for run in runs}
-        self._begin = time.monotonic()
-        self._shown = {}
-        self._sizes = {run.output_dir: self._size(run) for run in runs}
-        self._height = 0
-
-    @staticmethod
-    def _size(run):
-        path = run.output_dir / CONSOLE_FILE
-        return path.stat().st_size if path.is_file() else 0
-
-    def epoch(self, run):
-        """`3/200`, by what the run has printed since the sweep began; "" before it printed anything, "0" before its first epoch."""
-        begin, size = self._sizes[run.output_dir], self._size(run)
-        if size <= begin:
-            return ""
-        with open(run.output_dir / CONSOLE_FILE, "rb") as console:
-            console.seek(max(begin, size - 4096))
-            found = EPOCH.findall(console.read())
-        return found[-1].decode() if found else "0"
-
-    def note(self, line):
-        """Print a line that stays."""
-        self._height = 0
-        print(line, flush=True)
-
-    def show(self):
-        """Print what has changed."""
-        if sys.stdout.isatty():
-            self._redraw()
-            return
-        for run in self.runs:
-            state = self.states[run.output_dir]
-            if state != self._shown.get(run.output_dir):
-                self._shown[run.output_dir] = state
-                print(f"{state:<9} {run.output_dir}{f': {run.problem}' if run.problem else ''}", flush=True)
-
-    def _redraw(self):
-        states = Counter(self.states.values())
-        rows = [(run.name, self.epoch(run), run.output_dir) for run in self.runs if self.states[run.output_dir] == WORKS]
-        lines = tabulate(rows, ["run", "epoch", "directory"], disable_numparse=True).split("\n")
-        counts = ", ".join(f"{states[state]} {state}" for state in (DONE, WORKS, WAITS, FAILED))
-        last = f"{counts} of {len(self.runs)} after {(time.monotonic() - self._begin) / 60:.1f} min"
-        columns, height = shutil.get_terminal_size()
-        # What wraps or scrolls away could not be overwritten
-        lines = [line[: columns - 1] for line in (*lines[: height - 2], last)]
-        if self._height:
-            send_to_terminal(f"\033[{self._height}A\033[J")
-        print("\n".join(lines), flush=True)
-        self._height = len(lines)
-
-    def end(self):
-        """The last line: how many there are of each kind."""
-        states = Counter(self.states.values())
-        self.note(", ".join(f"{number} {state}" for state, number in states.items()) or "nothing to do")

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import unicodedata
+from typing import TextIO
 
 from .places import naming_file
 
@@ -123,9 +124,10 @@ def say(line):
     print(printable(line), file=sys.stderr)
 
 
-def send_to_terminal(sequence):
-    """Print control characters of our own on standard output."""
+def inner_output() -> TextIO:
+    """Standard output without `PrintableStream` around it, for a library that moves the cursor; what it writes of others' texts has
+    to be made `printable` before."""
     stream = sys.stdout
     while isinstance(stream, PrintableStream):
         stream = stream._stream
-    stream.write(sequence)
+    return stream
