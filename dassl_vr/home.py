@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from .utils.errors import ConfigError
+
 
 def cache_directory():
     """Where programs of the user keep what can be made or fetched again: as everywhere, but for a user without a home a directory
@@ -20,8 +22,6 @@ def cache_directory():
 
 def expand_home(path):
     """`path` with a leading `~` or `~user` replaced. Raises `ConfigError` if no home of that name is known."""
-    from .utils.errors import ConfigError  # here: `utils` brings torch along
-
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

@@ -43,7 +43,7 @@ from PIL import Image
 
 from dassl_vr.cli import compare, export, predict, prepare, report, reproduce, sweep, train, visualize
 from dassl_vr.config import get_cfg_default
-from dassl_vr.data.download import extract
+from dassl_vr.data.archive import extract
 from dassl_vr.deploy.description import _seal
 from dassl_vr.engine import TrainerX
 from dassl_vr.plugins import load_plugins

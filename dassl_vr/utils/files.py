@@ -4,10 +4,8 @@ import contextlib
 import json
 import os
 import tempfile
-import warnings
 from pathlib import Path
 
-from .images import read_image  # noqa: F401 - one of the family's names
 from .places import check_in_place
 
 
@@ -51,19 +49,6 @@ def _umask():
     return mask
 
 
-def mkdir_if_missing(dirname):
-    """Make a directory and its parents; fine if it exists."""
-    os.makedirs(dirname, exist_ok=True)
-
-
-def check_isfile(fpath):
-    """Whether `fpath` is a file; warns if not."""
-    isfile = os.path.isfile(fpath)
-    if not isfile:
-        warnings.warn(f"No file at {fpath}", stacklevel=2)
-    return isfile
-
-
 def read_json(fpath):
     """The content of a JSON file in UTF-8, with or without a byte order mark, or in the UTF-16 of a Windows shell.
 
@@ -81,9 +66,3 @@ def write_json(obj, fpath):
     with atomic_write(fpath) as file:
         json.dump(obj, file, indent=2, ensure_ascii=False)
         file.write("\n")
-
-
-def listdir_nohidden(path, sort=False):
-    """Names in a directory without those that start with a dot."""
-    names = [name for name in os.listdir(path) if not name.startswith(".")]
-    return sorted(names) if sort else names

@@ -1,10 +1,8 @@
 """Copying what is printed to a file."""
 
-import atexit
 import contextlib
 import os
 import sys
-import time
 
 from .places import naming_file
 from .text import printable
@@ -77,18 +75,3 @@ class Logger:
         if file is not None:
             with naming_file(file.name):
                 file.close()
-
-
-def setup_logger(output=None):
-    """Copy all further prints to `output` (a .txt/.log file, or a directory for its log.txt) until the process ends.
-
-    An existing file is kept: the new one gets the time as a suffix.
-    """
-    if output is None:
-        return
-    fpath = output if output.endswith((".txt", ".log")) else os.path.join(output, "log.txt")
-    if os.path.exists(fpath):
-        fpath += time.strftime("-%Y-%m-%d-%H-%M-%S")
-    logger = Logger(fpath)
-    sys.stdout = logger
-    atexit.register(logger.close)

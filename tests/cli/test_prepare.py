@@ -67,7 +67,7 @@ def test_what_is_missing_is_told_and_nothing_made(toy, tmp_path, capsys):
 
 
 def test_preparing_fetches(toy, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dassl_vr.data.download.BACKOFF", 0.001)
+    monkeypatch.setattr("dassl_vr.data.fetch.BACKOFF", 0.001)
     assert main(["toy", "--root", str(tmp_path / "new")]) == 2
     output = capsys.readouterr().out
     assert "could not be fetched" in output and str(tmp_path / "new" / "toy" / "images.zip") in output

@@ -1,3 +1,6 @@
+import threading
+from http.server import ThreadingHTTPServer
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,9 @@ from dassl_vr.data import (
     build_sampler,
     build_transform,
 )
-from dassl_vr.utils.files import read_image
+from dassl_vr.utils.images import read_image
+
+from .server import Handler
 
 VR = ("vr_squash", "vr_crop", "vr_flip", "normalize")
 FAMILY = ("random_resized_crop", "random_flip", "colorjitter", "cutout", "normalize", "gaussian_noise")
@@ -104,3 +109,19 @@ class ForeignWrapper(DatasetWrapper):
         item = self.data_source[idx]
         img = self._transform_image(self.transform, read_image(item.impath))
         return {"label": item.label, "index": idx, "img": img}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server on this machine: `server.url(manner)` for an address, `server.log` for what was asked for."""
+    monkeypatch.setattr("dassl_vr.data.fetch.BACKOFF", 0.001)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.log = []
+    server.url = lambda name: f"http://127.0.0.1:{server.server_port}/{name}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from dassl_vr.data import DATASET_REGISTRY, download
-from dassl_vr.data.download import Part, is_archive
+from dassl_vr.data import DATASET_REGISTRY, fetch
+from dassl_vr.data.archive import is_archive
+from dassl_vr.data.download import Part
 from dassl_vr.utils.errors import DataError
 
 from .miniatures import MINIATURES, WITHOUT_ROOT
@@ -58,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(download, "BACKOFF", 0.001)
+    monkeypatch.setattr(fetch, "BACKOFF", 0.001)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

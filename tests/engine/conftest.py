@@ -9,7 +9,7 @@ def trainer_of():
     from dassl_vr.cli.train import build_parser, settle, setup_cfg
     from dassl_vr.engine import build_trainer
     from dassl_vr.plugins import load_plugins
-    from dassl_vr.utils import set_random_seed
+    from dassl_vr.utils.seeding import set_random_seed
 
     def build(arguments):
         load_plugins()

@@ -144,7 +144,7 @@ def test_packages_of_two_repositories_do_not_mix(checkout, run_python, tmp_path)
 
 def test_an_original_that_is_loaded_already_is_not_replaced(checkout, run_python):
     code = (
-        "import dassl.engine, sys\nfrom dassl_vr.plugins import load_plugins\nfrom dassl_vr.utils import ConfigError\n"
+        "import dassl.engine, sys\nfrom dassl_vr.plugins import load_plugins\nfrom dassl_vr.utils.errors import ConfigError\n"
         "try:\n    load_plugins([sys.argv[1]])\nexcept ConfigError as error:\n    print(error)\n"
     )
     run = run_python("-c", code, checkout / "train.py", original=True)

@@ -4,8 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from dassl_vr.utils import load_checkpoint, load_pretrained_weights, resume_from_checkpoint, save_checkpoint
-from dassl_vr.utils.checkpoint import CHECKPOINT, load_trained_state, newest_checkpoint, trained_state
+from dassl_vr.utils.checkpoint import (
+    CHECKPOINT,
+    load_checkpoint,
+    load_pretrained_weights,
+    load_trained_state,
+    newest_checkpoint,
+    resume_from_checkpoint,
+    save_checkpoint,
+    trained_state,
+)
 from dassl_vr.utils.errors import WeightsError
 
 

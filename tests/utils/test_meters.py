@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dassl_vr.utils import AverageMeter, MetricMeter
+from dassl_vr.utils.meters import AverageMeter, MetricMeter
 
 
 def test_average_is_weighted_by_the_number_of_items():

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import torch
 
-from dassl_vr.utils import get_random_states, set_random_seed, set_random_states
+from dassl_vr.utils.seeding import get_random_states, set_random_seed, set_random_states
 
 
 def draw():

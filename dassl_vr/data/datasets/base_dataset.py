@@ -8,7 +8,8 @@ from pathlib import Path
 from ...utils.errors import ConfigError, DataError
 from ...utils.images import read_image
 from ...utils.registry import unknown_name_message
-from ..download import Source, extract, fetch
+from ..archive import extract
+from ..fetch import Source, fetch
 from .names import printable_name
 
 
