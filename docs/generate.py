@@ -1,0 +1,294 @@
+"""Write the generated parts of the documents: python docs/generate.py [--check]
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by people. With `--check` nothing
+is written, and the exit code is 1 if a part is out of date.
+"""
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+REPOSITORY = DOCS.parent
+sys.path.insert(0, str(REPOSITORY))  # this checkout, whatever is installed
+
+from dassl_vr.backbones import ALIASES, backbone_spec
+from dassl_vr.config import defaults, get_cfg_default, ranges
+from dassl_vr.config.validate import leaves, lookup
+from dassl_vr.engine import TRAINER_REGISTRY
+from dassl_vr.plugins import load_plugins
+from dassl_vr.reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY
+from dassl_vr.reprogramming.mappings import CLASSES, FEATURES, LABELS
+
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+KINDS = ("cnn", "vit", "clip")
+
+
+# ------------------------------------------------------------------------------------------------------------- methods
+def trainers():
+    """Every trainer: what it is, what it works on, what its METHOD may be."""
+    rows = [("trainer", "what it is", "backbones", "`METHOD`", "`MAPPING` by default")]
+    for name in sorted(TRAINER_REGISTRY.registered_names(), key=str.lower):
+        trainer, choices = TRAINER_REGISTRY.get(name), TRAINER_REGISTRY.get(name).all_choices()
+        node = get_cfg_default().TRAINER.get(name.upper(), {})
+        methods = [_marked(method, node.get("METHOD")) for method in choices.get("METHOD", ())]
+        mapping = f"`{node['MAPPING']}`" if "MAPPING" in choices else ""
+        rows.append((f"`{name}`", _first_line(trainer), ", ".join(_kinds(trainer)), ", ".join(methods), mapping))
+    return _table(rows)
+
+
+def matrix():
+    """Which trainer has a recipe for which backbone, and on which others it runs."""
+    names = [name for name in ALIASES if "/" not in name]
+    specs = {name: backbone_spec(name) for name in names}
+    rows = [("", *(f"`{name}`" for name in names))]
+    for name in sorted(TRAINER_REGISTRY.registered_names(), key=str.lower):
+        trainer = TRAINER_REGISTRY.get(name)
+        cells = []
+        for backbone, spec in specs.items():
+            recipe = (REPOSITORY / f"configs/trainers/{name}/{backbone}.yaml").is_file()
+            cells.append("recipe" if recipe else "yes" if _fits(trainer, spec) else "")
+        rows.append((f"`{name}`", *cells))
+    return _table(rows)
+
+
+def mappings():
+    """Every label mapping: what it is, when it is computed, on which backbones it works."""
+    rows = [("`MAPPING`", "what it is", "computed", "trained", *KINDS)]
+    for name in MAPPING_REGISTRY.registered_names():
+        mapping = MAPPING_REGISTRY.get(name)
+        when = {"never": "", "start": "once, before training", "epoch": "before every epoch"}[mapping.refresh]
+        size = 2 if mapping.reads == CLASSES else 4
+        trained = "yes" if any(True for _ in mapping(size, 2).parameters()) else ""
+        works = {
+            LABELS: ("source classes", "source classes", "templates x classes"),
+            FEATURES: ("features", "features", "features"),
+            CLASSES: ("", "", "one sentence per class"),
+        }[mapping.reads]
+        rows.append((f"`{name}`", _first_line(mapping), when, trained, *works))
+    return _table(rows)
+
+
+def inputs():
+    """Every f_in that a METHOD may name."""
+    rows = [("`METHOD`", "what it is", "trainer", "needs in `INPUT.TRANSFORMS`")]
+    for name in INPUT_REGISTRY.registered_names():
+        f_in = INPUT_REGISTRY.get(name)
+        rows.append((f"`{name}`", _first_line(f_in), f"`{f_in.trainer}`", ", ".join(f"`{t}`" for t in f_in.transforms)))
+    return _table(rows)
+
+
+def _kinds(trainer):
+    kinds = getattr(trainer, "backbone_kinds", KINDS)
+    return [kind for kind in KINDS if kind in kinds and not (kind == "cnn" and getattr(trainer, "needs_tokens", False))]
+
+
+def _fits(trainer, spec):
+    if spec.kind not in trainer.backbone_kinds or (trainer.needs_tokens and not spec.tokens):
+        return False
+    return not trainer.needs_text_tokens or spec.text_tokens
+
+
+def _first_line(cls):
+    text = " ".join(inspect.cleandoc(cls.__doc__).partition("\n\n")[0].split())
+    return text[:-1] if text.endswith(".") else text
+
+
+def _marked(value, default):
+    return f"**`{value}`**" if value == default else f"`{value}`"
+
+
+# ------------------------------------------------------------------------------------------------------- configuration
+def keys():
+    """Every key of the engine and of every trainer, with its comment, default and allowed values."""
+    engine, everything = defaults._C, get_cfg_default()
+    comments = _comments(inspect.getsource(defaults), lambda names: ".".join(names[1:]))
+    allowed = {**ranges.CHOICES, **ranges.RANGES}
+    of_engine = [key for key, _ in leaves(engine)]
+    of_data_sets = [key for key, _ in leaves(everything) if key not in of_engine and not key.startswith("TRAINER.")]
+    groups = {"General": [key for key in of_engine if "." not in key]}
+    for key in of_engine:
+        if "." in key:
+            groups.setdefault(key.partition(".")[0], []).append(key)
+    sections = [_keys_section(title, group, everything, comments, allowed) for title, group in groups.items()]
+    if of_data_sets:
+        sections.append(_keys_section("Of data sets", of_data_sets, everything, _extension_comments(), allowed))
+    for name in sorted(TRAINER_REGISTRY.registered_names(), key=str.lower):
+        trainer, prefix = TRAINER_REGISTRY.get(name), f"TRAINER.{name.upper()}"
+        group = [key for key, _ in leaves(everything) if key.startswith(f"{prefix}.")]
+        own = {**trainer.all_choices(), **trainer._of_all_bases("ranges")}
+        if group:
+            found = {f"{prefix}.{key}": values for key, values in own.items()}
+            comments = {f"{prefix}.{key}": text for key, text in _extension_comments(trainer).items()}
+            sections.append(_keys_section(f"Trainer {name}", group, everything, comments, found))
+    return "\n\n".join(sections)
+
+
+def _keys_section(title, group, cfg, comments, allowed):
+    rows = [("key", "default", "allowed", "meaning")]
+    for key in group:
+        value = lookup(cfg, key)
+        rows.append((f"`{key}`", f"`{value!r}`", _allowed(allowed.get(key), value), comments.get(key, "")))
+    return f"## {title}\n\n{_table(rows)}"
+
+
+def _allowed(rule, value):
+    if isinstance(rule, ranges.Range):
+        return _range(rule, value)
+    if rule is not None:
+        return ", ".join(f"`{entry}`" for entry in rule)
+    if isinstance(value, bool):
+        return "`True`, `False`"
+    return {str: "text", int: "whole number", float: "number"}.get(type(value), "list")
+
+
+def _range(rule, value):
+    low = f"above {rule.above:,}" if rule.above is not None and rule.above >= rule.least else ""
+    low = low or (f"{rule.least:,} or more" if rule.least > -ranges.LARGE else "")
+    high = f"below {rule.below:,}" if rule.below is not None else (f"at most {rule.most:,}" if rule.most < ranges.LARGE else "")
+    if low.endswith("or more") and high.startswith("at most"):
+        low, high = f"{rule.least:,} to {rule.most:,}", ""
+    bounds = ", ".join(filter(None, (low, high)))
+    kind = "whole number" if isinstance(value, int) or rule.whole else "number"
+    if isinstance(value, (list, tuple)):
+        kind = f"{rule.entries} {kind}s" if rule.entries else f"list of {kind}s"
+        return f"{kind}, each {bounds}" if bounds else kind
+    return bounds if bounds else kind
+
+
+def _comments(source, key_of):
+    """{key: the comment above its assignment}; keys that follow one another without a line between share it."""
+    found, comment, above = {}, [], ""
+    for line in source.splitlines():
+        line = line.strip()
+        if line.startswith("#"):
+            if above:
+                comment, above = [], ""
+            comment = [] if line.startswith("# ---") else [*comment, line.lstrip("# ")]
+        elif match := re.match(r"((?:\w+\.)+[A-Z0-9_]+) = (?!.*CN\(\))", line):
+            above = above or " ".join(comment)
+            if above:
+                found[key_of(match.group(1).split("."))] = above
+        else:
+            comment, above = [], ""
+    return found
+
+
+def _extension_comments(trainer=None):
+    """{last part of a key: comment} from the `extend_cfg` of a trainer's file and of what that calls; {whole key: comment} of all
+    others."""
+    found = {}
+    for extend_cfg in defaults._EXTENSIONS:
+        if trainer is not None and extend_cfg.__module__ != trainer.__module__:
+            continue
+        called = [
+            node.func.id for node in ast.walk(_tree(extend_cfg)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        ]
+        helpers = [extend_cfg.__globals__[name] for name in called if inspect.isfunction(extend_cfg.__globals__.get(name))]
+        for function in (*helpers, extend_cfg):
+            found |= _comments(inspect.getsource(function), lambda names: names[-1] if trainer else ".".join(names[1:]))
+    return found
+
+
+def _tree(function):
+    return ast.parse(textwrap.dedent(inspect.getsource(function)))
+
+
+# -------------------------------------------------------------------------------------------------------- architecture
+def imports():
+    """The packages and which imports which, as a mermaid flow chart. An arrow that others imply is left out."""
+    edges = _package_imports()
+    lines = [f"    {a} --> {b}" for a, b in sorted(edges) if not _implied(edges, a, b)]
+    return "```mermaid\nflowchart TD\n" + "\n".join(lines) + "\n```"
+
+
+def _implied(edges, start, end):
+    """Whether another arrow from `start` leads to `end`, by none of the packages that lead back to either."""
+    middle = {b for a, b in edges if a == start and b != end and not _reaches(edges, b, start) and not _reaches(edges, end, b)}
+    return any(_reaches(edges, node, end) for node in middle)
+
+
+def _package_imports():
+    """{(package, package that one of its modules imports when it is imported itself)}"""
+    edges = set()
+    for root in ("dassl_vr", "trainers", "datasets"):
+        for file in sorted((REPOSITORY / root).rglob("*.py")):
+            parts = file.relative_to(REPOSITORY).with_suffix("").parts
+            module = parts if parts[0] == "dassl_vr" else ("dassl_vr", *parts)
+            package = _package(module)
+            for other in filter(None, (_package(name) for name in _imported(file, module))):
+                if package and other != package:
+                    edges.add((package, other))
+    return edges
+
+
+def _package(module):
+    """The folder that a module belongs to; None for modules at the top, and for what is not ours."""
+    if len(module) < 2 or module[0] != "dassl_vr":
+        return None
+    return module[1] if any((REPOSITORY / place / module[1]).is_dir() for place in ("dassl_vr", ".")) else None
+
+
+def _imported(file, module):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    package = module if file.name == "__init__.py" and module[-1] != "__init__" else module[:-1]
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            yield from ((*base, alias.name) for alias in node.names)
+
+
+def _reaches(edges, start, end):
+    seen, pending = set(), [start]
+    while pending:
+        node = pending.pop()
+        if node == end:
+            return True
+        if node not in seen:
+            seen.add(node)
+            pending += [b for a, b in edges if a == node]
+    return False
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+def _table(rows):
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+PARTS = {function.__name__: function for function in (trainers, matrix, mappings, inputs, keys, imports)}
+
+
+def generated(text):
+    """`text` with every generated part made anew."""
+    return PART.sub(lambda match: f"{match.group(1)}{PARTS[match.group(2)]()}\n{match.group(3)}", text)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; code 1 if a part is out of date")
+    args = parser.parse_args(argv)
+    load_plugins()
+    stale = []
+    for path in sorted(DOCS.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        new = generated(text)
+        if new != text:
+            stale.append(path)
+            if not args.check:
+                path.write_text(new, encoding="utf-8")
+    for path in stale:
+        print(f"{path.relative_to(REPOSITORY)}: " + ("out of date; run python docs/generate.py" if args.check else "written"))
+    return 1 if args.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
