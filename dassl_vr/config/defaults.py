@@ -6,13 +6,13 @@ from ..utils.errors import ConfigError
 
 _C = CN()
 
-# Of the family's configuration; nothing depends on it
+# Kept because the family's YAML files may set it; not used
 _C.VERSION = 1
 # Directory for the files of the run
 _C.OUTPUT_DIR = "./output"
-# Directory of a run to go on with ("" = start a new run)
+# Directory of a run to continue ("" = start a new run)
 _C.RESUME = ""
-# Negative = draw a seed, which is then printed and recorded
+# Seed of the run. Negative = draw one, print it and record it
 _C.SEED = -1
 # Use a GPU where there is one
 _C.USE_CUDA = True
@@ -23,13 +23,13 @@ _C.VERBOSE = True
 _C.INPUT = CN()
 # Height and width; (0, 0) = the side that the backbone's weights were trained at
 _C.INPUT.SIZE = (0, 0)
-# Options: nearest, bilinear, bicubic
+# How images are resized
 _C.INPUT.INTERPOLATION = "bilinear"
-# Names of transforms, see dassl_vr/data/transforms.py
+# Names of transforms, in order; the list is in dassl_vr/data/transforms.py
 _C.INPUT.TRANSFORMS = ()
 # True = only resize, convert to tensor and normalize
 _C.INPUT.NO_TRANSFORM = False
-# Used when MODEL.BACKBONE.NORM is "config"
+# Mean and standard deviation of the pixels, used when MODEL.BACKBONE.NORM is "config"
 _C.INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]
 _C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]
 # vr_squash: training images are resized to SIZE + MARGIN; short_side: the short side of all images is. -1 = 32 pixels, scaled
@@ -37,15 +37,15 @@ _C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]
 _C.INPUT.MARGIN = -1
 # random_crop: padding before the crop
 _C.INPUT.CROP_PADDING = 4
-# random_resized_crop
+# random_resized_crop: share of the image's area
 _C.INPUT.RRCROP_SCALE = (0.08, 1.0)
-# cutout
+# cutout: number of holes and their side in pixels
 _C.INPUT.CUTOUT_N = 1
 _C.INPUT.CUTOUT_LEN = 16
-# gaussian_noise
+# gaussian_noise: mean and standard deviation
 _C.INPUT.GN_MEAN = 0.0
 _C.INPUT.GN_STD = 0.15
-# randaugment
+# randaugment: number of operations and their magnitude
 _C.INPUT.RANDAUGMENT_N = 2
 _C.INPUT.RANDAUGMENT_M = 10
 # colorjitter: brightness, contrast, saturation, hue
@@ -70,71 +70,72 @@ _C.DATASET.DOWNLOAD = False
 # Domains to train on and to test on, for data sets that have several
 _C.DATASET.SOURCE_DOMAINS = ()
 _C.DATASET.TARGET_DOMAINS = ()
-# Labelled images in all, for semi-supervised data sets
+# Total number of labelled images, for semi-supervised data sets
 _C.DATASET.NUM_LABELED = -1
-# Training images a class (validation takes min(NUM_SHOTS, 4)); below 1 = all
+# Training images per class (validation takes min(NUM_SHOTS, 4)); below 1 = all
 _C.DATASET.NUM_SHOTS = -1
-# Options: all, base (first half of the classes), new (second half, relabelled from 0)
+# Classes to take: all, base (the first half), new (the second half, relabelled from 0)
 _C.DATASET.SUBSAMPLE_CLASSES = "all"
-# Share of the training images set aside for validation where a data set comes without
+# Share of the training images set aside for validation if a data set has no validation split
 _C.DATASET.VAL_PERCENT = 0.1
 # For the family's own STL10, CIFAR10-C/100-C and semi-supervised data sets, which a plug-in may bring
 _C.DATASET.STL10_FOLD = -1
 _C.DATASET.CIFAR_C_TYPE = ""
 _C.DATASET.CIFAR_C_LEVEL = 1
 _C.DATASET.ALL_AS_UNLABELED = False
-# Names, by label, of the classes of a run that a folder of other images is tested for: then all of them are test images.
-# Set by --eval-only with another --root; () = not such a test
+# Class names, by label, of the run that a folder of other images is tested with; all of its images are then test images.
+# Set by --eval-only with another --root; () = no such test
 _C.DATASET.TEST_CLASSES = ()
-# An image that cannot be read. Options: error, skip (left out and counted in results.json)
+# What an unreadable image does: error, skip (it is left out and counted in results.json)
 _C.DATASET.ON_BAD_IMAGE = "error"
-# Grey images of 16 or 32 bits a pixel: how many of the bits count, so that 2 ** GREY_BITS - 1 is white (12 for many medical
-# images); 8 to 16, 0 = 16 with a warning about an image that would be nearly black
+# Grey images with 16 or 32 bits per pixel: number of bits in use, so that 2 ** GREY_BITS - 1 is white (12 for many medical
+# images). 0 = 16, with a warning about an image that would be nearly black
 _C.DATASET.GREY_BITS = 0
-# Facts of a data set. Each data-set class states its own (`facts`), which these keys override.
-# May an image be mirrored without changing its class? (no for digits)
+# Facts of a data set. Each data-set class states its own (`facts`), which these keys override
+
+# Whether a mirrored image keeps its class (not so for digits)
 _C.DATASET.FLIP = True
 # Pad's side of the small image in front of a 224-pixel model: 32 for CIFAR, SVHN, GTSRB; 128 for photographs
 _C.DATASET.NATIVE_SIZE = 128
-# What a class's prompt says in front of a text tower, {} = the class's name
+# Sentence for a class in front of a text tower, {} = the name of the class
 _C.DATASET.TEMPLATE = "a photo of a {}."
 # Upper bound on the training batch, whatever a trainer's recipe says (64 for DTD and OxfordPets); 0 = none
 _C.DATASET.BATCH_LIMIT = 0
 
 # ----------------------------------------------------------------------------------------------------- DATALOADER
 _C.DATALOADER = CN()
-# -1 = none for images that lie in memory, else one a core, 4 at most
+# Worker processes. -1 = none for images in memory, else one per core, at most 4
 _C.DATALOADER.NUM_WORKERS = -1
-# On a GPU: batches in page-locked memory, copied while the CPU goes on
+# On a GPU: put batches in page-locked memory and copy them while the CPU continues
 _C.DATALOADER.PIN_MEMORY = True
-# Images decoded and resized once, where the first transforms are not random. Options: auto (in memory while they fit in
+# Decode and resize images only once, if the first transforms are not random: auto (in memory while they fit in
 # STORE_MEMORY, else in a file if that takes less than half of the free disk space), memory, disk, off
 _C.DATALOADER.STORE = "auto"
-# Directory for such files ("" = beside the data, or in ~/.cache where that cannot be written)
+# Directory for these files ("" = beside the data, or in ~/.cache if that is not writable)
 _C.DATALOADER.STORE_DIR = ""
-# GB of memory for all stores of a run (of all its processes on a machine) under "auto"
+# GB of memory for all stores of a run under "auto", over all of its processes on a machine
 _C.DATALOADER.STORE_MEMORY = 2.0
-# Apply the transforms K times to an image
+# Number of versions of each image, each transformed anew
 _C.DATALOADER.K_TRANSFORMS = 1
 # Also return the image without augmentation, as img0
 _C.DATALOADER.RETURN_IMG0 = False
-# False = BATCH_SIZE in training counts the images of all processes of a torchrun together, so that their number changes
-# nothing; True = of each process
+# False = the training BATCH_SIZE counts the images of all processes of a torchrun together, so that their number changes
+# nothing; True = it counts those of each process
 _C.DATALOADER.BATCH_PER_PROCESS = False
 
 _C.DATALOADER.TRAIN_X = CN()
-# Options: RandomSampler, SequentialSampler, RandomDomainSampler, SeqDomainSampler, RandomClassSampler
+# RandomSampler, SequentialSampler, RandomDomainSampler, SeqDomainSampler, RandomClassSampler
 _C.DATALOADER.TRAIN_X.SAMPLER = "RandomSampler"
-# See also DATASET.BATCH_LIMIT
+# Images per batch; DATASET.BATCH_LIMIT bounds it
 _C.DATALOADER.TRAIN_X.BATCH_SIZE = 32
-# Domains a batch (RandomDomainSampler), images a class or domain in a batch (RandomClassSampler)
+# Domains per batch (RandomDomainSampler), images per class or domain in a batch (RandomClassSampler)
 _C.DATALOADER.TRAIN_X.N_DOMAIN = 0
 _C.DATALOADER.TRAIN_X.N_INS = 16
-# Leave out the last, partial batch (never done when there is no full one)
+# Drop the last, partial batch, unless it is the only one
 _C.DATALOADER.TRAIN_X.DROP_LAST = True
 
 _C.DATALOADER.TRAIN_U = CN()
-# Load unlabelled images with the settings of TRAIN_X, else with those below
+# Load unlabelled images with the settings of TRAIN_X. False = with those below
 _C.DATALOADER.TRAIN_U.SAME_AS_X = True
 _C.DATALOADER.TRAIN_U.SAMPLER = "RandomSampler"
 _C.DATALOADER.TRAIN_U.BATCH_SIZE = 32
@@ -142,13 +143,13 @@ _C.DATALOADER.TRAIN_U.N_DOMAIN = 0
 _C.DATALOADER.TRAIN_U.N_INS = 16
 
 _C.DATALOADER.TEST = CN()
-# For validation, test and label mapping: all images in order; larger batches are faster and change nothing
+# For validation, test and label mapping: all images, in order. Larger batches are faster and change nothing
 _C.DATALOADER.TEST.SAMPLER = "SequentialSampler"
 _C.DATALOADER.TEST.BATCH_SIZE = 32
 
 # ---------------------------------------------------------------------------------------------------------- MODEL
 _C.MODEL = CN()
-# A checkpoint to start the trained part from
+# Checkpoint to start the trained part from
 _C.MODEL.INIT_WEIGHTS = ""
 
 _C.MODEL.BACKBONE = CN()
@@ -158,13 +159,13 @@ _C.MODEL.BACKBONE.NAME = ""
 _C.MODEL.BACKBONE.PRETRAINED = True
 # A local .pth or .safetensors file with the backbone's weights ("" = from the library's hub)
 _C.MODEL.BACKBONE.WEIGHTS = ""
-# Which of several models in it: an entry such as state_dict_ema, or what the tensors' names begin with ("" = the usual entry)
+# Which of several models in that file: an entry such as state_dict_ema, or a prefix of the tensor names ("" = the usual entry)
 _C.MODEL.BACKBONE.WEIGHTS_ENTRY = ""
-# Fold batch norms of a frozen CNN (CLIP's too) into its convolutions: faster, logits equal to 1e-4 of the largest
+# Fold the batch norms of a frozen CNN (CLIP's too) into its convolutions: faster, logits equal within 1e-4 of the largest
 _C.MODEL.BACKBONE.FOLD = True
-# Keep the channels of a pixel together in a CNN's memory (CLIP's too): faster, equal up to rounding
+# Store the images and weights of a CNN (CLIP's too) in channels_last order: faster, equal up to rounding
 _C.MODEL.BACKBONE.CHANNELS_LAST = True
-# Where mean and std come from. Options: weights, config (= INPUT.PIXEL_MEAN, INPUT.PIXEL_STD)
+# Where mean and std come from: weights, config (INPUT.PIXEL_MEAN, INPUT.PIXEL_STD)
 _C.MODEL.BACKBONE.NORM = "weights"
 
 _C.MODEL.HEAD = CN()
@@ -177,7 +178,7 @@ _C.MODEL.HEAD.DROPOUT = 0.0
 
 # ---------------------------------------------------------------------------------------------------------- OPTIM
 _C.OPTIM = CN()
-# Options: adam, amsgrad, sgd, rmsprop, radam, adamw
+# Optimizer
 _C.OPTIM.NAME = "adam"
 # Learning rate and weight decay at the start
 _C.OPTIM.LR = 0.0003
@@ -191,21 +192,21 @@ _C.OPTIM.RMSPROP_ALPHA = 0.99
 # adam, amsgrad, radam and adamw
 _C.OPTIM.ADAM_BETA1 = 0.9
 _C.OPTIM.ADAM_BETA2 = 0.999
-# Layers in NEW_LAYERS learn with LR, all others with LR * BASE_LR_MULT
+# Train the layers in NEW_LAYERS with LR, all others with LR * BASE_LR_MULT
 _C.OPTIM.STAGED_LR = False
 _C.OPTIM.NEW_LAYERS = ()
 _C.OPTIM.BASE_LR_MULT = 0.1
-# Options: single_step, multi_step, cosine
+# Schedule of the learning rate
 _C.OPTIM.LR_SCHEDULER = "single_step"
-# In epochs; a number between 0 and 1 is a share of MAX_EPOCH. -1 = never
+# When the rate steps, in epochs; a number between 0 and 1 is a share of MAX_EPOCH. -1 = never
 _C.OPTIM.STEPSIZE = (-1,)
-# Factor of the learning rate at each step
+# Factor on the learning rate at each step
 _C.OPTIM.GAMMA = 0.1
 # Epochs to train
 _C.OPTIM.MAX_EPOCH = 10
-# Below 1 = no warm-up
+# Epochs of warm-up; below 1 = none
 _C.OPTIM.WARMUP_EPOCH = -1
-# Options: linear (WARMUP_MIN_LR in epoch 0, the share n / WARMUP_EPOCH of LR in epoch n), ramp (the share (n + 1) / WARMUP_EPOCH),
+# linear (WARMUP_MIN_LR in epoch 0, the share n / WARMUP_EPOCH of LR in epoch n), ramp (the share (n + 1) / WARMUP_EPOCH),
 # constant
 _C.OPTIM.WARMUP_TYPE = "linear"
 # Step the schedules after each batch instead of each epoch; WARMUP_EPOCH then counts batches
@@ -213,20 +214,20 @@ _C.OPTIM.PER_ITERATION = False
 # Learning rate of a constant warm-up, and the first of a linear one
 _C.OPTIM.WARMUP_CONS_LR = 1e-5
 _C.OPTIM.WARMUP_MIN_LR = 1e-5
-# True = the schedule proper starts from its beginning after the warm-up
+# True = the schedule starts from its beginning after the warm-up
 _C.OPTIM.WARMUP_RECOUNT = True
-# What a cosine that starts after the warm-up falls over. True = what the warm-up leaves of MAX_EPOCH, so that it ends at 0 (with
-# PER_ITERATION always); False = MAX_EPOCH, as in the family, so that the run ends before the cosine does
+# Length of a cosine that starts after the warm-up. True = the rest of MAX_EPOCH, so that it ends at 0 (always so with
+# PER_ITERATION); False = MAX_EPOCH, as in the family, so that the run ends before the cosine does
 _C.OPTIM.COSINE_AFTER_WARMUP = False
 
 # ---------------------------------------------------------------------------------------------------------- TRAIN
 _C.TRAIN = CN()
-# Keep the family's checkpoint files every so many epochs (0 = of the last epoch only)
+# Keep the family's checkpoint files every so many epochs (0 = only those of the last epoch)
 _C.TRAIN.CHECKPOINT_FREQ = 0
 # Write the resume file every so many epochs, and every so many batches within an epoch (0 = only at its end)
 _C.TRAIN.RESUME_FREQ = 1
 _C.TRAIN.RESUME_BATCHES = 0
-# Only algorithms that give the same bits again on the same machine; slower on a GPU
+# Use only algorithms that give the same bits again on the same machine; slower on a GPU
 _C.TRAIN.DETERMINISTIC = False
 # Print and write TensorBoard scalars every so many batches
 _C.TRAIN.PRINT_FREQ = 10
@@ -234,17 +235,17 @@ _C.TRAIN.PRINT_FREQ = 10
 _C.TRAIN.PICTURE_FREQ = 0
 # Show the figures of visualize.py in TensorBoard at the end of a run (where the extra `report` is installed)
 _C.TRAIN.END_FIGURES = True
-# Arithmetic of the frozen backbone. Options: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
+# Arithmetic of the frozen backbone: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
 _C.TRAIN.PRECISION = "auto"
-# Run the frozen backbone through torch.compile (logits equal to 1e-4 of the largest; takes a minute to begin). Meant for GPUs: on a
-# CPU only the passes without gradients gain from it. Where it cannot be done, a line says so
+# Run the frozen backbone through torch.compile (logits equal within 1e-4 of the largest; takes a minute to start). Meant for GPUs:
+# on a CPU only the passes without gradients gain from it. If it is not possible, a line says so
 _C.TRAIN.COMPILE = False
-# On a CPU, keep the memory of a step for the next one instead of fetching it anew from the system (bits do not change; the process
-# holds its peak until it ends)
+# On a CPU, keep the memory of a step for the next one instead of requesting it from the system again (bits do not change; the
+# process holds its peak until it ends)
 _C.TRAIN.KEEP_MEMORY = True
-# Compute image features once, for trainers that leave the image side as it is and whose training images are not augmented
+# Compute image features only once, for trainers that do not change the image side, if training images are not augmented
 _C.TRAIN.CACHE_FEATURES = True
-# What an epoch of TrainerXU counts. Options: train_x, train_u, smaller_one
+# Whose batches make an epoch of TrainerXU: train_x, train_u, smaller_one
 _C.TRAIN.COUNT_ITER = "train_x"
 
 # ----------------------------------------------------------------------------------------------------------- TEST
@@ -257,11 +258,11 @@ _C.TEST.PER_CLASS_RESULT = False
 _C.TEST.COMPUTE_CMAT = False
 # Train only
 _C.TEST.NO_TEST = False
-# Options: test, val
+# Split that the final test uses
 _C.TEST.SPLIT = "test"
-# After training also test on the training images (with the transform for testing), for the train-test gap
+# After training, also test on the training images (with the transforms of the test), for the train-test gap
 _C.TEST.TRAIN_GAP = True
-# Options: last_step, best_val (needs a validation split; the test split never selects anything)
+# Model to test: last_step, best_val (needs a validation split; the test split never selects anything)
 _C.TEST.FINAL_MODEL = "last_step"
 # best_val: evaluate on the validation split every so many epochs, and after the last
 _C.TEST.VAL_FREQ = 1
