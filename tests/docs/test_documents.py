@@ -1,6 +1,7 @@
 """What the documents name exists: files, commands and their flags, places in the code; what is generated is up to date."""
 
 import importlib
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -103,3 +104,24 @@ def test_the_readme_is_short():
 def test_the_readme_reaches_every_document():
     linked = set(re.findall(r"\]\((docs/[\w.]+)\)", text_of(REPOSITORY / "README.md")))
     assert linked >= {relative(path) for path in (REPOSITORY / "docs").glob("*.md")}
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=relative)
+def test_names_in_the_text_exist(path):
+    """`dassl_vr.reprogramming.inputs.SampleSpecificMask.forward` and the like."""
+    for name in re.findall(r"`(dassl_vr(?:\.\w+)+)`", re.sub(r"```.*?```", "", text_of(path), flags=re.DOTALL)):
+        module, attributes = name, []
+        while not _is_module(module):
+            module, _, attribute = module.rpartition(".")
+            attributes.insert(0, attribute)
+        found = importlib.import_module(module) if attributes else None
+        for attribute in attributes:
+            assert hasattr(found, attribute), name
+            found = getattr(found, attribute)
+
+
+def _is_module(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
