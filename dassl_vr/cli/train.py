@@ -18,7 +18,6 @@ from ..data import DATASET_REGISTRY, build_dataset
 from ..data.datasets.names import differing_classes
 from ..engine import build_trainer, resolve_cfg
 from ..engine.build import check_side
-from ..engine.interruption import ended_by_signals, noticing_signals
 from ..engine.run_directory import (
     CONFIG_FILE,
     FINISHED,
@@ -47,6 +46,7 @@ from ..utils.errors import ConfigError, DataError, DiskError, LostProcessError, 
 from ..utils.logger import Logger
 from ..utils.places import check_in_place
 from ..utils.seeding import set_random_seed
+from ..utils.signals import ended_by_signals, noticing_signals
 from .errors import DISK_ERRORS, EXIT_PREEMPTED, OneLineParser, one_line_errors
 
 EPILOG = f"""examples:

@@ -1,9 +1,6 @@
-"""Which samples a process takes, batch by batch, and what becomes of signals in the workers that read them."""
+"""Which samples a process takes, batch by batch."""
 
 import itertools
-import os
-import signal
-import threading
 
 from torch.utils.data import Sampler as TorchSampler
 
@@ -58,21 +55,3 @@ class BatchSampler(TorchSampler):
     def __iter__(self):
         epoch, parts = self.epoch, self._next
         return ([(epoch, index) for index in part] for part in parts)
-
-
-def heed_the_parent_alone(worker):
-    """Make a worker deaf to signals that a whole group of processes gets: who asks a run to end means its trainer, and that still
-    needs its batch. The parent's own SIGTERM ends the worker as before."""
-    if not hasattr(signal, "sigwaitinfo"):
-        return
-    heard = {signal.SIGTERM, signal.SIGUSR1}
-    signal.pthread_sigmask(signal.SIG_BLOCK, heard)
-    parent = os.getppid()
-
-    def listen():
-        while True:
-            news = signal.sigwaitinfo(heard)
-            if news.si_signo == signal.SIGTERM and news.si_pid == parent:
-                os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()

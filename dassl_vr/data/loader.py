@@ -11,8 +11,9 @@ from torch.utils.data import Dataset as TorchDataset
 from ..utils import distributed
 from ..utils.errors import DataError, UserError
 from ..utils.images import UnreadableImageError, once, print_warning, remarks_to
+from ..utils.signals import shield_worker
 from .augment_rng import derive_seed, seeded_generators
-from .batches import BatchSampler, heed_the_parent_alone
+from .batches import BatchSampler
 
 
 class BatchLoader:
@@ -86,7 +87,7 @@ class BatchLoader:
             persistent_workers=persistent and num_workers > 0,
             pin_memory=pin_memory,
             collate_fn=_collate,
-            worker_init_fn=heed_the_parent_alone,
+            worker_init_fn=shield_worker,
             generator=torch.Generator(),  # for the workers' base seed, else drawn from the global one
         )
         # Keeps torch's loader out of cycles that this object may be in (a trainer's, a traceback's): collected as part

@@ -33,7 +33,7 @@ from ..utils.distributed import local_world_size
 from ..utils.errors import DataError, UserError
 from ..utils.files import read_json, write_json
 from ..utils.images import READER, UnreadableImageError, once, read_image, remark, remarks_to
-from .batches import heed_the_parent_alone
+from ..utils.signals import shield_worker
 
 FORMAT = 1
 PATH = kinds.kind("a text", lambda value: isinstance(value, str))  # of any bytes
@@ -325,7 +325,7 @@ class _Source:
             batch_size=CHUNK,
             num_workers=num_workers if len(self.items) > FEW else 0,
             collate_fn=_chunk,
-            worker_init_fn=heed_the_parent_alone,
+            worker_init_fn=shield_worker,
             generator=torch.Generator(),  # else the workers' seed is drawn from the global one
         )
         start = 0

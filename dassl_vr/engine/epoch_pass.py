@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from ..utils import distributed
 from ..utils.meters import AverageMeter, MetricMeter
-from .interruption import asked, asked_anywhere
+from ..utils.signals import asked, asked_anywhere
 from .resume import save_resume_file, stop
 
 

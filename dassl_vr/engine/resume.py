@@ -9,8 +9,8 @@ from ..utils.checkpoint import check_trained_state, load_trained_state, read_tor
 from ..utils.environment import peak_memory_bytes
 from ..utils.errors import ConfigError, RunInterrupted, WeightsError
 from ..utils.seeding import get_random_states, set_random_states
+from ..utils.signals import asked, asked_anywhere
 from ..utils.training_state import optimizer_problem, random_states_problem, schedule_problem
-from .interruption import asked, asked_anywhere
 
 RESUME_FILE = "resume.pt"
 REMEDY = "remove it and start the same command again, which goes on from the checkpoint files beside it, or from the beginning"

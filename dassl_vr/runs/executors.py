@@ -1,7 +1,6 @@
 """Many runs of train.py: each in a process of its own, restartable, some side by side; one that fails does not stop the others."""
 
 import concurrent.futures
-import contextlib
 import fcntl
 import os
 import signal
@@ -19,6 +18,7 @@ from ..config import validate_cfg
 from ..engine import resolve_cfg
 from ..engine.run_directory import FINISHED, NEW, RESULTS_FILE, RESUMED, claim_run_directory, clear_evaluation
 from ..utils.errors import ConfigError, UserError
+from ..utils.signals import interrupt_on_sigterm
 from ..utils.text import say
 
 CONSOLE_FILE = "console.txt"
@@ -228,17 +228,3 @@ def name_failed(runs):
         for run in failed:
             say(f"  {run.output_dir}: {run.problem}")
     return 1 if failed else 0
-
-
-@contextlib.contextmanager
-def interrupt_on_sigterm():
-    """SIGTERM ends this process as Ctrl-C does: the runs in progress are stopped too."""
-
-    def interrupt(signum, frame):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

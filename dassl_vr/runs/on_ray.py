@@ -14,7 +14,8 @@ from pathlib import Path
 from ..cli.errors import positive
 from ..data.store import cpu_cores
 from ..utils.errors import ConfigError, UserError
-from .executors import CANNOT, STOP_SECONDS, WILL, Children, Run, interrupt_on_sigterm
+from ..utils.signals import interrupt_on_sigterm
+from .executors import CANNOT, STOP_SECONDS, WILL, Children, Run
 from .live_table import DONE, FAILED, WAITS, WORKS, LiveTable
 
 LOOK_SECONDS = 1.0

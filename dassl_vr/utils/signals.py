@@ -1,11 +1,13 @@
-"""Signals that ask a run to end soon: what a cluster sends to a job that has to make room."""
+"""Signals that ask a run to end soon, as a cluster sends to a job that has to make room, and what each process does then."""
 
 import contextlib
+import os
 import signal
 import threading
+from collections.abc import Iterator
 
-from ..utils import distributed
-from ..utils.errors import RunInterrupted
+from . import distributed
+from .errors import RunInterrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -25,7 +27,7 @@ def _handled_by(handler):
 
 
 @contextlib.contextmanager
-def noticing_signals():
+def noticing_signals() -> Iterator[None]:
     """Inside the block SIGTERM and SIGUSR1 do nothing but to make `asked()` true."""
     global _asked
     _asked = None
@@ -37,7 +39,7 @@ def noticing_signals():
 
 
 @contextlib.contextmanager
-def ended_by_signals(directory):
+def ended_by_signals(directory: str) -> Iterator[None]:
     """Inside the block SIGTERM and SIGUSR1 end the run in `directory` at once, because there is nothing new to save yet.
 
     Raises:
@@ -57,11 +59,43 @@ def _notice(number, frame):
     _asked = _asked or signal.Signals(number).name
 
 
-def asked():
+def asked() -> str | None:
     """The name of the signal that asked this process to end; None while there is none."""
     return _asked
 
 
-def asked_anywhere():
+def asked_anywhere() -> str | None:
     """The same for any process of the run, with the same answer on all of them."""
     return next(filter(None, distributed.gather_values(_asked)), None)
+
+
+@contextlib.contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends this process as Ctrl-C does: the runs in progress are stopped too."""
+
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def shield_worker(worker: int) -> None:
+    """Make a worker that reads images deaf to signals that a whole group of processes gets: they mean the trainer, which still
+    needs its batch. The parent's own SIGTERM ends the worker as before."""
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    heard = {signal.SIGTERM, signal.SIGUSR1}
+    signal.pthread_sigmask(signal.SIG_BLOCK, heard)
+    parent = os.getppid()
+
+    def listen():
+        while True:
+            news = signal.sigwaitinfo(heard)
+            if news.si_signo == signal.SIGTERM and news.si_pid == parent:
+                os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
