@@ -1,5 +1,6 @@
-"""The examples of docs/extending.md, run as they are printed."""
+"""The examples of the documents, run as they are printed."""
 
+import ast
 import json
 import multiprocessing
 import re
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from dassl_vr.cli.export import main as export
 from dassl_vr.cli.train import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -57,3 +60,32 @@ def test_every_file_is_used():
     words = {word for command in COMMANDS for word in command}
     assert {name for name in FILES if "/" not in name} <= words
     assert len(COMMANDS) == len([name for name in FILES if name.endswith(".py")])
+
+
+def python_blocks(name):
+    return re.findall(r"```python\n(.*?)```", (REPOSITORY / name).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_library_as_in_the_readme():
+    """With a loader and a classifier, which the text takes for granted."""
+    block = next(block for block in python_blocks("README.md") if "SampleSpecificMask" in block)
+    torch.manual_seed(0)
+    classifier = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 1000))
+    loader = [(torch.randn(10, 3, 224, 224), torch.arange(10))]
+    names = {"classifier": classifier, "loader": loader}
+    exec(block, names)
+    assert names["logits"].shape == (10, 10)
+
+
+def test_a_bundle_in_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recipe, data = REPOSITORY / "configs/trainers/LinearProbe/tiny_vit.yaml", REPOSITORY / "configs/datasets/digits.yaml"
+    command = ["--trainer", "LinearProbe", "--config-file", str(recipe), "--dataset-config-file", str(data), "--output-dir", "run"]
+    assert main([*command, *QUICK, "OPTIM.MAX_EPOCH", "1"]) == 0
+    assert export(["run", "my_bundle"]) == 0
+    for name in ("photo.jpg", "another.png"):
+        Image.new("RGB", (64, 64)).save(name)
+    capsys.readouterr()
+    for name in ("README.md", "docs/own_data.md"):
+        exec(next(block for block in python_blocks(name) if "load_prompted" in block), {})
+    assert len(ast.literal_eval(capsys.readouterr().out)[0]) == 3  # of the README: the three most likely classes
