@@ -3,7 +3,8 @@
 from yacs.config import CfgNode as CN
 
 from dassl_vr.config.ranges import TOKENS
-from dassl_vr.engine import TRAINER_REGISTRY, TextPromptLearning, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.methods import TextPromptLearning
 from dassl_vr.prompting import ContextPrompts, TextPromptedClassifier
 
 

@@ -1,6 +1,7 @@
 """FullFT: full fine-tuning, the yardstick that trains everything."""
 
-from dassl_vr.engine import TRAINER_REGISTRY, PromptLearning, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.methods import PromptLearning
 from dassl_vr.reprogramming import HeadMapping, PlainInput
 from dassl_vr.reprogramming.classifier import FeatureSource, ReprogrammedClassifier
 

@@ -1,6 +1,7 @@
 """LinearProbe: a linear layer on frozen features, the yardstick without any prompt."""
 
-from dassl_vr.engine import TRAINER_REGISTRY, PromptLearning, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.methods import PromptLearning
 from dassl_vr.reprogramming import HeadMapping, PlainInput
 from dassl_vr.reprogramming.classifier import FeatureSource, ReprogrammedClassifier
 

@@ -1,8 +1,8 @@
 """SMM: sample-specific multi-channel masks (Cai et al., ICML 2024)."""
 
 from dassl_vr.config.ranges import RATE
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
-from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 
 
 def extend_cfg(cfg):

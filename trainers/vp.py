@@ -1,8 +1,8 @@
 """VP: visual prompting of CLIP by a pixel frame (Bahng et al., 2022)."""
 
 from dassl_vr.config.ranges import SIDE
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
-from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 from dassl_vr.reprogramming import Watermark
 
 

@@ -5,8 +5,8 @@ import math
 from torch import nn
 
 from dassl_vr.config.ranges import TOKENS
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
-from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 from dassl_vr.prompting import TokenPrompted, VisualTokens
 from dassl_vr.reprogramming import HeadMapping, PlainInput
 

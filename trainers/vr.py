@@ -1,7 +1,7 @@
 """VR: visual reprogramming with one mask for all images: Pad (Chen et al., CVPR 2023) and the watermarks of the SMM paper."""
 
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX, VisualReprogramming
-from dassl_vr.engine.visual_reprogramming import add_reprogramming_keys
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 from dassl_vr.reprogramming import INPUT_REGISTRY
 
 

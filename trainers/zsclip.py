@@ -2,7 +2,8 @@
 
 from yacs.config import CfgNode as CN
 
-from dassl_vr.engine import TRAINER_REGISTRY, PromptLearning, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.methods import PromptLearning
 from dassl_vr.prompting import ENSEMBLE, FixedClassifier, fill_in
 
 

@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..engine import TRAINER_REGISTRY, PromptLearning
+from ..engine import TRAINER_REGISTRY
 from ..engine.run_directory import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, command_line, read_results
+from ..methods import PromptLearning
 from ..report.canvas import save
 from ..report.comparison import Compared, by_size, protocol_table, shots_figure, summarize
 from ..report.runs import warnings_about

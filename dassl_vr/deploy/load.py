@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 
 from ..backbones.base import PRECISIONS
+from ..backbones.from_cfg import backbone_from_cfg
 from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, merge_mapping, read_yaml, validate_cfg
 from ..data.transforms import build_transform
-from ..engine import TRAINER_REGISTRY, PromptLearning
-from ..engine.prompt_learning import backbone_from_cfg
+from ..engine import TRAINER_REGISTRY
 from ..engine.run_directory import CONFIG_FILE, RESULTS_FILE, read_results
 from ..engine.trainer import resolve_precision
+from ..methods import PromptLearning
 from ..plugins import load_plugins
 from ..utils.checkpoint import CHECKPOINT, find_checkpoint, load_checkpoint, load_trained_state
 from ..utils.errors import ConfigError, DataError, WeightsError

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ..backbones.from_cfg import backbone_from_cfg
 from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, merge_mapping, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY, build_dataset, split_sha256
@@ -20,7 +21,6 @@ from ..utils.errors import ConfigError, DataError, DiskError, UserError, Weights
 from ..utils.files import atomic_write, read_json, write_json
 from ..utils.places import check_in_place, kept_in_place
 from .events import EVENTS
-from .prompt_learning import backbone_from_cfg
 from .resume import RESUME_FILE, peak_memory, read_resume_file
 
 CONFIG_FILE, RESULTS_FILE, LOG_FILE = "config.yaml", "results.json", "log.txt"

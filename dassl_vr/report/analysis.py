@@ -9,8 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from ..config import get_cfg_default, merge_mapping, read_yaml, validate_cfg
-from ..engine import VisualReprogramming, build_trainer, resolve_cfg
+from ..engine import build_trainer, resolve_cfg
 from ..engine.run_directory import CONFIG_FILE
+from ..methods import VisualReprogramming
 from ..reprogramming import Flm
 from ..reprogramming.classifier import inner_backbone, source_on
 from ..utils.errors import ConfigError

@@ -2,8 +2,8 @@
 
 import importlib.util
 
-from ..engine import PromptLearning
 from ..engine.charts import attempt
+from ..methods import PromptLearning
 from ..reprogramming.classifier import inner_backbone
 
 SHOWN = 4  # test images

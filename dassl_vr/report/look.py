@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from ..backbones.from_cfg import backbone_from_cfg
 from ..data.store import read_item_image
 from ..data.transforms import plain_pipeline
-from ..engine.prompt_learning import backbone_from_cfg
 from ..prompting import ContextPrompts, FixedClassifier, MultimodalClassifier, fill_in
 from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier, source_on
 from ..reprogramming.pictures import masks_of, pattern_to_rgb, unnormalize

@@ -11,7 +11,7 @@ from dassl_vr.backbones import build_backbone
 from dassl_vr.config import get_cfg_default, merge_mapping, read_yaml
 from dassl_vr.config.validate import lookup
 from dassl_vr.engine import TRAINER_REGISTRY
-from dassl_vr.engine.prompt_learning import in_iterations
+from dassl_vr.methods.prompt_learning import in_iterations
 from dassl_vr.optim import build_lr_scheduler
 from dassl_vr.plugins import load_plugins
 

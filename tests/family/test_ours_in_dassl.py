@@ -79,7 +79,7 @@ def test_a_data_set_in_memory_with_its_facts(checkout, run_python, tmp_path):
 def test_super_in_a_trainers_body(run_python, tmp_path):
     """A trainer's body is copied onto another base class; its `super()` must follow."""
     code = (
-        "import dassl_vr.register\nfrom dassl_vr.engine import TrainerX, VisualReprogramming\n"
+        "import dassl_vr.register\nfrom dassl_vr.engine import TrainerX\nfrom dassl_vr.methods import VisualReprogramming\n"
         "from dassl_vr.family.host import HostTrainer, on_host\n"
         "class Base(VisualReprogramming, TrainerX):\n"
         "    def check_cfg(self, cfg):\n        return 'base ' + type(self).__name__\n"

@@ -7,6 +7,7 @@ from yacs.config import CfgNode as CN
 
 from ..backbones import backbone_spec
 from ..data.transforms import pad_side
+from ..engine.resume import stoppable
 from ..prompting.templates import TEMPLATE_SETS, fill_in, template_set
 from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY
 from ..reprogramming.classifier import ReprogrammedClassifier
@@ -15,7 +16,6 @@ from ..utils.distributed import is_main, is_parallel, no_progress_bar, share, su
 from ..utils.errors import ConfigError
 from .pictures import RunPictures
 from .prompt_learning import PromptLearning
-from .resume import stoppable
 
 
 def add_reprogramming_keys(cfg, name):

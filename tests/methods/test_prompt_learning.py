@@ -8,7 +8,7 @@ import torch
 
 from dassl_vr.cli.train import main
 from dassl_vr.config import get_cfg_default
-from dassl_vr.engine.prompt_learning import in_iterations
+from dassl_vr.methods.prompt_learning import in_iterations
 from dassl_vr.optim import build_lr_scheduler, build_optimizer
 from dassl_vr.plugins import load_plugins
 

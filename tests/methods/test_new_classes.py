@@ -2,9 +2,9 @@
 
 import pytest
 
+from dassl_vr.backbones.from_cfg import backbone_from_cfg
 from dassl_vr.cli.train import build_parser, settle, setup_cfg
 from dassl_vr.engine import TRAINER_REGISTRY
-from dassl_vr.engine.prompt_learning import backbone_from_cfg
 from dassl_vr.plugins import load_plugins
 
 load_plugins()

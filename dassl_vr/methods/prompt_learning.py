@@ -1,46 +1,16 @@
 """What all trainers of ours share: something small is learned around a frozen pre-trained model."""
 
-import torch
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from ..backbones import backbone_spec, build_backbone
+from ..backbones import backbone_spec
+from ..backbones.from_cfg import backbone_from_cfg
 from ..config.validate import choice_problems, range_problems
-from ..data import build_transform
 from ..evaluation import compute_accuracy
 from ..optim import build_lr_scheduler, build_optimizer
 from ..reprogramming.classifier import FeatureSource
 from ..utils.checkpoint import load_pretrained_weights
-from ..utils.distributed import no_progress_bar, sum_
 from ..utils.errors import ConfigError
 from ..utils.registry import Registry
-from .resume import stoppable
-
-
-def backbone_from_cfg(cfg, precision="fp32", frozen=True):
-    """The backbone that `cfg.MODEL.BACKBONE` describes, for images of `cfg.INPUT.SIZE`.
-
-    Its random start (MODEL.BACKBONE.PRETRAINED False) depends on `cfg.SEED` alone, and what is built after it is not touched by it.
-    Its `weights_sha256` is known.
-    """
-    node = cfg.MODEL.BACKBONE
-    with torch.random.fork_rng(devices=[]):  # built on the CPU; `torch.manual_seed` would seed the accelerators too
-        torch.default_generator.manual_seed(cfg.SEED % 2**63)
-        return build_backbone(
-            node.NAME,
-            pretrained=node.PRETRAINED,
-            weights=node.WEIGHTS,
-            weights_entry=node.WEIGHTS_ENTRY,
-            size=cfg.INPUT.SIZE[0],
-            frozen=frozen,
-            precision=precision,
-            fold=node.FOLD,
-            channels_last=node.CHANNELS_LAST,
-            compiled=cfg.TRAIN.COMPILE,
-            verbose=cfg.VERBOSE,
-            checksum=True,
-            check_side=False,  # `engine.build.check_side` does for new runs; old ones are taken as they are
-        )
 
 
 def in_iterations(optim_cfg, num_batches):
@@ -197,44 +167,3 @@ class PromptLearning:
 
     def parse_batch_train(self, batch):
         return batch["img"].to(self.device), batch["label"].to(self.device)
-
-
-class TextPromptLearning(PromptLearning):
-    """The own part of a trainer that learns in front of a CLIP's text tower only, so that image features never change.
-
-    Where each training image is the same in every epoch its features are computed once (TRAIN.CACHE_FEATURES). The network is a
-    `prompting.TextPromptedClassifier`. Asks for `dm.train_loader_all` besides what `PromptLearning` asks.
-    """
-
-    backbone_kinds = ("clip",)
-    needs_text_tokens = True
-
-    @classmethod
-    def takes_new_classes(cls, cfg):
-        return True
-
-    @classmethod
-    def trained_parts(cls, cfg, network):
-        return {"prompt_learner": (network.prompts, cfg.OPTIM)}
-
-    def before_train(self):
-        super().before_train()
-        cached = self.cfg.TRAIN.CACHE_FEATURES and build_transform(self.cfg, is_train=True).repeatable
-        self._features = self._all_features() if cached else None
-
-    @torch.no_grad()
-    def _all_features(self):
-        """(training images, D), always computed in the same batches, so that a resumed run has the same bits."""
-        features = None
-        bar = tqdm(self.dm.train_loader_all, desc="image features", disable=no_progress_bar(), leave=False)
-        for batch in stoppable(self, bar):
-            part = self.model.backbone.image_features(self.parse_batch_test(batch)[0])
-            if features is None:
-                features = part.new_zeros(len(self.dm.dataset.train_x), part.shape[1])
-            features[batch["index"].to(part.device)] = part
-        return sum_(features)  # each process has those of its part of the images
-
-    def train_logits(self, batch, images):
-        if self._features is None:
-            return self.model(images)
-        return self.model.classify(self._features[batch["index"].to(self.device)])

@@ -3,10 +3,10 @@
 import torch
 from torchvision.utils import make_grid
 
+from ..engine.charts import attempt
 from ..reprogramming.pictures import masks_of, pattern_to_rgb, signed_to_rgb, unnormalize
 from ..utils.errors import DataError
 from ..utils.text import markdown_cell, one_line
-from .charts import attempt
 
 NUM_IMAGES = 8  # in the picture grids
 NUM_FEATURES = 500  # in the projector

@@ -1,0 +1,7 @@
+"""What families of methods share. A trainer in `trainers/` or in a plug-in is a subclass of one of these."""
+
+from .prompt_learning import PromptLearning
+from .text_prompt_learning import TextPromptLearning
+from .visual_reprogramming import VisualReprogramming, add_reprogramming_keys
+
+__all__ = ["PromptLearning", "TextPromptLearning", "VisualReprogramming", "add_reprogramming_keys"]

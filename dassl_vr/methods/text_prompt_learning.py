@@ -1,0 +1,50 @@
+"""What trainers share that learn in front of a CLIP's text tower: image features are computed once where they cannot change."""
+
+import torch
+from tqdm import tqdm
+
+from ..data import build_transform
+from ..engine.resume import stoppable
+from ..utils.distributed import no_progress_bar, sum_
+from .prompt_learning import PromptLearning
+
+
+class TextPromptLearning(PromptLearning):
+    """The own part of a trainer that learns in front of a CLIP's text tower only, so that image features never change.
+
+    Where each training image is the same in every epoch its features are computed once (TRAIN.CACHE_FEATURES). The network is a
+    `prompting.TextPromptedClassifier`. Asks for `dm.train_loader_all` besides what `PromptLearning` asks.
+    """
+
+    backbone_kinds = ("clip",)
+    needs_text_tokens = True
+
+    @classmethod
+    def takes_new_classes(cls, cfg):
+        return True
+
+    @classmethod
+    def trained_parts(cls, cfg, network):
+        return {"prompt_learner": (network.prompts, cfg.OPTIM)}
+
+    def before_train(self):
+        super().before_train()
+        cached = self.cfg.TRAIN.CACHE_FEATURES and build_transform(self.cfg, is_train=True).repeatable
+        self._features = self._all_features() if cached else None
+
+    @torch.no_grad()
+    def _all_features(self):
+        """(training images, D), always computed in the same batches, so that a resumed run has the same bits."""
+        features = None
+        bar = tqdm(self.dm.train_loader_all, desc="image features", disable=no_progress_bar(), leave=False)
+        for batch in stoppable(self, bar):
+            part = self.model.backbone.image_features(self.parse_batch_test(batch)[0])
+            if features is None:
+                features = part.new_zeros(len(self.dm.dataset.train_x), part.shape[1])
+            features[batch["index"].to(part.device)] = part
+        return sum_(features)  # each process has those of its part of the images
+
+    def train_logits(self, batch, images):
+        if self._features is None:
+            return self.model(images)
+        return self.model.classify(self._features[batch["index"].to(self.device)])
