@@ -1,5 +1,6 @@
 """A Dassl-style toolbox for visual reprogramming and prompt learning on frozen backbones."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -34,10 +35,11 @@ _map_checkout_folders()
 tell_libraries()  # before any of them is imported
 
 
-def __getattr__(name):
-    """`load_prompted`, imported when it is asked for: it brings much along."""
-    if name == "load_prompted":
-        from .deploy import load_prompted
+# Imported when they are asked for: they bring much along
+_LATE = {"build_cfg": "runs", "evaluate": "runs", "load_prompted": "deploy", "run": "runs"}
 
-        return load_prompted
+
+def __getattr__(name):
+    if name in _LATE:
+        return getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -56,9 +56,10 @@ def tiny_command():
 @pytest.fixture
 def trainer_of():
     """trainer_of(arguments): the trainer that `train.py` with these arguments would build."""
-    from dassl_vr.cli.train import build_parser, settle, setup_cfg
+    from dassl_vr.cli.train import build_parser, setup_cfg
     from dassl_vr.engine import build_trainer
     from dassl_vr.plugins import load_plugins
+    from dassl_vr.runs import settle
     from dassl_vr.utils.seeding import set_random_seed
 
     def build(arguments):

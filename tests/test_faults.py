@@ -1,6 +1,7 @@
 """Processes are killed at random moments; whatever it was, the run ends with the figures of one that nobody disturbed."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import json
 import multiprocessing
@@ -40,7 +41,8 @@ def figures(directory):
 
 
 def command(directory, *more):
-    return Cell("SMM", "", "digits", "lite0").arguments(directory, 1, "data", [*WORDS, *more])
+    run = Cell("SMM", "", "digits", "lite0").run(1, "output", "default", "data", [*WORDS, *more])
+    return dataclasses.replace(run, output_dir=directory).argv
 
 
 def kill_later(delay, kind):

@@ -1,10 +1,11 @@
 """Which runs a comparison of methods needs, under which rule, and what comes out of them."""
 
-import os
+import argparse
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..config.recipes import recipe_path, recipes_of
 from ..engine import TRAINER_REGISTRY
 from ..engine.run_directory import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, command_line, read_results
 from ..methods import PromptLearning
@@ -12,11 +13,12 @@ from ..report.canvas import save
 from ..report.comparison import Compared, by_size, protocol_table, shots_figure, summarize
 from ..report.runs import warnings_about
 from ..report.tables import render, results_table
-from ..runs.cells import Cell, check_settings, data_arguments, join_tags, plugin_arguments, recipe_cfg, recipe_path, recipes_of
-from ..runs.executors import Run
+from ..runs.cells import Cell, check_settings, data_arguments, join_tags, recipe_cfg, shots_tag
+from ..runs.plan import Run
 from ..utils.errors import ConfigError
 from ..utils.files import write_json
 from ..utils.text import say
+from .tables import data_and_output
 
 PROTOCOLS = {
     FULL: "train and test on all classes, all training images",
@@ -28,7 +30,7 @@ REFERENCE = "SMM"  # whose recipe gives the epochs
 
 
 # ------------------------------------------------------------------------------------------------------ the methods
-def cells_that_fit(args):
+def cells_that_fit(args: argparse.Namespace) -> dict[Cell, str]:
     """{cell: its name} of each method that has a recipe for the backbone, in the order of the registry.
 
     Raises:
@@ -92,7 +94,7 @@ class EpochsRule:
     text: str
 
     @classmethod
-    def of(cls, args):
+    def of(cls, args: argparse.Namespace) -> "EpochsRule":
         if args.epochs == "recipe":
             return cls(None, "each recipe's own number of epochs")
         if args.epochs:
@@ -103,7 +105,7 @@ class EpochsRule:
         number = recipe_cfg(Cell(REFERENCE, "", args.dataset, args.backbone)).OPTIM.MAX_EPOCH
         return cls(number, f"{_epochs(number)} for every trainer (as in {path})")
 
-    def settings(self, cell):
+    def settings(self, cell: Cell) -> tuple:
         """KEY, VALUE, ... that bring the recipe of `cell` to this number; warm-up and steps keep their share of the run."""
         optim = recipe_cfg(cell).OPTIM
         if self.number in (None, optim.MAX_EPOCH) or not getattr(TRAINER_REGISTRY.get(cell.trainer), "learns", True):
@@ -132,8 +134,8 @@ class Comparison:
         unfit: names of the methods that the protocol does not apply to.
     """
 
-    def __init__(self, args, settings):
-        self.args, self.settings, self.root = args, settings, os.environ.get("DATA", "data")
+    def __init__(self, args: argparse.Namespace, settings: list[str]) -> None:
+        self.args, self.settings, self.root = args, settings, data_and_output()[0]
         self.names = cells_that_fit(args)
         self.rule = EpochsRule.of(args)
         own = {key for cell in self.names for key in cell.options[::2]}
@@ -154,7 +156,7 @@ class Comparison:
                 f" {args.backbone} belong to the latter ({', '.join(self.unfit)}); choose a CLIP backbone"
             )
         for target in args.targets:  # wrong names end the command here
-            self._run(replace(next(iter(self.runs)), dataset=target), Path(args.output, "seed0"), target)
+            self._run(replace(next(iter(self.runs)), dataset=target), 0, "default")
 
     def _columns(self):
         args = self.args
@@ -175,16 +177,16 @@ class Comparison:
         if self.args.protocol == BASE_TO_NEW:
             half = column
             settings += ["DATASET.SUBSAMPLE_CLASSES", half]
-        directory = cell.directory(self.args.output, join_tags(self.args.tag, shots_tag(shots), epochs, half))
-        cell, name = replace(cell, settings=tuple(settings)), self.names[cell]
-        return {seed: self._run(cell, directory / f"seed{seed}", f"{name}, seed {seed}") for seed in self.args.seeds}
+        tag = join_tags(self.args.tag, shots_tag(shots), epochs, half)
+        return {seed: self._run(cell, seed, tag, settings) for seed in self.args.seeds}
 
-    def _run(self, cell, directory, name):
-        seed = directory.name.removeprefix("seed")
-        words = [*plugin_arguments(self.args.plugin), *cell.arguments(directory, seed, self.root, self.settings)]
-        return Run(name, words, directory)
+    def _run(self, cell, seed, tag, settings=()):
+        name, cell = self.names.get(cell, cell.name), replace(cell, settings=tuple(settings))
+        run = cell.run(seed, self.args.output, tag, self.root, self.settings, self.args.plugin)
+        run.name = f"{name}, seed {seed}"
+        return run
 
-    def add_tests(self):
+    def add_tests(self) -> list[Run]:
         """The runs that test on other classes what was trained."""
         tests = []
         for columns in self.runs.values():
@@ -196,12 +198,12 @@ class Comparison:
 
     def _test(self, column, trained):
         directory = self._test_directory(column, trained.output_dir)
-        flags, keys = [], ["DATASET.SUBSAMPLE_CLASSES", column]
+        flags, keys = {}, ["DATASET.SUBSAMPLE_CLASSES", column]
         if self.args.protocol == CROSS_DATASET:
             flags, keys = data_arguments(column)
-        argv = [*plugin_arguments(self.args.plugin), "--eval-only", "--model-dir", str(trained.output_dir), *flags]
-        argv += ["--root", self.root, "--output-dir", str(directory)]
-        return Run(f"{trained.name}, tested on {column}", [*argv, "DATASET.DOWNLOAD", "True", *keys], directory)
+        flags, settings = {**flags, "root": self.root}, ["DATASET.DOWNLOAD", "True", *keys]
+        name = f"{trained.name}, tested on {column}"
+        return Run(name, directory, flags, settings, self.args.plugin, model_dir=trained.output_dir)
 
     def _test_directory(self, column, trained):
         """Beside the run that trained: under a tag of its own, on another data set with that of this one in it."""
@@ -212,10 +214,10 @@ class Comparison:
         return Path(self.args.output, column, method, join_tags(tag, f"from-{self.args.dataset}"), seed)
 
     @property
-    def all_runs(self):
+    def all_runs(self) -> list[Run]:
         return [run for columns in self.runs.values() for runs in columns.values() for run in runs.values()]
 
-    def announce(self):
+    def announce(self) -> None:
         """Print the protocol, the rule and the methods."""
         args = self.args
         shots = ", ".join(str(number or "all") for number in args.shots)
@@ -228,7 +230,7 @@ class Comparison:
         print(flush=True)
 
     # -------------------------------------------------------------------------------------------------- the results
-    def compared(self):
+    def compared(self) -> list[Compared]:
         """A `Compared` for each method that has a finished run that trained, from small to large."""
         methods = []
         for cell, columns in self.runs.items():
@@ -240,7 +242,7 @@ class Comparison:
                 methods.append(Compared(self.names[cell], results, directories))
         return by_size(methods)
 
-    def report(self):
+    def report(self) -> None:
         """Print the table, and leave it with all it is made of in a JSON file; a curve besides where there are several shots."""
         args, methods = self.args, self.compared()
         if not methods:
@@ -293,8 +295,3 @@ class Comparison:
 def _takes_new_classes(cell, run):
     question = getattr(TRAINER_REGISTRY.get(cell.trainer), "takes_new_classes", None)
     return question is not None and question(run.cfg)
-
-
-def shots_tag(shots):
-    """Part of a run's directory, as scripts/_run.sh writes it; "" for all images."""
-    return f"{shots}shots" if shots else ""

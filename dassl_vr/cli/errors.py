@@ -8,16 +8,18 @@ import sys
 import torch
 
 from ..utils.distributed import tells_the_reason
-from ..utils.errors import ConfigError, RunInterrupted, UserError
+from ..utils.errors import (
+    DISK_ERRORS,
+    EXIT_INTERRUPTED,
+    EXIT_PREEMPTED,
+    EXIT_READER_GONE,
+    EXIT_USER_ERROR,
+    ConfigError,
+    RunInterrupted,
+    UserError,
+)
 from ..utils.text import give_up_output, one_line, printable_output, say
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
-EXIT_PREEMPTED = 75  # "try again later" in sysexits.h: the run was saved and can be gone on with
-EXIT_READER_GONE = 141  # as of a Unix tool that SIGPIPE ends
-
-# What the system says no to for reasons that lie with the user's disk and directories
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 # Paths that cannot be
 PATH_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO}
 

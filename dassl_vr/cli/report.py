@@ -1,11 +1,13 @@
 """`python -m dassl_vr.report OUTPUT_DIR ...`: a table of all finished runs, and figures."""
 
 import sys
+from collections.abc import Sequence
 
 from ..plugins import load_plugins
 from ..report.paper import paper_notes
 from ..report.runs import group_runs, warnings_about
 from ..report.tables import FORMATS, loss_change_table, render, results_table
+from ..runs.plan import Run
 from ..utils.places import check_new_directory
 from ..utils.text import say
 from .errors import OneLineParser, one_line_errors
@@ -49,6 +51,14 @@ def main(argv=None):
             print("\n" + render(headers, rows, args.format))
         for path in paths:
             say(f"wrote {path}")
+
+
+def print_table(runs: Sequence[Run], style: str) -> None:
+    """Print the table of those that did not fail."""
+    good = [str(run.output_dir) for run in runs if not run.problem]
+    if good:
+        print()
+        main([*good, "--format", style])
 
 
 if __name__ == "__main__":

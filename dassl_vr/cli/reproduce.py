@@ -1,18 +1,17 @@
 """`scripts/reproduce.sh`: the runs behind a table of the SMM paper, each in a process of its own, and the table."""
 
 import argparse
-import os
 import sys
 
+from ..config.recipes import recipes_of
 from ..plugins import load_plugins
-from ..report.tables import FORMATS
 from ..reprogramming.mappings import LABELS, MAPPING_REGISTRY
-from ..runs.cells import Cell, add_plugin_flag, check_checkout, check_settings, plugin_arguments, recipe_cfg, recipes_of
-from ..runs.executors import Run, describe, name_failed, run_grid
-from ..runs.on_ray import add_ray_arguments, on_ray_of
+from ..runs.cells import Cell, check_settings, recipe_cfg
+from ..runs.plan import Run, describe, unique
 from ..utils.errors import ConfigError
-from .errors import OneLineParser, one_line_errors, positive
-from .report import main as report
+from .errors import OneLineParser, one_line_errors
+from .report import print_table
+from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
 
 TABLES = {
     "methods": "the shared masks pad, narrow, medium, full, and SMM (tables 1 and 2)",
@@ -34,11 +33,11 @@ examples:
   bash scripts/reproduce.sh methods --backbone rn18 --datasets eurosat dtd
   bash scripts/reproduce.sh patch_size --datasets svhn --seeds 0 --dry-run
   bash scripts/reproduce.sh methods --backbone lite0 --datasets digits --tag short -- OPTIM.MAX_EPOCH 2
-environment: DATA (directory of the data sets, ./data), OUTPUT (./output)
+{environment}
 """
 
 
-def cells_of(table, dataset, backbone):
+def cells_of(table: str, dataset: str, backbone: str) -> list[Cell]:
     """The cells of `table` for one data set and backbone, in the order of its rows."""
     if table == "methods":
         shared = [Cell("VR", method, dataset, backbone) for method in ("pad", "narrow", "medium", "full")]
@@ -77,7 +76,7 @@ def _variant(cell, name, settings):
 
 
 def build_reproduce_parser():
-    epilog = EPILOG.format(tables="\n".join(f"  {name:<11} {what}" for name, what in TABLES.items()))
+    epilog = EPILOG.format(environment=ENVIRONMENT, tables="\n".join(f"  {name:<11} {what}" for name, what in TABLES.items()))
     parser = OneLineParser(
         prog="scripts/reproduce.sh",
         usage="%(prog)s TABLE [options] [-- KEY VALUE ...]",
@@ -89,29 +88,18 @@ def build_reproduce_parser():
     parser.add_argument("--backbone", nargs="+", default=["rn18"], help="those with a recipe in configs/trainers (default: rn18)")
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), help="default: the eleven of the paper")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--tag", default="default", help="part of the runs' directories, to keep apart runs with other settings")
-    parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
-    parser.add_argument("--jobs", type=positive, default=1, help="runs at a time, with one thread each if several (default: 1)")
-    add_ray_arguments(parser, optional=True)
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
-    add_plugin_flag(parser)
+    add_table_flags(parser)
     return parser
 
 
-def plan(args, settings):
+def plan(args: argparse.Namespace, settings: list[str]) -> list[Run]:
     """All runs that the table needs, in order. Raises `ConfigError` for what no run could do."""
-    root, output = os.environ.get("DATA", "data"), os.environ.get("OUTPUT", "output")
+    root, output = data_and_output()
     cells = [
         c for backbone in args.backbone for dataset in args.datasets for c in _cells_with_recipe(args.table, dataset, backbone)
     ]
     check_settings(settings, {key for cell in cells for key in (*cell.settings[::2], f"TRAINER.{cell.trainer}.METHOD")})
-    runs = {}
-    for cell in cells:
-        for seed in args.seeds:
-            directory = cell.directory(output, args.tag) / f"seed{seed}"
-            words = [*plugin_arguments(args.plugin), *cell.arguments(directory, seed, root, settings)]
-            runs[directory] = Run(f"{cell.name} seed {seed}", words, directory)
-    return list(runs.values())
+    return unique([cell.run(seed, output, args.tag, root, settings, args.plugin) for cell in cells for seed in args.seeds])
 
 
 def _cells_with_recipe(table, dataset, backbone):
@@ -122,29 +110,18 @@ def _cells_with_recipe(table, dataset, backbone):
 
 
 @one_line_errors
-def main(argv=None):
-    argv = sys.argv[1:] if argv is None else list(argv)
-    split = argv.index("--") if "--" in argv else len(argv)
-    args, settings = build_reproduce_parser().parse_args(argv[:split]), argv[split + 1 :]
-    check_checkout()
-    if min(args.seeds) < 0:
-        raise ConfigError(f"--seeds {min(args.seeds)}: expected 0 or more")
+def main(argv: list[str] | None = None) -> int:
+    words, settings = split_settings(argv)
+    args = build_reproduce_parser().parse_args(words)
+    args.seeds = seeds_of(args.seeds)
     load_plugins(args.plugin)
     runs = plan(args, settings)
     if args.dry_run:
         describe(runs)
     else:
-        run_grid(runs, args.jobs, on_ray_of(args))
+        executor_of(args).execute(runs)
         print_table(runs, args.format)
     return name_failed(runs)
-
-
-def print_table(runs, style):
-    """Print the table of those that did not fail."""
-    good = [str(run.output_dir) for run in runs if not run.problem]
-    if good:
-        print()
-        report([*good, "--format", style])
 
 
 if __name__ == "__main__":

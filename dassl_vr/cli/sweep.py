@@ -1,21 +1,18 @@
 """`python sweep.py`: a grid of runs on Ray, on this machine or a cluster; or a search for settings."""
 
 import argparse
-import os
 import sys
 
 from ..plugins import load_plugins
-from ..report.tables import FORMATS
-from ..runs.cells import Cell, add_plugin_flag, check_checkout, check_settings, plugin_arguments
-from ..runs.executors import Run, describe, name_failed, run_grid
-from ..runs.on_ray import add_ray_arguments, on_ray_of
+from ..runs.cells import Cell, check_settings
+from ..runs.plan import Run, describe, unique
 from ..runs.search import check_space, read_space, search, search_place
-from ..utils.errors import ConfigError
-from .compare import split_settings
 from .errors import OneLineParser, one_line_errors, positive
-from .reproduce import print_table
+from .report import print_table
+from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
 
-EPILOG = """examples:
+EPILOG = (
+    """examples:
   python sweep.py --trainers SMM VR-full VR-pad --datasets eurosat dtd --backbones rn18 rn50 --seeds 0 1 2
   python sweep.py --trainers SMM --datasets digits --backbones lite0 --seeds 0 1 2 --address auto --gpus-per-run 0.25
   python sweep.py --trainers SMM --datasets digits --backbones lite0 --seeds 0 --search space.yaml --trials 20
@@ -27,8 +24,9 @@ ASHA ends bad trials early. All that it looks at is the validation split; the te
 A search begins anew when it is started again.
 
 Every machine of a cluster has to see this directory, the data and the output directory under the same paths.
-environment: DATA (directory of the data sets, ./data), OUTPUT (./output)
 """
+    + ENVIRONMENT
+)
 
 
 def build_sweep_parser():
@@ -43,40 +41,29 @@ def build_sweep_parser():
     parser.add_argument("--datasets", nargs="+", required=True, metavar="D")
     parser.add_argument("--backbones", nargs="+", required=True, metavar="B", help="those with a recipe in configs/trainers/T")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
-    parser.add_argument("--tag", default="default", help="part of the runs' directories, to keep apart runs with other settings")
-    parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
-    add_plugin_flag(parser)
     parser.add_argument("--search", metavar="YAML", help="search this space for settings, for each combination of the grid")
     parser.add_argument("--trials", type=positive, default=20, metavar="N", help="of a search (default: 20)")
-    add_ray_arguments(parser, optional=False)
+    add_table_flags(parser, ray_only=True)
     return parser
 
 
-def plan(args, settings):
+def plan(args: argparse.Namespace, settings: list[str]) -> list[Run]:
     """All runs of the grid, in order. Raises `ConfigError` for what no run could do."""
-    root, output = os.environ.get("DATA", "data"), os.environ.get("OUTPUT", "output")
-    if min(args.seeds) < 0:
-        raise ConfigError(f"--seeds {min(args.seeds)}: expected 0 or more")
-    runs = {}
+    root, output = data_and_output()
+    runs = []
     for name in args.trainers:
         trainer, _, method = name.partition("-")
         check_settings(settings, {f"TRAINER.{trainer.upper()}.METHOD"} if method else ())
-        for dataset in args.datasets:
-            for backbone in args.backbones:
-                cell = Cell(trainer, method, dataset, backbone)
-                for seed in args.seeds:
-                    directory = cell.directory(output, args.tag) / f"seed{seed}"
-                    words = [*plugin_arguments(args.plugin), *cell.arguments(directory, seed, root, settings)]
-                    runs[directory] = Run(f"{cell.name} seed {seed}", words, directory)
-    return list(runs.values())
+        cells = [Cell(trainer, method, dataset, backbone) for dataset in args.datasets for backbone in args.backbones]
+        runs += [cell.run(seed, output, args.tag, root, settings, args.plugin) for cell in cells for seed in args.seeds]
+    return unique(runs)
 
 
 @one_line_errors
-def main(argv=None):
-    words, settings = split_settings(sys.argv[1:] if argv is None else list(argv))
+def main(argv: list[str] | None = None) -> int:
+    words, settings = split_settings(argv)
     args = build_sweep_parser().parse_args(words)
-    check_checkout()
+    args.seeds = seeds_of(args.seeds)
     load_plugins(args.plugin)
     runs = plan(args, settings)
     if args.search:
@@ -86,12 +73,12 @@ def main(argv=None):
             for run in runs:
                 print(f"search    {search_place(run)}, {args.trials} trials")
         else:
-            search(on_ray_of(args), runs, space, args.trials)
+            search(executor_of(args), runs, space, args.trials)
         return name_failed(runs)
     if args.dry_run:
         describe(runs)
     else:
-        run_grid(runs, on_ray=on_ray_of(args))
+        executor_of(args).execute(runs)
         print_table(runs, args.format)
     return name_failed(runs)
 

@@ -1,11 +1,16 @@
-"""What a run of a table is made of - trainer, method, data set, backbone - and the command of train.py that follows from it."""
+"""The cells of a table - trainer, method, data set, backbone - and the runs that follow from each."""
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cli.train import build_parser, find_config, setup_cfg
+from yacs.config import CfgNode
+
+from ..config.recipes import data_path, find_config, recipe_path
 from ..utils.errors import ConfigError
+from .plan import Run
+from .settings import build_cfg
 
 # Keys that tell the runs of a table apart: not for the command line's end
 RUN_KEYS = {"SEED", "OUTPUT_DIR", "RESUME", "DATASET.NAME", "TRAINER.NAME", "MODEL.BACKBONE.NAME"}
@@ -31,91 +36,64 @@ class Cell:
     options: tuple | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """`SMM`, `VR-pad`: as in the run's directory."""
         return f"{self.trainer}-{self.method}" if self.method else self.trainer
 
     @property
-    def recipe(self):
+    def recipe(self) -> str:
         """A method with a recipe of its own (Pad) has it in `<backbone>_<method>.yaml`."""
         paths = [recipe_path(self.trainer, self.backbone, suffix) for suffix in (self.method, "")]
         return next((path for path in paths if os.path.isfile(find_config(path))), paths[-1])
 
-    def directory(self, output, tag):
-        """Where scripts/_run.sh puts the same run; the seed is yet to come."""
+    def directory(self, output: str, tag: str) -> Path:
+        """Of all its runs; each seed has a directory of its own below."""
         return Path(output, self.dataset, self.name, self.backbone, join_tags(tag, self.variant))
 
-    def arguments(self, directory, seed, root, more):
-        """Arguments of train.py, as scripts/_run.sh gives them."""
+    def run(self, seed: int | str, output: str, tag: str, root: str, more: Sequence = (), plugins: Sequence = ()) -> Run:
+        """The run of one seed: that of `scripts/smm.sh` and its like, which other tables share.
+
+        Args:
+            output: directory of all runs.
+            root: directory of the data sets.
+            more: KEY, VALUE, ... on top.
+            plugins: files that bring in more.
+        """
         options = self.options
         if options is None:
             options = (f"TRAINER.{self.trainer.upper()}.METHOD", self.method) if self.method else ()
         data_flags, data_keys = data_arguments(self.dataset)
-        return [
-            *("--trainer", self.trainer, "--config-file", self.recipe),
-            *data_flags,
-            *("--root", root, "--seed", str(seed), "--output-dir", str(directory), "--resume", str(directory)),
-            *("DATASET.DOWNLOAD", "True"),
-            *data_keys,
-            *options,
-            *self.settings,
-            *more,
-        ]
+        flags = {"trainer": self.trainer, "config_file": self.recipe, **data_flags, "root": root, "seed": str(seed)}
+        settings = ["DATASET.DOWNLOAD", "True", *data_keys, *options, *self.settings, *more]
+        return Run(f"{self.name} seed {seed}", self.directory(output, tag) / f"seed{seed}", flags, settings, plugins)
 
 
-def add_plugin_flag(parser):
-    """The flag of the commands that train tables of runs: each of these gets it too (see `plugin_arguments`)."""
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="Python file (or folder) with more trainers, f_in, label mappings or data sets; may be repeated",
-    )
-
-
-def plugin_arguments(paths):
-    """The same for train.py, wherever it is started."""
-    return [word for path in paths for word in ("--plugin", os.path.abspath(path))]
-
-
-def data_arguments(dataset):
-    """(flags, KEY VALUE pairs) of train.py for a data set: its YAML, or its name alone where it has none."""
-    path = f"configs/datasets/{dataset}.yaml"
+def data_arguments(dataset: str) -> tuple[dict, list]:
+    """(flags, KEY VALUE pairs) for a data set: its YAML, or its name alone where it has none."""
+    path = data_path(dataset)
     if os.path.isfile(find_config(path)):
-        return ["--dataset-config-file", path], []
-    return [], ["DATASET.NAME", dataset]
+        return {"dataset_config_file": path}, []
+    return {}, ["DATASET.NAME", dataset]
 
 
-def join_tags(tag, *more):
+def join_tags(tag: str, *more: str) -> str:
     """One tag of several; `default` stands for none."""
     tags = [part for part in (tag, *more) if part and part != "default"]
     return "-".join(tags) or "default"
 
 
-def recipe_path(trainer, backbone, suffix=""):
-    """Path of a recipe, to be looked for with `find_config`."""
-    return f"configs/trainers/{trainer}/{backbone}{f'_{suffix}' if suffix else ''}.yaml"
+def shots_tag(shots: int | str) -> str:
+    """Part of a run's directory; "" for all images."""
+    return f"{shots}shots" if int(shots) else ""
 
 
-def recipes_of(trainer):
-    """Names of the recipes of a trainer, without `.yaml`."""
-    return sorted(path.stem for path in Path(find_config(f"configs/trainers/{trainer}")).glob("*.yaml"))
-
-
-def recipe_cfg(cell):
+def recipe_cfg(cell: Cell) -> CfgNode:
     """The configuration that the recipe of `cell` gives."""
-    return setup_cfg(build_parser().parse_args(["--trainer", cell.trainer, "--config-file", cell.recipe]))
+    return build_cfg([cell.recipe], {"TRAINER.NAME": cell.trainer})
 
 
-def check_settings(settings, taken):
+def check_settings(settings: Sequence, taken: Iterable[str]) -> None:
     """Raises `ConfigError` if one of the keys in `settings`, KEY VALUE pairs, is in `taken` or tells runs apart."""
     found = sorted((set(taken) | RUN_KEYS) & set(settings[::2]))
     if found:
         raise ConfigError(f"this command sets {', '.join(found)} itself; leave it out after --")
-
-
-def check_checkout():
-    """Raises `ConfigError` unless train.py can be called from here."""
-    if not os.path.isfile("train.py"):
-        raise ConfigError("no train.py here; this command works in the checkout of the repository (bash scripts/...)")

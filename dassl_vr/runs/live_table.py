@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..utils.text import inner_output, one_line
-from .executors import CONSOLE_FILE, Run
+from .executors import CONSOLE_FILE
+from .plan import Run
 
 WAITS, WORKS, FAILED, DONE = "waits", "works", "failed", "finished"
 EPOCH = re.compile(rb"epoch \[(\d+/\d+)\]")

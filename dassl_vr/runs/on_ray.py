@@ -1,4 +1,4 @@
-"""Runs of train.py as tasks on Ray: on this machine, or on a cluster whose machines all see this directory."""
+"""An executor of runs: as tasks on Ray, on this machine or on a cluster whose machines all see this directory."""
 
 import contextlib
 import ctypes
@@ -9,53 +9,20 @@ import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..cli.errors import positive
 from ..data.store import cpu_cores
-from ..utils.errors import ConfigError, UserError
+from ..utils.errors import EXIT_PREEMPTED, ConfigError, UserError
 from ..utils.signals import interrupt_on_sigterm
-from .executors import CANNOT, STOP_SECONDS, WILL, Children, Run
+from .executors import STOP_SECONDS, Children, environment_of_children, execute
 from .live_table import DONE, FAILED, WAITS, WORKS, LiveTable
+from .plan import CANNOT, IS_FINISHED, Run
 
 LOOK_SECONDS = 1.0
 POLL_SECONDS = 0.05
 RAY_ADDRESS_FILE = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray/ray_current_cluster"
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
-
-
-def add_ray_arguments(parser, optional):
-    """The options that say where and how many runs go on at a time.
-
-    Args:
-        optional: with `--sweep`, which asks for Ray in the first place.
-    """
-    group = parser.add_argument_group("Ray (pip install 'dassl_vr[sweep]')")
-    if optional:
-        group.add_argument("--sweep", action="store_true", help="train on Ray, as many runs at a time as there is room for")
-    group.add_argument(
-        "--address", default="", help="of a Ray cluster; auto = the one this machine belongs to (default: start one here)"
-    )
-    group.add_argument("--cpus-per-run", type=positive, default=1, metavar="N", help="cores, and threads, of a run (default: 1)")
-    group.add_argument("--gpus-per-run", type=float, metavar="F", help="from 0 to 1 (default: 1 where there are GPUs)")
-    group.add_argument("--retries", type=int, default=1, metavar="N", help="further attempts at a run that fails (default: 1)")
-
-
-def on_ray_of(args):
-    """The `OnRay` that the options ask for; None without `--sweep`."""
-    if not getattr(args, "sweep", True):
-        for name, default in (("address", ""), ("cpus_per_run", 1), ("gpus_per_run", None), ("retries", 1)):
-            if getattr(args, name) != default:
-                raise ConfigError(f"--{name.replace('_', '-')} is of runs on Ray; add --sweep")
-        return None
-    if getattr(args, "jobs", 1) != 1:
-        raise ConfigError(f"--jobs {args.jobs}: on Ray as many runs go on as there is room for; leave it out, or --sweep")
-    if args.retries < 0:
-        raise ConfigError(f"--retries {args.retries}: expected 0 or more")
-    gpus = args.gpus_per_run or 0.0
-    if not 0 <= gpus <= 1:
-        raise ConfigError(f"--gpus-per-run {gpus:g}: expected 0 to 1, because a run is one process, which computes on one GPU")
-    return OnRay(args.address, args.cpus_per_run, args.gpus_per_run, args.retries)
 
 
 class OnRay:
@@ -70,7 +37,7 @@ class OnRay:
         ConfigError: Ray is not installed.
     """
 
-    def __init__(self, address="", cpus=1, gpus=None, retries=1):
+    def __init__(self, address: str = "", cpus: int = 1, gpus: float | None = None, retries: int = 1) -> None:
         try:
             import ray
         except ImportError as error:
@@ -79,11 +46,10 @@ class OnRay:
         self.address, self.cpus, self.gpus, self.retries = address, cpus, gpus, retries
 
     @contextlib.contextmanager
-    def cluster(self):
+    def cluster(self) -> Iterator[dict]:
         """Connected inside the block; yields the resources of a run, as options of a Ray task."""
-        package = Path(__file__).resolve().parents[2]
-        paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-        variables = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(self.cpus)}
+        variables = {name: environment_of_children()[name] for name in ("PYTHONPATH", "PYTHONSAFEPATH")}
+        variables["OMP_NUM_THREADS"] = str(self.cpus)
         options = {"address": self.address} if self.address else {"address": "local", "num_cpus": max(cpu_cores(), self.cpus)}
         if not self.address:
             options["include_dashboard"] = False
@@ -124,23 +90,23 @@ class OnRay:
             )
         return {"num_cpus": self.cpus, "num_gpus": gpus}
 
-    def run_all(self, runs):
-        """Do what is left to do of `runs`, a list of `Run`; sets the `problem` of those that fail to the end.
+    def execute(self, runs: Sequence[Run]) -> None:
+        """Do what is left to do of `runs`; one that cannot be done or fails to the end gets a `problem`.
 
         A run that saved itself because its machine was taken away goes on elsewhere, and that counts as no attempt.
         """
-        with LiveTable(runs) as table, self.cluster() as resources:
+        with LiveTable(runs) as table, interrupt_on_sigterm(), self.cluster() as resources:
             task = self.ray.remote(max_retries=0, **resources)(_execute)
             pending, attempts = {}, Counter()
 
             def submit(run):
                 attempts[run.name, run.output_dir] += 1
-                pending[task.remote(os.getcwd(), run.name, run.argv, str(run.output_dir))] = run
+                pending[task.remote(os.getcwd(), run.parts())] = run
 
             for run in runs:
                 what = run.task()
-                table.states[run.output_dir] = {WILL["finished"]: DONE, CANNOT: FAILED}.get(what, WAITS)
-                if what not in (WILL["finished"], CANNOT):
+                table.states[run.output_dir] = {IS_FINISHED: DONE, CANNOT: FAILED}.get(what, WAITS)
+                if what not in (IS_FINISHED, CANNOT):
                     submit(run)
             table.show()
             with self._cancelled_when_interrupted(pending):
@@ -180,25 +146,22 @@ class OnRay:
             return f"its Ray task died ({type(error).__name__}: {last[:200]})", False
 
 
-def _execute(directory, name, argv, output_dir):
-    """A Ray task: one run in the checkout at `directory`; returns its problem, and whether it was pre-empted."""
-    from ..plugins import load_plugins
-
-    if not os.path.isfile(os.path.join(directory, "train.py")):
+def _execute(directory, parts):
+    """A Ray task: the run of `parts`, with `directory` as the current one; returns its problem, and whether it was pre-empted."""
+    if not os.path.isdir(directory):
         return f"{platform.node()} does not see {directory}; every machine of the cluster has to, under the same path", False
     os.chdir(directory)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # how a task is cancelled; shells start commands with & deaf to it
     children = _ChildrenOfATask()
     try:
-        load_plugins()
-        run = Run(name, argv, output_dir)
-        run.execute(children=children)
+        run = Run(**parts)
+        execute(run, children)
     except (UserError, OSError) as error:
         return str(error), False
     except KeyboardInterrupt:  # cancelled
         children.stop()
         raise
-    return run.problem, run.preempted
+    return run.problem, run.code == EXIT_PREEMPTED
 
 
 class _ChildrenOfATask(Children):

@@ -2,17 +2,20 @@
 
 import math
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tabulate import tabulate
 
-from ..cli.train import build_parser, setup_cfg, train
 from ..config import read_yaml
 from ..config.validate import lookup
 from ..utils.errors import ConfigError
 from ..utils.files import write_json
 from .cells import RUN_KEYS
-from .executors import Run
+from .on_ray import OnRay
+from .plan import Run
+from .training import run as train
 
 SEARCH_FILE = "search.json"
 METRIC = "val_accuracy"
@@ -26,7 +29,7 @@ VALIDATION_ONLY = [
 NOT_SEARCHED = {*RUN_KEYS, *VALIDATION_ONLY[::2], "OPTIM.MAX_EPOCH"}
 
 
-def read_space(path):
+def read_space(path: str | os.PathLike) -> dict:
     """{KEY: (kind, numbers or values)} of a YAML file as in `sweep.py --help`.
 
     Raises:
@@ -56,24 +59,24 @@ def _range(values, positive):
     return [low, high] if low < high < math.inf and low > (0 if positive else -math.inf) else None
 
 
-def check_space(runs, space):
+def check_space(runs: Sequence[Run], space: dict) -> None:
     """Raises `ConfigError` for a key or value of `space` that one of `runs` could not have."""
     for key, (kind, values) in space.items():
         if key in NOT_SEARCHED:
             raise ConfigError(f"--search: {key} is the same for all trials; leave it out of the space")
         for run in runs:
             for value in values:
-                cfg = Run(run.name, [*run.argv, key, str(value)], run.output_dir).cfg
+                cfg = replace(run, settings=[*run.settings, key, str(value)]).cfg
                 if kind != "choice" and not isinstance(lookup(cfg, key), float):
                     raise ConfigError(f"--search: {key} takes no fractions; write choice: [...] in place of {kind}")
 
 
-def search_place(run):
+def search_place(run: Run) -> Path:
     """Directory for the search that begins at `run`."""
     return run.output_dir.with_name(f"{run.output_dir.name}-search")
 
 
-def search(on_ray, runs, space, trials):
+def search(on_ray: OnRay, runs: Sequence[Run], space: dict, trials: int) -> None:
     """For each of `runs` try settings of `space`; print the trials, best first, and leave them in `search.json` beside the run.
 
     Where trials fail the run gets a `problem`. A search that was cut off begins anew.
@@ -109,10 +112,10 @@ def _try(run, place, space, trials, resources):
     }
     epochs = run.cfg.OPTIM.MAX_EPOCH
     place.mkdir(parents=True, exist_ok=True)
-    here = os.getcwd()
+    here, parts = os.getcwd(), run.parts()
 
     def trial(settings):
-        _trial(here, run.argv, place / "trials" / tune.get_context().get_trial_id(), settings, tune.report)
+        _trial(here, parts, place / "trials" / tune.get_context().get_trial_id(), settings, tune.report)
 
     tuner = tune.Tuner(
         tune.with_resources(trial, {"cpu": resources["num_cpus"], "gpu": resources["num_gpus"]}),
@@ -141,13 +144,9 @@ def _try(run, place, space, trials, resources):
     return sorted(rows, key=lambda row: -row[METRIC]), list(reasons) or ["none came to the end of an epoch"]
 
 
-def _trial(directory, argv, output_dir, settings, report):
+def _trial(directory, parts, output_dir, settings, report):
     """One trial in a Ray worker: trains in this process, so that its epochs are told as they end."""
-    from ..plugins import load_plugins
-
     os.chdir(directory)
-    load_plugins()
     words = [str(word) for pair in settings.items() for word in pair]
-    args = build_parser().parse_args([*argv, *VALIDATION_ONLY, *words])
-    args.output_dir = args.resume = str(Path(output_dir))
-    train(args, setup_cfg(args), watch=lambda trainer: report({METRIC: trainer.results["val"]["accuracy"]}))
+    run = Run(**{**parts, "output_dir": output_dir, "settings": [*parts["settings"], *VALIDATION_ONLY, *words]})
+    train(run.cfg, watch=lambda trainer: report({METRIC: trainer.results["val"]["accuracy"]}))

@@ -1,5 +1,15 @@
 """Errors that a user can cause. The command line prints each as one line and leaves with exit code 2."""
 
+import errno
+
+EXIT_USER_ERROR = 2
+EXIT_PREEMPTED = 75  # "try again later" in sysexits.h: the run was saved and can be gone on with
+EXIT_INTERRUPTED = 130
+EXIT_READER_GONE = 141  # as of a Unix tool that SIGPIPE ends
+
+# What the system says no to for reasons that lie with the user's disk and directories
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+
 
 class UserError(Exception):
     """Something the user can mend: the message is one line saying what is wrong, what was expected and what to do."""

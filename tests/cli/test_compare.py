@@ -13,6 +13,7 @@ from dassl_vr.cli.train import main as train
 from dassl_vr.plugins import load_plugins
 from dassl_vr.runs import executors
 from dassl_vr.runs.cells import Cell
+from dassl_vr.runs.plan import Run
 
 QUIET = ["--", "VERBOSE", "False", "TEST.TRAIN_GAP", "False"]
 
@@ -28,7 +29,7 @@ def in_the_checkout(monkeypatch, repository, tmp_path):
 @pytest.fixture
 def in_this_process(monkeypatch):
     """train.py without a start of Python for each run."""
-    monkeypatch.setattr(executors.Children, "run", lambda self, command, **options: train(command[2:]))
+    monkeypatch.setattr(executors.Children, "run", lambda self, command, **options: train(command[3:]))
 
 
 def results_of(directory):
@@ -131,7 +132,7 @@ def test_base_to_new_from_training_to_the_table(capfd, tmp_path):
     assert again.count("] finished ") == 4 and again[again.index("\nmethod  ") :] == out[out.index("\nmethod  ") :]
     trained = tmp_path / "out/digits/ZeroshotCLIP-template/tiny_clip/2shots-base/seed1"
     tested = trained.parent.with_name("2shots-new") / "seed1"
-    test = executors.Run("", ["--eval-only", "--model-dir", str(trained), "--output-dir", str(tested), "VERBOSE", "False"], tested)
+    test = Run("", tested, {}, ["VERBOSE", "False"], model_dir=trained)
     assert test.task() == "finished"
     os.utime(trained / "results.json")
     assert test.task() == "test"

@@ -82,18 +82,6 @@ def test_the_recipes_own_patch_is_no_variant(capsys):
     assert reproduce.cells_of("patch_size", "digits", "vit_b32")[-1].settings == ("TRAINER.SMM.PATCH_SIZE", "32")
 
 
-def test_a_run_is_the_one_of_the_scripts(tmp_path):
-    """The same arguments as scripts/_run.sh gives, so that either goes on with what the other began."""
-    cell = Cell("VR", "pad", "digits", "lite0")
-    directory = cell.directory("output", "default") / "seed0"
-    assert str(directory) == "output/digits/VR-pad/lite0/default/seed0"
-    assert " ".join(cell.arguments(directory, 0, "data", ["OPTIM.LR", "1"])) == (
-        "--trainer VR --config-file configs/trainers/VR/lite0_pad.yaml --dataset-config-file configs/datasets/digits.yaml"
-        f" --root data --seed 0 --output-dir {directory} --resume {directory} DATASET.DOWNLOAD True"
-        " TRAINER.VR.METHOD pad OPTIM.LR 1"
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -111,9 +99,11 @@ def test_mistakes_end_before_the_first_run(capsys, tmp_path, arguments, words):
     assert words in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
-def test_outside_of_the_checkout(monkeypatch, tmp_path, capsys):
+def test_in_any_directory(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["methods"]) == 2 and "train.py" in capsys.readouterr().err
+    monkeypatch.delenv("OUTPUT")
+    code, states = dry_run(capsys, "methods", "--backbone", "lite0", "--datasets", "digits", "--seeds", "0")
+    assert code == 0 and len(states) == 5 and not list(tmp_path.iterdir())
 
 
 def rows_of(text):

@@ -171,12 +171,12 @@ def test_more_than_any_machine_has(cluster, tmp_path, capfd):
 
 
 def trainings(directory):
-    """Ids of the processes of train.py that work in `directory`."""
+    """Ids of the processes that train in `directory`."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().split(b"\0")
-            if b"train.py" in words and str(directory).encode() in words:
+            if b"dassl_vr.cli.train" in words and str(directory).encode() in words:
                 found.append(int(path.parent.name))
     return found
 

@@ -100,7 +100,7 @@ def test_a_signal_in_the_mapping_pass(monkeypatch, tmp_path, tiny_command, capsy
 
 
 def test_a_signal_before_training(monkeypatch, tmp_path, tiny_command, capsys):
-    monkeypatch.setattr("dassl_vr.cli.train.build_trainer", lambda cfg: send(signal.SIGUSR1)())
+    monkeypatch.setattr("dassl_vr.runs.training.build_trainer", lambda cfg: send(signal.SIGUSR1)())
     assert main(tiny_command(tmp_path / "run")) == 75
     assert capsys.readouterr().err.startswith("stopped by SIGUSR1 before training began; add --resume ")
     assert not (tmp_path / "run").exists() and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from dassl_vr.cli.train import build_parser, main, settle, setup_cfg
+from dassl_vr.cli.train import build_parser, main, setup_cfg
 from dassl_vr.engine import build_trainer
 from dassl_vr.engine.parallel import synchronize_batch_norms, train_together
 from dassl_vr.plugins import load_plugins
 from dassl_vr.reprogramming import pooled_block
+from dassl_vr.runs import settle
 from dassl_vr.utils import distributed
 from dassl_vr.utils.seeding import set_random_seed
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dassl_vr.cli.train import build_parser, settle, setup_cfg
+from dassl_vr.cli.train import build_parser, setup_cfg
 from dassl_vr.data import DATASET_REGISTRY, DatasetBase
 from dassl_vr.engine import TRAINER_REGISTRY, TrainerXU
 from dassl_vr.optim import build_lr_scheduler, build_optimizer
 from dassl_vr.plugins import load_plugins
+from dassl_vr.runs import settle
 
 load_plugins()
 

@@ -3,9 +3,10 @@
 import pytest
 
 from dassl_vr.backbones.from_cfg import backbone_from_cfg
-from dassl_vr.cli.train import build_parser, settle, setup_cfg
+from dassl_vr.cli.train import build_parser, setup_cfg
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.plugins import load_plugins
+from dassl_vr.runs import settle
 
 load_plugins()
 OURS = [

@@ -2,24 +2,22 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
 from dassl_vr.plugins import load_plugins
 from dassl_vr.runs.cells import Cell
-from dassl_vr.runs.executors import Run
 from dassl_vr.runs.live_table import DONE, FAILED, WORKS, LiveTable
 from dassl_vr.utils.text import printable_output
 
 
 @pytest.fixture
-def runs(monkeypatch, repository, tmp_path):
+def runs(tmp_path):
     """Three of them, of which the first has printed something on an earlier day."""
-    monkeypatch.chdir(repository)
     load_plugins()
     cell = Cell("LinearProbe", "", "digits", "tiny_vit")
-    places = [tmp_path / f"seed{seed}" for seed in range(3)]
-    runs = [Run(f"LinearProbe seed {seed}", cell.arguments(path, seed, "data", []), path) for seed, path in enumerate(places)]
+    runs = [replace(cell.run(seed, "output", "default", "data"), output_dir=tmp_path / f"seed{seed}") for seed in range(3)]
     says(runs[0], "epoch [9/9] batch [1/2]")
     return runs
 

@@ -4,7 +4,6 @@ import pytest
 
 from dassl_vr.plugins import load_plugins
 from dassl_vr.runs.cells import Cell
-from dassl_vr.runs.executors import Run
 from dassl_vr.runs.search import check_space, read_space
 from dassl_vr.utils.errors import ConfigError
 
@@ -66,10 +65,9 @@ def test_what_is_no_space(tmp_path, text, words):
         ("OPTIM.MAX_EPOCH: {choice: [1, 2]}\n", "OPTIM.MAX_EPOCH is the same for all trials"),
     ],
 )
-def test_what_no_trial_could_have(tmp_path, monkeypatch, repository, text, words):
-    monkeypatch.chdir(repository)
+def test_what_no_trial_could_have(tmp_path, text, words):
     load_plugins()
-    run = Run("probe", Cell("LinearProbe", "", "digits", "tiny_vit").arguments(tmp_path / "run", 1, "data", []), tmp_path / "run")
+    run = Cell("LinearProbe", "", "digits", "tiny_vit").run(1, tmp_path, "default", "data")
     with pytest.raises(ConfigError) as error:
         check_space([run], space_of(tmp_path, text))
     assert words in str(error.value) and "\n" not in str(error.value)

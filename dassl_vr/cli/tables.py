@@ -1,0 +1,93 @@
+"""What the commands that train the runs of a table have in common: flags, who executes the runs, what is said at the end."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ..report.tables import FORMATS
+from ..runs.executors import Executor, Processes
+from ..runs.on_ray import OnRay
+from ..runs.plan import Run
+from ..utils.errors import ConfigError
+from ..utils.text import say
+from .errors import positive
+
+ENVIRONMENT = "environment: DATA (directory of the data sets, ./data), OUTPUT (./output)"
+
+
+def data_and_output() -> tuple[str, str]:
+    """(directory of the data sets, directory of the runs)."""
+    return os.environ.get("DATA") or "data", os.environ.get("OUTPUT") or "output"
+
+
+def split_settings(argv: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """(arguments, KEY VALUE pairs after `--`) of a command line; None = of this process."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    split = argv.index("--") if "--" in argv else len(argv)
+    return argv[:split], argv[split + 1 :]
+
+
+def seeds_of(numbers: Sequence[int]) -> list[int]:
+    """Each once. Raises `ConfigError` for a negative one."""
+    if min(numbers) < 0:
+        raise ConfigError(f"--seeds {min(numbers)}: expected 0 or more")
+    return list(dict.fromkeys(numbers))
+
+
+def add_table_flags(parser: argparse.ArgumentParser, ray_only: bool = False) -> None:
+    """The flags of a command whose runs make a table.
+
+    Args:
+        ray_only: the runs are always executed on Ray, without `--sweep` and `--jobs`.
+    """
+    parser.add_argument("--tag", default="default", help="part of the runs' directories, to keep apart runs with other settings")
+    parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="Python file (or folder) with more trainers, f_in, label mappings or data sets; may be repeated",
+    )
+    if not ray_only:
+        parser.add_argument(
+            "--jobs", type=positive, default=1, metavar="N", help="runs at a time, with one thread each if several (default: 1)"
+        )
+    group = parser.add_argument_group("Ray (pip install 'dassl_vr[sweep]')")
+    if not ray_only:
+        group.add_argument("--sweep", action="store_true", help="train on Ray, as many runs at a time as there is room for")
+    group.add_argument(
+        "--address", default="", help="of a Ray cluster; auto = the one this machine belongs to (default: start one here)"
+    )
+    group.add_argument("--cpus-per-run", type=positive, default=1, metavar="N", help="cores, and threads, of a run (default: 1)")
+    group.add_argument("--gpus-per-run", type=float, metavar="F", help="from 0 to 1 (default: 1 where there are GPUs)")
+    group.add_argument("--retries", type=int, default=1, metavar="N", help="further attempts at a run that fails (default: 1)")
+
+
+def executor_of(args: argparse.Namespace) -> Executor:
+    """Who the flags say is to execute the runs."""
+    if not getattr(args, "sweep", True):
+        for name, default in (("address", ""), ("cpus_per_run", 1), ("gpus_per_run", None), ("retries", 1)):
+            if getattr(args, name) != default:
+                raise ConfigError(f"--{name.replace('_', '-')} is of runs on Ray; add --sweep")
+        return Processes(args.jobs)
+    if getattr(args, "jobs", 1) != 1:
+        raise ConfigError(f"--jobs {args.jobs}: on Ray as many runs go on as there is room for; leave it out, or --sweep")
+    if args.retries < 0:
+        raise ConfigError(f"--retries {args.retries}: expected 0 or more")
+    gpus = args.gpus_per_run or 0.0
+    if not 0 <= gpus <= 1:
+        raise ConfigError(f"--gpus-per-run {gpus:g}: expected 0 to 1, because a run is one process, which computes on one GPU")
+    return OnRay(args.address, args.cpus_per_run, args.gpus_per_run, args.retries)
+
+
+def name_failed(runs: Sequence[Run]) -> int:
+    """Name the failed ones on standard error; returns the exit code."""
+    failed = [run for run in runs if run.problem]
+    if failed:
+        say(f"\n{len(failed)} of {len(runs)} runs failed:")
+        for run in failed:
+            say(f"  {run.output_dir}: {run.problem}")
+    return 1 if failed else 0
