@@ -21,7 +21,8 @@ from tabulate import tabulate
 
 from dassl_vr.config import get_cfg_default, merge_list
 from dassl_vr.data import BatchLoader, DatasetWrapper, Datum, Pipeline, build_sampler, build_transform
-from dassl_vr.data.store import ImageStores, cpu_cores
+from dassl_vr.data.store import ImageStores
+from dassl_vr.utils.cores import cpu_cores
 from dassl_vr.utils.environment import collect_env_info
 
 RECIPE = ("vr_squash", "vr_crop", "vr_flip", "normalize")

@@ -18,8 +18,8 @@ import torch
 from tabulate import tabulate
 from throughput import Ours, config, write_images
 
-from dassl_vr.data.store import cpu_cores
 from dassl_vr.plugins import load_plugins
+from dassl_vr.utils.cores import cpu_cores
 from dassl_vr.utils.environment import collect_env_info
 
 REPOSITORY = Path(__file__).resolve().parent.parent

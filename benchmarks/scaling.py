@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from dassl_vr.data.store import cpu_cores
+from dassl_vr.utils.cores import cpu_cores
 from dassl_vr.utils.environment import collect_env_info
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -32,10 +32,10 @@ from torch.nn import functional as F
 
 from dassl_vr.backbones import backbone_spec, build_backbone
 from dassl_vr.config import get_cfg_default, merge_list
-from dassl_vr.data.store import cpu_cores
 from dassl_vr.engine import build_trainer, resolve_cfg
 from dassl_vr.engine.trainer import resolve_precision
 from dassl_vr.plugins import load_plugins
+from dassl_vr.utils.cores import cpu_cores
 from dassl_vr.utils.environment import collect_env_info
 from dassl_vr.utils.memory import keep_freed_memory
 from dassl_vr.utils.seeding import set_random_seed

@@ -9,7 +9,8 @@ from tabulate import tabulate
 from ..config import get_cfg_default, merge_mapping
 from ..data.datasets import DATASET_REGISTRY
 from ..data.download import missing_message
-from ..data.store import check_stores, store_directories
+from ..data.store import store_directories
+from ..data.store_file import check_stores
 from ..home import expand_home
 from ..plugins import load_plugins
 from ..utils.errors import ConfigError, DataError

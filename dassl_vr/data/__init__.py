@@ -3,8 +3,9 @@
 from .datasets import DATASET_REGISTRY, ArrayDatum, DatasetBase, Datum, build_dataset, split_sha256
 from .loader import BatchLoader
 from .manager import DataManager
+from .pipeline import TRANSFORM_REGISTRY, Pipeline
 from .samplers import build_sampler
-from .transforms import INTERPOLATION_MODES, TRANSFORM_REGISTRY, Pipeline, build_transform
+from .transforms import INTERPOLATION_MODES, build_transform
 from .wrapper import DatasetWrapper
 
 __all__ = [

@@ -6,13 +6,14 @@ import torch
 from tabulate import tabulate
 
 from ..utils import distributed
+from ..utils.cores import cpu_cores
 from ..utils.errors import DataError
 from ..utils.images import once
 from .augment_rng import STREAM_MAPPING, STREAM_U, STREAM_X
 from .datasets import build_dataset, split_sha256
 from .loader import BatchLoader
 from .samplers import build_sampler
-from .store import ImageStores, cpu_cores
+from .store import ImageStores
 from .transforms import build_transform
 from .wrapper import DatasetWrapper
 

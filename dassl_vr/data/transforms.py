@@ -1,14 +1,8 @@
-"""Image transforms by name: the Dassl family's, and those of visual reprogramming.
-
-A `Pipeline` has two stages. `per_sample` takes one PIL image to uint8, in the loader's workers. `per_batch` takes
-whole batches of uint8 from there to finished floats, on the device. Randomness of the second stage is a function of
-the samples' keys; that of the first comes from the global generators, which the loader seeds for each sample.
-"""
+"""Image transforms by name: the Dassl family's, and those of visual reprogramming; `build_transform` puts them together."""
 
 import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -16,10 +10,12 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_modes_mapping
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
+from yacs.config import CfgNode
 
 from ..utils.errors import ConfigError, DataError
-from ..utils.registry import Registry, unknown_name_message
-from .augment_rng import SampleKeys, generators, integers, uniform
+from ..utils.registry import unknown_name_message
+from .augment_rng import generators, integers, uniform
+from .pipeline import IMAGE, PIXELS, RESIZE, STAGES, TRANSFORM_REGISTRY, VALUES, Pipeline, register_transform
 
 INTERPOLATION_MODES = {
     "bilinear": InterpolationMode.BILINEAR,
@@ -29,95 +25,16 @@ INTERPOLATION_MODES = {
 
 LARGE = 1 << 24  # pixels of a resized image, most of which a centre crop would throw away
 
-# Where a transform acts. Within a stage transforms act in the order of their registration, as in the family, whatever
-# the order of INPUT.TRANSFORMS.
-RESIZE = "resize"  # PIL image -> PIL image, in place of the resize to INPUT.SIZE
-IMAGE = "image"  # PIL image -> PIL image
-PIXELS = "pixels"  # (batch of (B, C, H, W) uint8, keys) -> the same
-VALUES = "values"  # (batch of (B, C, H, W) float32 from 0 to 1, keys) -> the same
-STAGES = (RESIZE, IMAGE, PIXELS, VALUES)
-
-TRANSFORM_REGISTRY = Registry("transform")
-
-
-@dataclass(frozen=True)
-class Transform:
-    """An entry of `TRANSFORM_REGISTRY`.
-
-    Args:
-        stage: one of RESIZE, IMAGE, PIXELS, VALUES.
-        build: `build(cfg, is_train)` -> the callable, or None where the transform does not apply.
-        random: whether its result depends on chance. In RESIZE and IMAGE chance is python's, numpy's or torch's global
-            generator; in PIXELS and VALUES only what `augment_rng` makes of the keys.
-    """
-
-    stage: str
-    build: Callable
-    random: bool = True
-
-
-def register_transform(name, stage, random=True):
-    """Register the decorated `build(cfg, is_train)` as the transform `name`."""
-
-    def decorate(build):
-        TRANSFORM_REGISTRY.register(Transform(stage, build, random), name=name)
-        return build
-
-    return decorate
-
-
-class Pipeline:
-    """From a PIL image to what a model takes. Called on one image, it is an ordinary transform.
-
-    Args:
-        image_ops: [(name, callable on PIL images)].
-        batch_ops: [(name, callable on (batch, keys))].
-        deterministic: whether `per_sample` depends on the image alone, so that its result can be stored.
-        repeatable: whether the finished image depends on the image alone, so that what a model makes of it can be stored.
-    """
-
-    def __init__(self, image_ops, batch_ops, deterministic, repeatable):
-        self.image_ops = list(image_ops)
-        self.batch_ops = list(batch_ops)
-        self.deterministic = deterministic
-        self.repeatable = repeatable
-
-    def per_sample(self, img):
-        """PIL image -> (3, h, w) uint8 tensor."""
-        for _, op in self.image_ops:
-            img = op(img)
-        return F.pil_to_tensor(img)
-
-    def per_batch(self, x, keys):
-        """(B, 3, h, w) uint8 -> (B, 3, H, W) float32 on the same device.
-
-        Args:
-            keys: `SampleKeys` of the B samples.
-        """
-        for _, op in self.batch_ops:
-            x = op(x, keys)
-        return x
-
-    def __call__(self, img, keys=None):
-        """PIL image -> (3, H, W) float32; without keys, chance comes from torch's global generator."""
-        x = self.per_sample(img)[None]
-        if keys is None:
-            keys = SampleKeys(int(torch.randint(2**63 - 1, ())), 0, np.zeros(1, dtype=np.int64))
-        return self.per_batch(x, keys)[0]
-
-    def __repr__(self):
-        return f"Pipeline({' | '.join(name for name, _ in (*self.image_ops, *self.batch_ops))})"
-
 
 # ------------------------------------------------------------------------------------------------------- geometry
-def squash_margin(cfg):
+def squash_margin(cfg: CfgNode) -> int:
     """By how many pixels `vr_squash` makes training images larger than INPUT.SIZE."""
     if cfg.INPUT.MARGIN >= 0:
         return cfg.INPUT.MARGIN
     return _scaled(32, cfg)
 
 
-def pad_side(cfg):
+def pad_side(cfg: CfgNode) -> int:
     """Side of the small image that `vr_pad` centres: DATASET.NATIVE_SIZE, scaled with SIZE / 224 below 224."""
     side = max(_scaled(cfg.DATASET.NATIVE_SIZE, cfg), 1)
     if side >= min(cfg.INPUT.SIZE):
@@ -388,7 +305,7 @@ def _to_float(x, keys):
 _SIZING = ("vr_squash", "vr_pad", "short_side", "random_translation", "random_crop", "random_resized_crop")
 
 
-def build_transform(cfg, is_train=True, choices=None):
+def build_transform(cfg: CfgNode, is_train: bool = True, choices: Iterable[str] | None = None) -> Pipeline:
     """The pipeline for training or testing that INPUT.TRANSFORMS describes.
 
     Testing resizes the short side to SIZE and crops the centre, unless `vr_squash`, `vr_pad` or `short_side` is chosen; of
@@ -432,7 +349,7 @@ def build_transform(cfg, is_train=True, choices=None):
     )
 
 
-def plain_pipeline(cfg, normalize=True):
+def plain_pipeline(cfg: CfgNode, normalize: bool = True) -> Pipeline:
     """Resize to SIZE, to float, and normalize if asked to."""
     values = [("normalize", _normalize(cfg, False))] if normalize else []
     return Pipeline(

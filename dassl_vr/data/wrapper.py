@@ -5,8 +5,9 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from .augment_rng import STREAM_X, SampleKeys, derive_seed, seeded_generators
-from .store import read_item_image
-from .transforms import Pipeline, plain_pipeline
+from .datasets import read_item_image
+from .pipeline import Pipeline
+from .transforms import plain_pipeline
 
 
 class DatasetWrapper(TorchDataset):

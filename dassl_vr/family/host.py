@@ -18,8 +18,8 @@ from yacs.config import CfgNode as CN
 
 from ..config import get_cfg_default, validate_cfg
 from ..data import DATASET_REGISTRY, build_transform
+from ..data.datasets import read_item_image
 from ..data.datasets.build import set_grey_bits
-from ..data.store import read_item_image
 from ..engine import TRAINER_REGISTRY, SimpleTrainer, TrainerX
 from ..engine.build import resolve_input
 from ..engine.trainer import resolve_precision

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ..backbones.from_cfg import backbone_from_cfg
-from ..data.store import read_item_image
+from ..data.datasets import read_item_image
 from ..data.transforms import plain_pipeline
 from ..prompting import ContextPrompts, FixedClassifier, MultimodalClassifier, fill_in
 from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier, source_on

@@ -11,7 +11,7 @@ import jinja2
 import torch
 from markupsafe import Markup
 
-from ..data.store import read_item_image
+from ..data.datasets import read_item_image
 from ..utils.images import UnreadableImageError
 from ..utils.places import naming_file, new_directory
 from ..utils.text import printable

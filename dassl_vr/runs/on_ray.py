@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..data.store import cpu_cores
+from ..utils.cores import cpu_cores
 from ..utils.errors import EXIT_PREEMPTED, ConfigError, UserError
 from ..utils.signals import interrupt_on_sigterm
 from .executors import STOP_SECONDS, Children, environment_of_children, execute

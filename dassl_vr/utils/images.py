@@ -4,7 +4,6 @@ import contextlib
 import contextvars
 import functools
 import os
-import stat
 import warnings
 from collections import Counter
 
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from .errors import DataError
+from .files import open_regular
 
 # Of pixels alone: other formats of Pillow's start a program (EPS), call a plug-in (WMF, GRIB) or are no pictures (MPEG)
 FORMATS = (
@@ -102,11 +102,14 @@ def read_image(path, grey_bits=0):
         UnreadableImageError: it cannot be read; names the file.
     """
     try:
-        with _open_file(path) as file, Image.open(file, formats=_formats()) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS and image.format in ("JPEG", "MPO"):
-                image.draft(None, (width // 2, height // 2))
-            return upright_rgb(image, grey_bits, path)
+        with open_regular(path) as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise ValueError("an empty file")
+            with Image.open(file, formats=_formats()) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS and image.format in ("JPEG", "MPO"):
+                    image.draft(None, (width // 2, height // 2))
+                return upright_rgb(image, grey_bits, path)
     except FileNotFoundError as error:
         raise UnreadableImageError(f"image {path}: no such file") from error
     except Exception as error:  # a damaged file can raise nearly anything
@@ -155,23 +158,6 @@ def _formats():
     # What becomes of such a warning is `upright_rgb`'s to say
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     return tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF and the like are not part of every Pillow
-
-
-@contextlib.contextmanager
-def _open_file(path):
-    """The regular file at `path`, open for reading. Nothing else is opened: a pipe would wait for a writer, a device may act."""
-    _check_regular(os.stat(path))
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
-        _check_regular(os.fstat(file.fileno()))  # it may have been replaced since
-        yield file
-
-
-def _check_regular(status):
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device, not a file")
-    if not status.st_size:
-        raise ValueError("an empty file")
 
 
 def _reason(error):

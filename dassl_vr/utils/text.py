@@ -131,3 +131,8 @@ def inner_output() -> TextIO:
     while isinstance(stream, PrintableStream):
         stream = stream._stream
     return stream
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes in MB, or in GB from there on."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

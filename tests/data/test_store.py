@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dassl_vr.data import DataManager, Datum, build_transform, store
-from dassl_vr.data.store import FOLDER, ImageStores, StoreFile, check_stores
+from dassl_vr.data import DataManager, Datum, build_transform, store_content, store_file
+from dassl_vr.data.store import FOLDER, ImageStores
+from dassl_vr.data.store_file import StoreFile, check_stores
 from dassl_vr.utils.errors import DataError
 
 from .conftest import FAMILY, VR
@@ -71,8 +72,8 @@ def test_its_pixels_are_those_of_the_pil_pipeline(make_cfg, image_items, transfo
 
 
 def test_images_are_decoded_once(manager, monkeypatch):
-    read = []
-    monkeypatch.setattr(store, "read_item_image", lambda item: read.append(item.impath) or item.read())
+    read, of_file = [], Datum.read
+    monkeypatch.setattr(Datum, "read", lambda item: read.append(item.impath) or of_file(item))
     m = manager("memory")
     for _ in range(3):
         list(m.train_loader_x), list(m.train_loader_all), list(m.train_loader_plain), list(m.test_loader)
@@ -84,7 +85,7 @@ def test_arrays_take_the_same_path(manager, array_items):
 
 
 def test_random_first_steps_go_through_the_ordinary_loader(manager, monkeypatch):
-    monkeypatch.setattr(ImageStores, "_make", lambda *_: pytest.fail("nothing to store"))
+    monkeypatch.setattr(store_content.StoreContent, "decode", lambda *_: pytest.fail("nothing to store"))
     list(manager("disk", transforms=FAMILY).train_loader_x)
     list(manager("memory", custom_tfm_train=lambda img: torch.zeros(1)).train_loader_x)
 
@@ -97,7 +98,7 @@ def test_auto_takes_memory_then_disk_then_neither(manager, cache, monkeypatch, c
     m = manager("auto", "DATALOADER.STORE_MEMORY", 22 * 3 * 32 * 32 / 1e9)  # one of the two
     list(m.test_loader), list(m.train_loader_x)
     assert len(stores_in(cache)) == 2
-    monkeypatch.setattr(store, "SPARE", 1 << 60)
+    monkeypatch.setattr(store_file, "SPARE", 1 << 60)
     few = manager("auto", "DATALOADER.STORE_MEMORY", 0.0, "INPUT.SIZE", (24, 24))
     assert_same_batches(few.test_loader, manager("off", "INPUT.SIZE", (24, 24)).test_loader)
     assert "decoded in every epoch" in capsys.readouterr().out and len(stores_in(cache)) == 2
@@ -247,7 +248,7 @@ def test_a_full_disk_in_the_middle_leaves_nothing(on_disk, tmp_path, monkeypatch
             super().write(content[:100])
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "open", Full, raising=False)
+    monkeypatch.setattr(store_file, "open", Full, raising=False)
     with pytest.raises(DataError, match="No space left on device"):
         on_disk()
     assert not [path for path in tmp_path.rglob("*.*") if path.suffix in (".bin", ".json", ".tmp")]
@@ -255,7 +256,7 @@ def test_a_full_disk_in_the_middle_leaves_nothing(on_disk, tmp_path, monkeypatch
 
 def build_slowly(cfg, items, directory, pause, messages):
     """In a process of its own: build a store, for somebody to come in between."""
-    decode = store._Source.decode
+    decode = store_content.StoreContent.decode
 
     def slow(*args):
         for chunk in decode(*args):
@@ -263,7 +264,7 @@ def build_slowly(cfg, items, directory, pause, messages):
             messages.send("chunk")
             time.sleep(pause)
 
-    store._Source.decode, store.CHUNK = slow, 2
+    store_content.StoreContent.decode, store_content.CHUNK = slow, 2
     messages.send(ImageStores(cfg, str(directory), "Toy").get(items, build_transform(cfg, False)).place)
     messages.send("done")
 
@@ -303,8 +304,8 @@ def test_two_processes_build_one_store_and_a_killed_one_leaves_none(make_cfg, im
 
 
 def test_workers_decode_the_same(make_cfg, image_items, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "FEW", 1)
-    monkeypatch.setattr(store, "CHUNK", 5)
+    monkeypatch.setattr(store_content, "FEW", 1)
+    monkeypatch.setattr(store_content, "CHUNK", 5)
     pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", VR), False)
     pixels = []
     for workers in (0, -1):

@@ -8,13 +8,8 @@ from PIL import Image
 
 from dassl_vr.data import transforms
 from dassl_vr.data.augment_rng import SampleKeys, integers, uniform
-from dassl_vr.data.transforms import (
-    TRANSFORM_REGISTRY,
-    build_transform,
-    pad_side,
-    register_transform,
-    squash_margin,
-)
+from dassl_vr.data.pipeline import TRANSFORM_REGISTRY, register_transform
+from dassl_vr.data.transforms import build_transform, pad_side, squash_margin
 from dassl_vr.utils.errors import ConfigError, DataError
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -1,6 +1,6 @@
 """Data sets: the registry, the family's base classes, and a base that makes one data set one short file."""
 
-from .base_dataset import ArrayDatum, DatasetBase, Datum
+from .base_dataset import ArrayDatum, DatasetBase, Datum, read_item_image
 from .benchmark import BenchmarkDataset, ImageSplitDataset, TrainTestDataset
 from .build import DATASET_REGISTRY, build_dataset
 from .split import split_sha256
@@ -14,5 +14,6 @@ __all__ = [
     "ImageSplitDataset",
     "TrainTestDataset",
     "build_dataset",
+    "read_item_image",
     "split_sha256",
 ]

@@ -5,6 +5,8 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
+from PIL import Image
+
 from ...utils.errors import ConfigError, DataError
 from ...utils.images import read_image
 from ...utils.registry import unknown_name_message
@@ -80,8 +82,6 @@ class ArrayDatum(Datum):
         self._image = image
 
     def read(self):
-        from PIL import Image
-
         return Image.fromarray(self._image).convert("RGB")
 
 
@@ -206,6 +206,11 @@ class DatasetBase:
     def split_dataset_by_domain(data_source):
         """{domain: [items]}, domains in the order of first appearance."""
         return group_by(data_source, "domain")
+
+
+def read_item_image(item: Datum) -> Image.Image:
+    """The PIL image of a `Datum`, also of the family's, which cannot read itself."""
+    return item.read() if hasattr(item, "read") else read_image(item.impath, getattr(item, "grey_bits", 0))
 
 
 def group_by(items, attribute):
