@@ -1,14 +1,12 @@
 """`python visualize.py`: what a trained model does to images, as PNG files and one HTML page."""
 
 import argparse
-import contextlib
-import io
 
-from ..data.datasets import build_dataset
 from ..deploy import PromptedModel, load_prompted
-from ..report.figures import TSNE_SAMPLES
-from ..report.look import look_at, random_items
-from ..report.page import spread, write_look
+from ..report.features import TSNE_SAMPLES
+from ..report.look import look_at
+from ..report.page import write_look
+from ..report.samples import data_of, spread
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import UnreadableImageError, once, read_image, remarks_to
 from ..utils.places import check_new_directory
@@ -61,8 +59,8 @@ def main(argv=None):
             names = [f"test image {number}" for number in range(1, len(images) + 1)]
         if not images:
             raise DataError(f"none of {len(paths) or len(dataset.test)} images could be read")
-        features = random_items(dataset.train_x, args.features) if dataset is not None else None
-        for path in write_look(look_at(model, images, names, labels), args.out, features):
+        items = dataset.train_x if dataset is not None else ()
+        for path in write_look(look_at(model, images, names, labels), args.out, items, args.features):
             print(f"wrote {path}")
     return EXIT_SKIPPED if paths and len(images) < len(paths) else 0
 
@@ -81,13 +79,7 @@ def _readable(paths, grey_bits):
 
 def _data_set(model, root):
     """(the data set that the model was trained on, "") or (None, why there is none)."""
-    cfg = model.details.cfg
-    cfg.DATASET.ROOT, cfg.DATASET.DOWNLOAD = root or cfg.DATASET.ROOT, False
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            dataset = build_dataset(cfg)
+        return data_of(model, root).dataset, ""
     except (ConfigError, DataError) as error:
         return None, str(error)
-    if list(dataset.classnames) != model.classnames:
-        return None, f"the data set in {cfg.DATASET.ROOT} has other classes than the model"
-    return dataset, ""

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from .. import __version__
 from ..engine.run_directory import NEEDED, OTHERS
-from ..reprogramming import ReprogrammedClassifier
+from ..reprogramming.pictures import named_edges
 from ..utils import kinds
 from ..utils.errors import DataError
 from ..utils.files import read_json, write_json
+from .model import PromptedModel
 
 DESCRIPTION_FILE = "config.json"
 BUNDLE, ONNX, TORCH = "bundle", "onnx", "torch"
@@ -92,12 +93,9 @@ def describe(model, form, files):
     return {**content, "sha256": _seal(content)}
 
 
-def label_mapping(model):
+def label_mapping(model: PromptedModel) -> dict[str, str] | None:
     """{target class: the source class that weighs most for it}, or None where a model has no label mapping."""
-    if not isinstance(model.network, ReprogrammedClassifier):
-        return None
-    sources = model.network.backbone.source_classes
-    return {model.classnames[target]: sources[source] for target, source, _ in model.network.f_out.edges()} or None
+    return {target: source for target, source, _ in named_edges(model.network, model.classnames)} or None
 
 
 def _portable(cfg):

@@ -1,5 +1,7 @@
 """From a run's directory, a bundle or an exported graph to a model that predicts."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +17,21 @@ from ..engine.run_directory import CONFIG_FILE, RESULTS_FILE, read_results
 from ..engine.trainer import resolve_precision
 from ..methods import PromptLearning
 from ..plugins import load_plugins
+from ..reprogramming.classifier import inner_backbone
 from ..utils.checkpoint import CHECKPOINT, find_checkpoint, load_checkpoint, load_trained_state
 from ..utils.errors import ConfigError, DataError, WeightsError
 from .bundle import read_states
 from .description import BUNDLE, DESCRIPTION_FILE, LARGEST_SIDE, check_classnames, check_preprocessing, read_description
-from .model import PromptedModel, pixel_shape_of
+from .model import ImageClassifier, PromptedModel, pixel_shape_of
 
 
-def load_prompted(directory, device=None, weights="", precision=None, plugins=()):
+def load_prompted(
+    directory: str | os.PathLike,
+    device: str | None = None,
+    weights: str | os.PathLike = "",
+    precision: str | None = None,
+    plugins: Sequence[str | os.PathLike] = (),
+) -> ImageClassifier:
     """The model that a run has trained, ready to predict.
 
     Args:
@@ -131,7 +140,7 @@ def _configuration(mapping, path):
     return cfg
 
 
-def assemble(parts, device, weights="", precision=None):
+def assemble(parts: Parts, device: torch.device, weights: str | os.PathLike = "", precision: str | None = None) -> PromptedModel:
     """The `PromptedModel` of `parts`; nothing random is drawn from the global generators. Raises as `load_prompted`."""
     cfg = parts.cfg
     cfg.VERBOSE = False
@@ -162,10 +171,23 @@ def assemble(parts, device, weights="", precision=None):
         raise WeightsError(f"{parts.source}: has the trained parts {found}; trainer {cfg.TRAINER.NAME} has {expected}")
     for name, module in modules.items():
         load_trained_state(module, states[name], f"{parts.source}: {name}")
-    model = PromptedModel(network, build_transform(cfg, is_train=False), parts.classnames, cfg.DATALOADER.TEST.BATCH_SIZE)
-    model.grey_bits = cfg.DATASET.GREY_BITS
-    model.eval()
-    model.details = Details(cfg, parts.results, backbone, modules)
+    details = Details(cfg, parts.results, backbone, modules)
+    return _prompted(network, build_transform(cfg, is_train=False), parts.classnames, details)
+
+
+def model_of(trainer: PromptLearning) -> PromptedModel:
+    """The model of a trainer in this process as it is now; its modules are the trainer's own, in evaluation mode from now on."""
+    trainer.set_model_mode("eval")
+    cfg, network = trainer.cfg, trainer.model
+    modules = {name: module for name, (module, _) in trainer.trained_parts(cfg, network).items()}
+    details = Details(cfg, {}, inner_backbone(network), modules)
+    return _prompted(network, trainer.dm.tfm_test, trainer.dm.dataset.classnames, details)
+
+
+def _prompted(network, pipeline, classnames, details):
+    model = PromptedModel(network, pipeline, classnames, details.cfg.DATALOADER.TEST.BATCH_SIZE).eval()
+    model.grey_bits = details.cfg.DATASET.GREY_BITS
+    model.details = details
     return model
 
 

@@ -4,7 +4,7 @@ import torch
 from torchvision.utils import make_grid
 
 from ..engine.charts import attempt
-from ..reprogramming.pictures import masks_of, pattern_to_rgb, signed_to_rgb, unnormalize
+from ..reprogramming.pictures import named_edges, prompt_pictures, signed_to_rgb
 from ..utils.errors import DataError
 from ..utils.text import markdown_cell, one_line
 
@@ -45,23 +45,18 @@ class RunPictures:
         trainer, cfg, model = self.trainer, self.trainer.cfg, self.trainer.model
         trainer.set_model_mode("eval")
         step = trainer.steps_done() if epoch >= 0 else 0
-        result = model.f_in(x)
-
-        def to_rgb(images):
-            return unnormalize(images, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
-
-        self._grid("prompt/1 input", to_rgb(x), step)
-        masks = masks_of(model.f_in, x)
-        limit = max((float(mask.abs().max()) for _, mask in masks), default=1.0)
-        for name, mask in masks:
-            self._grid(f"prompt/2 {name.replace(',', '')}", signed_to_rgb(mask, limit), step)
-        pattern = model.f_in.pattern()
-        if pattern is not None:
-            self._grid("prompt/3 delta", pattern_to_rgb(pattern[None]), step)
-        self._grid("prompt/4 masked pattern", pattern_to_rgb(model.f_in.added(x)), step)
-        self._grid("prompt/5 reprogrammed", to_rgb(result), step)
-        if epoch >= 0 and model.f_out.edges():  # before training there is no mapping yet
-            self.writer.add_text("label mapping", self._mapping_table(), step)
+        shown = prompt_pictures(model.f_in, x, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+        self._grid("prompt/1 input", shown.inputs, step)
+        for name, mask in shown.masks:
+            self._grid(f"prompt/2 {name.replace(',', '')}", signed_to_rgb(mask, shown.limit), step)
+        if shown.pattern is not None:
+            self._grid("prompt/3 delta", shown.pattern[None], step)
+        self._grid("prompt/4 masked pattern", shown.added, step)
+        self._grid("prompt/5 reprogrammed", shown.results, step)
+        names = [trainer.lab2cname[label] for label in range(trainer.num_classes)]
+        edges = named_edges(model, names) if epoch >= 0 else []  # before training there is no mapping yet
+        if edges:
+            self.writer.add_text("label mapping", _mapping_table(edges), step)
 
     def finish(self):
         """At the end of a run: the projector with features before and after."""
@@ -98,9 +93,8 @@ class RunPictures:
     def _grid(self, tag, images, step):
         self.writer.add_image(tag, make_grid(images, nrow=4), step)
 
-    def _mapping_table(self):
-        """Markdown: each target class and the source class that weighs most for it."""
-        names, sources = self.trainer.lab2cname, self.trainer.model.backbone.source_classes
-        edges = self.trainer.model.f_out.edges()
-        rows = [f"| {markdown_cell(names[target])} | {markdown_cell(sources[source])} |" for target, source, _ in edges]
-        return "\n".join(["| target class | source class |", "|---|---|", *rows])
+
+def _mapping_table(edges):
+    """Markdown: each target class and the source class that weighs most for it."""
+    rows = [f"| {markdown_cell(target)} | {markdown_cell(source)} |" for target, source, _ in edges]
+    return "\n".join(["| target class | source class |", "|---|---|", *rows])

@@ -1,8 +1,12 @@
 """Matplotlib without pyplot: no window system, notebook or MPLBACKEND has a say in how a figure is drawn."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +14,12 @@ from ..utils.errors import ConfigError
 from ..utils.files import atomic_write
 from ..utils.text import one_line, shorten
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def new_figure(width, height):
+
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure of that many inches whose parts make room for each other. Raises `ConfigError` without matplotlib."""
     backend = os.environ.pop("MPLBACKEND", None)  # read at the first import, which fails if there is no such backend
     try:
@@ -27,7 +35,7 @@ def new_figure(width, height):
     return figure
 
 
-def figure_text(text, length=100):
+def figure_text(text: object, length: int = 100) -> str:
     """A name as a figure's text: on one line, cut off at `length` characters, with nothing in it that matplotlib reads as a sign.
 
     `$` would begin a formula, and `_` at the beginning would keep a name out of the legend.
@@ -36,13 +44,27 @@ def figure_text(text, length=100):
     return f" {text}" if text.startswith("_") else text
 
 
-def save(figure, path):
+def colours(number: int) -> list:
+    """That many colours that can be told apart, as far as there are some."""
+    import matplotlib
+
+    palette = matplotlib.colormaps["tab10" if number <= 10 else "tab20"]
+    return [palette(index % palette.N) for index in range(number)]
+
+
+def without_ticks(axes: Axes) -> None:
+    """Leave out the scales of a picture."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as a PNG file, whole or not at all."""
     with _without_glyph_warnings(), atomic_write(path, "wb") as file:
         figure.savefig(file, format="png")
 
 
-def pixels(figure):
+def pixels(figure: Figure) -> np.ndarray:
     """(H, W, 3) uint8: a figure as an image."""
     with _without_glyph_warnings():
         figure.canvas.draw()

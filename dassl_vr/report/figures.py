@@ -1,27 +1,37 @@
 """Figures of a set of runs, as PNG files."""
 
+from __future__ import annotations
+
 import re
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from ..reprogramming.pictures import masks_of, pattern_to_rgb, unnormalize
-from ..utils.errors import UserError
+from ..data import DataManager
+from ..deploy import PromptedModel, load_prompted
+from ..engine import TRAINER_REGISTRY
+from ..methods import VisualReprogramming
+from ..utils.errors import ConfigError, DataError, UserError
 from ..utils.places import new_directory
 from ..utils.text import say
-from .analysis import BaselineCache, features_before_and_after, load_run, loss_change, sample_batches, tsne
-from .canvas import figure_text, new_figure
+from .canvas import colours, figure_text, new_figure
 from .canvas import save as save_figure
-from .runs import distinct_names
+from .features import TSNE_SAMPLES, features_figure
+from .look import images_figure, look_at
+from .loss_change import BaselineCache, LossChange, loss_change
+from .runs import Group, distinct_names
+from .samples import data_of, spread
 
-TSNE_SAMPLES = 5000  # training images, as in the SMM paper
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 GALLERY_IMAGES = 5
-SHORT = 18  # characters of a class in a legend
-LEGEND_CLASSES = 20  # above that, a legend of classes is no help
 
 
-def draw_all(groups, directory):
+def draw_all(groups: Sequence[Group], directory: str | Path) -> tuple[list[Path], list[list[LossChange]]]:
     """Draw every figure that `groups` have the data for, in a directory that must not hold anything yet.
 
     A run whose model cannot be rebuilt is left out of the figures that need it, with a line on standard error.
@@ -62,16 +72,27 @@ def _draw_all(groups, directory):
             changes[id(group)] = []
             for number, seed in enumerate(sorted(group.directories)):
                 try:
-                    trainer = load_run(group.directories[seed])
-                    changes[id(group)].append(loss_change(trainer, baselines.get(trainer)))
+                    model = _load(group.directories[seed])
+                    data = data_of(model)
+                    changes[id(group)].append(loss_change(model, data, baselines.get(model, data)))
                     if number == 0:
-                        save(gallery_figure(trainer, f"{name} on {task}, seed {seed}"), f"{_file_name(name)}-gallery")
-                        save(features_figure(trainer, f"{name} on {task}, seed {seed}"), f"{_file_name(name)}-features")
+                        title = f"{name} on {task}, seed {seed}"
+                        save(gallery_figure(model, data, title), f"{_file_name(name)}-gallery")
+                        if figure := features_figure(model, data.dataset.train_x, TSNE_SAMPLES, title):
+                            save(figure, f"{_file_name(name)}-features")
                 except UserError as error:
                     say(f"warning: no model of {group.directories[seed]} in the figures: {error}")
         if figure := loss_change_figure([changes[id(group)] for group in members], names, task):
             save(figure, "loss_change")
     return files, [changes[id(group)] for group in groups]
+
+
+def _load(directory):
+    model = load_prompted(directory)
+    name = model.details.cfg.TRAINER.NAME
+    if not issubclass(TRAINER_REGISTRY.get(name), VisualReprogramming):
+        raise ConfigError(f"{directory}: {name} is no visual-reprogramming trainer, there is no prompted image to show")
+    return model
 
 
 def _by_task(groups):
@@ -90,15 +111,8 @@ def _file_name(text):
     return re.sub(r"[^\w+.-]+", "_", text)[:100]
 
 
-def _colours(number):
-    import matplotlib
-
-    palette = matplotlib.colormaps["tab10" if number <= 10 else "tab20"]
-    return [palette(index % palette.N) for index in range(number)]
-
-
 # ------------------------------------------------------------------------------------------------- from results.json
-def patch_size_figure(groups, task):
+def patch_size_figure(groups: Sequence[Group], task: str) -> Figure | None:
     """Accuracy of SMM against the side of its patches, with shared masks as lines; None below two patch sizes."""
     groups = [group for group in groups if group.mapping == "ilm" and group.mean("accuracy") is not None]
     by_patch = {
@@ -115,7 +129,7 @@ def patch_size_figure(groups, task):
     errors = [by_patch[side].std("accuracy") or 0.0 for side in sides]
     axes.errorbar(sides, means, errors, marker="o", capsize=4, linewidth=2, label="SMM")
     masks = [group for group in groups if group.trainer == "VR"]
-    for group, colour in zip(masks, _colours(len(masks) + 1)[1:]):
+    for group, colour in zip(masks, colours(len(masks) + 1)[1:]):
         axes.axhline(group.mean("accuracy"), color=colour, linestyle="--", label=figure_text(group.name))
     axes.set_xscale("log", base=2)
     axes.set_xticks(sides, [str(side) for side in sides])
@@ -127,12 +141,12 @@ def patch_size_figure(groups, task):
     return figure
 
 
-def curves_figure(groups, names, task):
+def curves_figure(groups: Sequence[Group], names: Sequence[str], task: str) -> Figure | None:
     """Training loss and accuracy by epoch: the mean over seeds, and the range between them; None without a history."""
     figure = new_figure(11, 4.5)
     panels = figure.subplots(1, 2)
     drawn = False
-    for group, name, colour in zip(groups, names, _colours(len(groups))):
+    for group, name, colour in zip(groups, names, colours(len(groups))):
         for axes, key in zip(panels, ("loss", "acc")):
             curves = [[epoch.get(key) for epoch in run.get("history") or []] for run in group.runs.values()]
             curves = [curve for curve in curves if curve and None not in curve]
@@ -158,7 +172,7 @@ def curves_figure(groups, names, task):
 
 
 # -------------------------------------------------------------------------------------------------- from the models
-def loss_change_figure(changes, names, task):
+def loss_change_figure(changes: Sequence[Sequence[LossChange]], names: Sequence[str], task: str) -> Figure | None:
     """The change of each training sample's loss against the unprompted model, sorted; None without any.
 
     Args:
@@ -168,7 +182,7 @@ def loss_change_figure(changes, names, task):
         return None
     figure = new_figure(9, 4.8)
     axes = figure.add_subplot()
-    for runs, name, colour in zip(changes, names, _colours(len(names))):
+    for runs, name, colour in zip(changes, names, colours(len(names))):
         if runs:
             change = torch.cat([run.change for run in runs]).sort().values
             share = 100 * sum(run.rises for run in runs) / len(change)
@@ -184,83 +198,10 @@ def loss_change_figure(changes, names, task):
     return figure
 
 
-@torch.no_grad()
-def gallery_figure(trainer, title):
-    """A row a test image: input, mask (by channel, where the channels differ), pattern, what is added, result."""
-    parts = list(sample_batches(trainer, GALLERY_IMAGES))
-    images, labels = (torch.cat([getattr(part, key) for part in parts]) for key in ("images", "labels"))
-    f_in = trainer.model.f_in
-    mean, std = trainer.cfg.INPUT.PIXEL_MEAN, trainer.cfg.INPUT.PIXEL_STD
-    predicted = trainer.model(images).argmax(dim=1).tolist()
-    columns = [("input", unnormalize(images, mean, std))]
-    masks = masks_of(f_in, images)
-    limit = max((float(mask.abs().max()) for _, mask in masks), default=1.0)
-    columns += masks
-    if f_in.pattern() is not None:
-        columns.append(("pattern", pattern_to_rgb(f_in.pattern()).expand_as(images)))
-    columns.append(("added", pattern_to_rgb(f_in.added(images))))
-    columns.append(("result", unnormalize(f_in(images), mean, std)))
-
-    rows = len(images)
-    figure = new_figure(1.55 * len(columns) + 1.4, 1.75 * rows + 0.9)
-    grid = figure.subplots(rows, len(columns), squeeze=False)
-    for column, (heading, pictures) in enumerate(columns):
-        for row, picture in enumerate(pictures.cpu()):
-            axes = grid[row][column]
-            axes.set_xticks([])
-            axes.set_yticks([])
-            if picture.dim() == 2:  # a mask: real numbers, white at zero
-                shown = axes.imshow(picture.numpy(), cmap="bwr", vmin=-limit, vmax=limit)
-            else:
-                axes.imshow(picture.permute(1, 2, 0).numpy())
-            if row == 0:
-                axes.set_title(heading, fontsize=10)
-    for row, (target, prediction) in enumerate(zip(labels.tolist(), predicted)):
-        truth, said = (figure_text(trainer.lab2cname[index], SHORT) for index in (target, prediction))
-        grid[row][0].set_ylabel(f"true: {truth}", fontsize=9)
-        grid[row][-1].set_xlabel(f"predicted: {said}", fontsize=9, color="green" if target == prediction else "red")
-    if masks:
-        figure.colorbar(shown, ax=grid, location="right", fraction=0.03, label="mask")
-    figure.suptitle(figure_text(title))
-    return figure
-
-
-def features_figure(trainer, title):
-    """t-SNE of the pre-trained model's outputs for up to `TSNE_SAMPLES` training images, without and with the prompt."""
-    before, after, labels = features_before_and_after(trainer, TSNE_SAMPLES)
-    names = [trainer.lab2cname[target] for target in range(trainer.num_classes)]
-    return scatter_figure({"without the prompt": before, "with the prompt": after}, labels, names, title)
-
-
-def scatter_figure(panels, labels, names, title):
-    """t-SNE of several sets of features of the same images, side by side.
-
-    Args:
-        panels: {heading: (N, D)}.
-        labels: (N,) classes, for the colours.
-        names: of the classes.
-    """
-    few = len(names) <= LEGEND_CLASSES
-    figure = new_figure(5.5 * len(panels) + (1.5 if few else 0), 5.2)
-    colours = _colours(len(names)) if few else _hues(len(names))
-    size = 18 if len(labels) < 1000 else 5
-    for number, (axes, (heading, features)) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items())):
-        points = tsne(features)
-        for target, colour in enumerate(colours):
-            mine = points[(labels == target).numpy()]
-            name = figure_text(names[target], SHORT) if few and number == 0 else None
-            axes.scatter(mine[:, 0], mine[:, 1], s=size, color=[colour], linewidths=0, label=name)
-        axes.set_title(heading, fontsize=11)
-        axes.set_xticks([])
-        axes.set_yticks([])
-    what = f"{len(labels)} images" + ("" if few else f", a colour for each of {len(names)} classes")
-    figure.suptitle(f"Features (t-SNE): {figure_text(title)}\n{what}")
-    if few:
-        figure.legend(loc="outside right upper", markerscale=2 if size < 10 else 1)
-    return figure
-
-
-def _hues(number):
-    import matplotlib
-
-    return [matplotlib.colormaps["hsv"](index / number) for index in range(number)]
+def gallery_figure(model: PromptedModel, data: DataManager, title: str) -> Figure:
+    """What a model does to some test images: `look.images_figure`, an image in each row."""
+    images, labels = spread(data.dataset.test, GALLERY_IMAGES)
+    if not images:
+        raise DataError(f"none of {len(data.dataset.test)} test images can be read")
+    names = [f"test image {number}" for number in range(1, len(images) + 1)]
+    return images_figure(look_at(model, images, names, labels), range(len(images)), title)

@@ -1,25 +1,26 @@
 """What a trained model does to some images, as figures: `visualize.py` and TensorBoard show them."""
 
-import contextlib
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional as F
+from PIL import Image
 
-from ..backbones.from_cfg import backbone_from_cfg
-from ..data.datasets import read_item_image
-from ..data.transforms import plain_pipeline
-from ..prompting import ContextPrompts, FixedClassifier, MultimodalClassifier, fill_in
-from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier, source_on
-from ..reprogramming.pictures import masks_of, pattern_to_rgb, unnormalize
-from ..utils.images import UnreadableImageError
-from .analysis import random_indices
-from .canvas import figure_text, new_figure
-from .figures import scatter_figure
+from ..deploy import PromptedModel
+from ..prompting import ContextPrompts
+from ..reprogramming import InputPrompt
+from ..reprogramming.pictures import PromptPictures, named_edges, pattern_to_rgb, prompt_pictures, unnormalize
+from .canvas import figure_text, new_figure, without_ticks
+from .unprompted import UnpromptedModel, plain_images
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TOP = 5  # classes in the bar charts
 MAPPED = 40  # target classes in the picture of the mapping
-FEW = 10  # images below which t-SNE shows nothing
 EDGES = 3  # source classes a target class there, where several count
 
 
@@ -36,7 +37,7 @@ class Look:
         after: N lists of (class, probability).
     """
 
-    model: object
+    model: PromptedModel
     x: torch.Tensor
     plain: torch.Tensor
     names: list
@@ -46,18 +47,24 @@ class Look:
     after: list
 
     @property
-    def f_in(self):
+    def f_in(self) -> InputPrompt | None:
         """The input transformation, or None where nothing is done to the pixels."""
         f_in = getattr(self.model.network, "f_in", None)
         return None if f_in is None or f_in.changes_nothing else f_in
 
-    def to_rgb(self, images):
+    def prompted(self, indices: Sequence[int]) -> PromptPictures:
+        """What the f_in does to some of the images."""
         cfg = self.model.details.cfg
-        return unnormalize(images, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD).cpu()
+        return prompt_pictures(self.f_in, self.x[list(indices)], cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+
+    def inputs(self, indices: Sequence[int]) -> torch.Tensor:
+        """Some of the images as the prompt gets them, (B, 3, S, S) RGB."""
+        cfg = self.model.details.cfg
+        return unnormalize(self.x[list(indices)], cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
 
 
 @torch.no_grad()
-def look_at(model, images, names, labels=None):
+def look_at(model: PromptedModel, images: Sequence[Image.Image], names: Sequence[str], labels: torch.Tensor | None = None) -> Look:
     """The `Look` of a model at PIL images."""
     device, size = model.device, model.batch_size
     x = model.normalize(model.preprocess(images).to(device))
@@ -71,76 +78,77 @@ def look_at(model, images, names, labels=None):
     return Look(model, x, plain, list(names), labels, before, unprompted.what, _top(after, model.classnames))
 
 
-def plain_images(model, images, x):
-    """(N, 3, S, S) images as the backbone would see them without any prompt: `x`, but for methods that make room around them."""
-    cfg = model.details.cfg
-    if "vr_pad" not in cfg.INPUT.TRANSFORMS:
-        return x
-    pipeline = plain_pipeline(cfg, normalize="normalize" in cfg.INPUT.TRANSFORMS)
-    return torch.stack([pipeline(image) for image in images]).to(model.device)
-
-
-class UnpromptedModel:
-    """The pre-trained model as it was: its own classes, or for a CLIP the target classes in the data set's template."""
-
-    def __init__(self, model):
-        cfg, backbone = model.details.cfg, model.details.backbone
-        if not backbone.frozen:  # fine-tuned: the model before that is built anew
-            backbone = backbone_from_cfg(cfg, backbone.precision).to(model.device)
-        self.backbone = backbone
-        if backbone.kind == "clip":
-            self.classes, self.what = model.classnames, "CLIP without training"
-            network = FixedClassifier(backbone, [[fill_in(cfg.DATASET.TEMPLATE, name)] for name in model.classnames])
-            self.logits = network.to(model.device)
-        else:
-            self.classes, self.what = backbone.source_classes, "source classes"
-            self.logits = backbone.logits
-
-
 def _top(probabilities, classes):
     values, indices = probabilities.float().cpu().topk(min(TOP, len(classes)), dim=1)
     return [[(classes[i], v) for v, i in zip(*row, strict=True)] for row in zip(values.tolist(), indices.tolist(), strict=True)]
 
 
-# ----------------------------------------------------------------------------------------------------- one image
-@torch.no_grad()
-def image_figure(look, index):
-    """One image: input, masks as heat maps on it, what is added, result; the likeliest classes before and after."""
-    x = look.x[index : index + 1]
-    f_in, columns, masks = look.f_in, [("input", look.to_rgb(x)[0])], []
-    if f_in is not None:
-        masks = [(name, mask[0].float().cpu()) for name, mask in masks_of(f_in, x)]
-        columns += masks
-        heading = "mask x pattern" if masks and f_in.pattern() is not None else "added"
-        columns.append((heading, pattern_to_rgb(f_in.added(x))[0].cpu()))
-        columns.append(("result", look.to_rgb(f_in(x))[0]))
-    charts = [("after: " + figure_text(f"classes of {look.model.details.cfg.DATASET.NAME}", 28), look.after[index])]
-    if look.before is not None:
-        charts.insert(0, (f"before: {look.before_what}", look.before[index]))
+def title_of(model: PromptedModel) -> str:
+    """The trainer, with the method where that is another name, the data set and the backbone."""
+    cfg = model.details.cfg
+    method = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {}).get("METHOD", "")
+    name = cfg.TRAINER.NAME + (f" ({method})" if method and method.lower() != cfg.TRAINER.NAME.lower() else "")
+    return f"{name} on {cfg.DATASET.NAME}, {cfg.MODEL.BACKBONE.NAME}"
 
-    widths = [1.0] * len(columns) + [1.4] * len(charts)
-    figure = new_figure(1.45 * len(columns) + 2.5 * len(charts), 2.3 if masks else 2.1)
-    grid = figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
-    limit = max((float(mask.abs().max()) for _, mask in masks), default=1.0)
-    grey = columns[0][1].mean(dim=0).numpy()
-    shown = None
-    for axes, (heading, picture) in zip(grid, columns):
-        if picture.dim() == 2:  # a mask: white at zero, over the image in grey
-            axes.imshow(grey, cmap="gray", vmin=0, vmax=1)
-            shown = axes.imshow(picture.numpy(), cmap="bwr", vmin=-limit, vmax=limit, alpha=0.65)
-        else:
-            axes.imshow(picture.permute(1, 2, 0).numpy())
-        _no_ticks(axes)
-        axes.set_title(heading, fontsize=9)
-    if shown is not None:
-        colours = figure.colorbar(shown, ax=list(grid[1 : 1 + len(masks)]), location="bottom", fraction=0.06, aspect=40, pad=0.03)
-        colours.ax.tick_params(labelsize=7)
-    truth = None if look.labels is None else look.model.classnames[int(look.labels[index])]
-    for axes, (heading, classes) in zip(grid[len(columns) :], charts):
-        _bars(axes, heading, classes, truth)
+
+# ---------------------------------------------------------------------------------------------------- the images
+def image_figure(look: Look, index: int) -> Figure:
+    """`images_figure` of one image."""
+    truth = _truth(look, index)
     of_class = "" if truth is None else f" (true class: {figure_text(truth, 34)})"
-    figure.suptitle(figure_text(look.names[index]) + of_class, fontsize=10)
+    return images_figure(look, [index], figure_text(look.names[index]) + of_class)
+
+
+def images_figure(look: Look, indices: Sequence[int], title: str) -> Figure:
+    """A row for each image: input, masks as heat maps on it, what is added, result; the likeliest classes before and after."""
+    columns, masks, limit = _columns(look, indices)
+    charts = [("after: " + figure_text(f"classes of {look.model.details.cfg.DATASET.NAME}", 28), look.after)]
+    if look.before is not None:
+        charts.insert(0, (f"before: {look.before_what}", look.before))
+
+    rows, widths = len(indices), [1.0] * len(columns) + [1.4] * len(charts)
+    figure = new_figure(1.45 * len(columns) + 2.5 * len(charts), 1.65 * rows + (0.65 if masks else 0.45))
+    grid = figure.subplots(rows, len(widths), width_ratios=widths, squeeze=False)
+    shown = None
+    for row, index in enumerate(indices):
+        grey = columns[0][1][row].mean(dim=0).numpy()
+        for axes, (heading, pictures) in zip(grid[row], columns):
+            picture = pictures[row]
+            if picture.dim() == 2:  # a mask: white at zero, over the image in grey
+                axes.imshow(grey, cmap="gray", vmin=0, vmax=1)
+                shown = axes.imshow(picture.numpy(), cmap="bwr", vmin=-limit, vmax=limit, alpha=0.65)
+            else:
+                axes.imshow(picture.permute(1, 2, 0).numpy())
+            without_ticks(axes)
+            if row == 0:
+                axes.set_title(heading, fontsize=9)
+        for axes, (heading, classes) in zip(grid[row][len(columns) :], charts):
+            _bars(axes, heading if row == 0 else "", classes[index], _truth(look, index))
+        if rows > 1:
+            truth = _truth(look, index)
+            of_class = "" if truth is None else f"\ntrue: {figure_text(truth, 18)}"
+            grid[row][0].set_ylabel(figure_text(look.names[index], 24) + of_class, fontsize=8)
+    if shown is not None:
+        places = list(grid[:, : len(columns)].flat)  # of all pictures, so that all stay in line
+        size = {"fraction": 0.06 / rows, "pad": 0.03 / rows, "aspect": 40, "shrink": masks / len(columns)}
+        colours = figure.colorbar(shown, ax=places, location="bottom", **size)
+        colours.ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _columns(look, indices):
+    """([(heading, pictures)], number of masks among them, the masks' largest magnitude)"""
+    if look.f_in is None:
+        return [("input", look.inputs(indices).cpu())], 0, 1.0
+    shown = look.prompted(indices)
+    added = "mask x pattern" if shown.masks and shown.pattern is not None else "added"
+    columns = [("input", shown.inputs), *shown.masks, (added, shown.added), ("result", shown.results)]
+    return [(heading, pictures.cpu()) for heading, pictures in columns], len(shown.masks), shown.limit
+
+
+def _truth(look, index):
+    return None if look.labels is None else look.model.classnames[int(look.labels[index])]
 
 
 def _bars(axes, heading, classes, truth):
@@ -160,7 +168,7 @@ def _bars(axes, heading, classes, truth):
 
 # ------------------------------------------------------------------------------------------------------ the model
 @torch.no_grad()
-def pattern_figure(model):
+def pattern_figure(model: PromptedModel) -> Figure | None:
     """The pattern alone: in colour, and each channel with its sign; None where there is none."""
     f_in = getattr(model.network, "f_in", None)
     pattern = None if f_in is None else f_in.pattern()
@@ -176,20 +184,17 @@ def pattern_figure(model):
         shown = axes.imshow(channel.numpy(), cmap="bwr", vmin=-limit, vmax=limit)
         axes.set_title(f"pattern, {colour}", fontsize=9)
     for axes in grid:
-        _no_ticks(axes)
+        without_ticks(axes)
     figure.colorbar(shown, ax=list(grid[1:]), location="right", fraction=0.03)
     return figure
 
 
-def mapping_edges(model):
+def mapping_edges(model: PromptedModel) -> list[tuple[str, str, float]]:
     """[(target class, source class, share)], strongest first for each target class; [] where there is no mapping of labels."""
-    if not isinstance(model.network, ReprogrammedClassifier):
-        return []
-    names, sources = model.classnames, model.network.backbone.source_classes
-    return [(names[target], sources[source], share) for target, source, share in model.network.f_out.edges(EDGES)]
+    return named_edges(model.network, model.classnames, EDGES)
 
 
-def mapping_figure(model):
+def mapping_figure(model: PromptedModel) -> Figure | None:
     """The label mapping as a bipartite picture, source classes left, target classes right; None where there is none."""
     edges = mapping_edges(model)
     if not edges:
@@ -225,62 +230,7 @@ def mapping_figure(model):
 
 
 @torch.no_grad()
-def features_before_after(model, batches):
-    """{heading: (N, D)} of images for t-SNE: unprompted and prompted, or once where the method leaves them as they are.
-
-    With a reprogrammed classifier these are the outputs of its source, before the label mapping; else image features.
-
-    Args:
-        batches: of (x, plain) as in `Look`.
-    """
-    network, pretrained = model.network, UnpromptedModel(model).backbone
-    directions = model.details.backbone.kind == "clip"  # features of a CLIP are compared by their directions
-    if isinstance(network, ReprogrammedClassifier):
-        source = network.backbone
-        before, after = source_on(source, pretrained).logits, lambda x: source.logits(network.f_in(x))
-        directions = directions and isinstance(source, FeatureSource)
-    else:
-        before, after = pretrained.features, network.image_features if isinstance(network, MultimodalClassifier) else None
-    parts = [(before(plain), after(x) if after else None) for x, plain in batches]
-    if not parts:
-        return {}
-    features = [torch.cat(column).float().cpu() for column in zip(*parts, strict=True) if column[0] is not None]
-    if directions:
-        features = [F.normalize(column, dim=1) for column in features]
-    if len(features) == 1 or torch.allclose(*features, atol=1e-5):
-        return {"image features (this method leaves them as they are)": features[0]}
-    return {"without the prompt": features[0], "with the prompt": features[1]}
-
-
-def random_items(items, number):
-    """`number` of a list of `Datum` (or all), drawn at random, always the same ones."""
-    return [items[position] for position in random_indices(len(items), number).tolist()]
-
-
-def features_figure_of(model, items, title):
-    """t-SNE of `features_before_after` of the images of a list of `Datum`; those that cannot be read are left out, and below `FEW`
-    there is no figure (None)."""
-    labels = []
-
-    def batches():  # as they are needed: thousands of photographs are not held at once
-        for start in range(0, len(items), model.batch_size):
-            images = []
-            for item in items[start : start + model.batch_size]:
-                with contextlib.suppress(UnreadableImageError):
-                    images.append(read_item_image(item))
-                    labels.append(item.label)
-            if images:
-                x = model.normalize(model.preprocess(images).to(model.device))
-                yield x, plain_images(model, images, x)
-
-    features = features_before_after(model, batches())
-    if len(labels) < FEW:
-        return None
-    return scatter_figure(features, torch.tensor(labels), model.classnames, title)
-
-
-@torch.no_grad()
-def context_words(model, number=3):
+def context_words(model: PromptedModel, number: int = 3) -> list[tuple[int, list[tuple[str, float]]]]:
     """For prompts of text: [(context vector, [(nearest word, distance), ...])]; [] for other methods, or a vocabulary that cannot
     be spelled out. A class-specific context gives those of the first class."""
     prompts = getattr(model.network, "prompts", None)
@@ -294,8 +244,3 @@ def context_words(model, number=3):
     values, indices = distances.topk(number, dim=1, largest=False)
     words = [[decoder[int(tokens[i])].replace("</w>", "") for i in row] for row in indices.tolist()]
     return [(position + 1, list(zip(*row, strict=True))) for position, row in enumerate(zip(words, values.tolist(), strict=True))]
-
-
-def _no_ticks(axes):
-    axes.set_xticks([])
-    axes.set_yticks([])

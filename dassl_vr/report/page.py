@@ -1,22 +1,19 @@
 """`visualize.py`'s directory: PNG files, and one HTML page that needs none of them."""
 
 import base64
-import contextlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-import torch
 from markupsafe import Markup
 
-from ..data.datasets import read_item_image
-from ..utils.images import UnreadableImageError
+from ..data import Datum
 from ..utils.places import naming_file, new_directory
 from ..utils.text import printable
 from .canvas import save
-from .look import context_words, features_figure_of, image_figure, mapping_edges, mapping_figure, pattern_figure
+from .features import features_figure
+from .look import Look, context_words, image_figure, mapping_edges, mapping_figure, pattern_figure, title_of
 
 PAGE, TEMPLATE = "index.html", "look.html"
 ROWS = 1000  # of the mapping's table
@@ -54,11 +51,11 @@ class Section:
     table: Table | None
 
 
-def write_look(look, out, features=None):
+def write_look(look: Look, out: str | Path, items: Sequence[Datum] = (), features: int = 0) -> list[Path]:
     """Write everything there is to see of a `Look` to the directory `out`, which must not hold anything yet.
 
     Args:
-        features: list of `Datum` for t-SNE, or None for none.
+        items: images for t-SNE, of which `features` are drawn at random.
 
     Returns:
         Paths of the files, the page first.
@@ -67,11 +64,11 @@ def write_look(look, out, features=None):
         ConfigError: `out` holds something, or cannot be made.
     """
     with new_directory(out) as directory:
-        names = [path.name for path in _write_look(look, directory, features)]
+        names = [path.name for path in _write_look(look, directory, items, features)]
     return [Path(out, name) for name in names]
 
 
-def _write_look(look, out, features):
+def _write_look(look, out, items, features):
     model = look.model
     title = title_of(model)
     paths, sections = [], []
@@ -99,7 +96,7 @@ def _write_look(look, out, features):
         rows = [(position, ", ".join(f"{word} ({distance:.2f})" for word, distance in near)) for position, near in words]
         text = "The words of the vocabulary that lie nearest to each learned context vector (Euclidean distance)."
         add("Context", "context", [], text, Table(("vector", "nearest words"), rows))
-    if features and (figure := features_figure_of(model, features, title)) is not None:
+    if items and features and (figure := features_figure(model, items, features, title)) is not None:
         text = "t-SNE of what the backbone makes of training images, before a label mapping: what looks alike to it lies together."
         add("Features", "features", [figure], text)
     page = out / PAGE
@@ -107,33 +104,6 @@ def _write_look(look, out, features):
         content = PAGES.get_template(TEMPLATE).render(title=title, facts=_facts(model), sections=sections)
         page.write_text(content, encoding="utf-8")
     return [page, *paths]
-
-
-def spread(items, number):
-    """`number` of a list of `Datum` (or all), of all classes alike, always the same ones: (PIL images, (N,) labels).
-
-    Those that cannot be read are left out.
-    """
-    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
-    seen, rounds = Counter(), []
-    for position in order:
-        seen[items[position].label] += 1
-        rounds.append((seen[items[position].label], position))
-    images, labels = [], []
-    for _, position in sorted(rounds, key=lambda entry: entry[0]):
-        if len(images) == number:
-            break
-        with contextlib.suppress(UnreadableImageError):
-            images.append(read_item_image(items[position]))
-            labels.append(items[position].label)
-    return images, torch.tensor(labels)
-
-
-def title_of(model):
-    cfg = model.details.cfg
-    method = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {}).get("METHOD", "")
-    name = cfg.TRAINER.NAME + (f" ({method})" if method and method.lower() != cfg.TRAINER.NAME.lower() else "")
-    return f"{name} on {cfg.DATASET.NAME}, {cfg.MODEL.BACKBONE.NAME}"
 
 
 def _facts(model):

@@ -9,6 +9,8 @@ from dassl_vr import load_prompted
 from dassl_vr.deploy import PromptedModel
 from dassl_vr.deploy.bundle import write_bundle
 from dassl_vr.deploy.exported import write_exported
+from dassl_vr.deploy.load import model_of
+from dassl_vr.engine import build_trainer
 from dassl_vr.utils.errors import ConfigError, DataError
 
 
@@ -25,6 +27,19 @@ def test_neither_engine_nor_data_are_built(trained, monkeypatch):
     model = load_prompted(directory)
     assert isinstance(model, torch.nn.Module) and not model.training
     assert torch.equal(torch.get_rng_state(), before), "no random number was drawn"
+
+
+@pytest.mark.parametrize("name", ["SMM", "CoOp"])
+def test_a_trainer_that_still_lives_gives_the_same_model(name, trained, digits, tmp_path):
+    loaded = load_prompted(trained(name), device="cpu")
+    trainer = build_trainer(loaded.details.cfg)
+    trainer.load_model(str(trained(name)))
+    model = model_of(trainer)
+    images = digits[0][:20]
+    assert torch.equal(model.predict(images).probabilities, loaded.predict(images).probabilities) and not model.training
+    write_bundle(model, tmp_path / "bundle")
+    bundle = load_prompted(tmp_path / "bundle", device="cpu")
+    assert torch.equal(bundle.predict(images).probabilities, loaded.predict(images).probabilities)
 
 
 def test_all_forms_of_an_image_are_one(model, tmp_path):

@@ -61,6 +61,7 @@ def real_runs(tmp_path_factory):
     """{trainer: directory} of two tiny runs on 30 digits, one of them with images that only the prompt sees small."""
     root, out = Path(__file__).resolve().parents[2], tmp_path_factory.mktemp("real")
     opts = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "2"]
+    opts += ["TRAIN.END_FIGURES", "False"]
     runs = {}
     for trainer, recipe in (("SMM", "lite0"), ("VR", "lite0_pad")):
         runs[trainer] = out / trainer / "seed1"

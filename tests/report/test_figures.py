@@ -8,13 +8,19 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from dassl_vr import load_prompted
 from dassl_vr.cli.report import main
+from dassl_vr.cli.train import main as train
 from dassl_vr.engine.run_directory import read_results
 from dassl_vr.plugins import load_plugins
-from dassl_vr.report.analysis import features_before_and_after, load_run, loss_change, sample_batches, tsne
-from dassl_vr.report.figures import loss_change_figure, patch_size_figure
+from dassl_vr.report.features import tsne
+from dassl_vr.report.figures import gallery_figure, loss_change_figure, patch_size_figure
+from dassl_vr.report.look import image_figure, look_at
+from dassl_vr.report.loss_change import BaselineCache, loss_change, unprompted_losses
 from dassl_vr.report.runs import group_runs
+from dassl_vr.report.samples import data_of, spread
 from dassl_vr.reprogramming import greedy_assignment
+from dassl_vr.utils.errors import DataError
 
 
 def is_picture(path):
@@ -25,64 +31,91 @@ def is_picture(path):
 
 
 @pytest.fixture(scope="module")
-def trainers(real_runs):
+def runs(real_runs):
+    """{trainer: (its model, the data it was trained on)}"""
     load_plugins()
-    return {name: load_run(directory) for name, directory in real_runs.items()}
+    models = {name: load_prompted(directory) for name, directory in real_runs.items()}
+    return {name: (model, data_of(model)) for name, model in models.items()}
 
 
 @pytest.mark.parametrize("name", ["SMM", "VR"])
-def test_load_run_is_the_trained_model(trainers, real_runs, name):
+def test_the_data_of_a_run_are_those_it_was_trained_on(runs, real_runs, name):
+    model, data = runs[name]
     results = read_results(real_runs[name])
-    assert trainers[name].test() == results["accuracy"] and trainers[name].test("train") == results["accuracy_train"]
+    assert data.split_sha256 == results["split_sha256"]
+    with torch.no_grad():
+        hits = [(model.network(batch["img"]).argmax(dim=1) == batch["label"]) for batch in data.train_loader_plain]
+    assert 100 * float(torch.cat(hits).float().mean()) == pytest.approx(results["accuracy_train"])
+
+
+def test_data_with_other_classes_are_refused(real_runs):
+    model = load_prompted(real_runs["SMM"])
+    model.classnames[3] = "three"
+    with pytest.raises(DataError, match="has other classes than the model"):
+        data_of(model)
 
 
 @pytest.mark.parametrize("name", ["SMM", "VR"])
 @torch.no_grad()
-def test_loss_change_sample_by_sample(trainers, name):
-    trainer = trainers[name]
-    size, dataset = 32, trainer.dm.train_loader_plain.dataset
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (trainer.cfg.INPUT.PIXEL_MEAN, trainer.cfg.INPUT.PIXEL_STD))
+def test_loss_change_sample_by_sample(runs, name):
+    model, data = runs[name]
+    size, dataset, cfg = 32, data.train_loader_plain.dataset, model.details.cfg
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
     counts, plain_logits, prompted = torch.zeros(1000, 10), [], []
-    trainer.set_model_mode("eval")
-    for index, datum in enumerate(trainer.dm.dataset.train_x):
+    for index, datum in enumerate(data.dataset.train_x):
         image = datum.read().convert("RGB").resize((size, size), Image.BILINEAR)
         plain = (torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) / 255 - mean) / std
-        plain_logits.append(trainer.model.backbone.logits(plain[None]))
+        plain_logits.append(model.details.backbone.logits(plain[None]))
         counts[plain_logits[-1].argmax(), datum.label] += 1
-        logits = trainer.model(dataset[index]["img"][None])
+        logits = model.network(dataset[index]["img"][None])
         prompted.append(F.cross_entropy(logits, torch.tensor([datum.label])))
     source = greedy_assignment(counts)
-    plain = [F.cross_entropy(z[:, source], torch.tensor([d.label])) for z, d in zip(plain_logits, trainer.dm.dataset.train_x)]
+    plain = [F.cross_entropy(z[:, source], torch.tensor([d.label])) for z, d in zip(plain_logits, data.dataset.train_x)]
     expected = torch.stack(prompted) - torch.stack(plain)
-    found = loss_change(trainer)
+    found = loss_change(model, data)
     assert torch.allclose(found.change, expected, atol=1e-3)
     assert found.rises == int((found.change > 0).sum()) and 0 < found.rises < 30
 
 
-def test_samples_are_the_same_for_every_method(trainers):
-    smm, vr = (next(sample_batches(trainers[name], 7)) for name in ("SMM", "VR"))
-    assert torch.equal(smm.labels, vr.labels) and torch.equal(smm.plain, vr.plain)
-    assert torch.equal(smm.images, smm.plain) and not torch.equal(vr.images, vr.plain), "Pad shows the image small"
-    before, after, labels = features_before_and_after(trainers["SMM"], 20)
-    assert before.shape == after.shape and len(before) == len(labels) == 20 and not torch.allclose(before, after)
-    assert np.isfinite(tsne(before)).all() and np.array_equal(tsne(before), tsne(before))
-    assert tsne(before[:3]).shape == (3, 2), "a test set of three images"
+def test_the_unprompted_model_is_the_same_for_every_method(runs):
+    (smm, data), (vr, of_vr) = runs["SMM"], runs["VR"]
+    cache = BaselineCache()
+    assert cache.get(smm, data) is cache.get(vr, of_vr) and torch.equal(unprompted_losses(vr, of_vr), cache.get(smm, data))
 
 
-@pytest.mark.parametrize("name", ["SMM", "VR"])
-@torch.no_grad()
-def test_features_are_outputs_for_training_images_before_the_mapping(trainers, name):
-    trainer = trainers[name]
-    items = [trainer.dm.train_loader_plain.dataset[index] for index in range(30)]
-    before, after, labels = features_before_and_after(trainer, 5000)
-    assert labels.tolist() == [item["label"] for item in items], "all thirty, fewer than asked for"
-    trainer.set_model_mode("eval")
-    for position in (0, 17, 29):
-        backbone, item = trainer.model.backbone, items[position]
-        assert torch.allclose(before[position], backbone.logits(item["img0"][None])[0], atol=1e-3)
-        assert torch.allclose(after[position], backbone.logits(trainer.model.f_in(item["img"][None]))[0], atol=1e-3)
-    some = features_before_and_after(trainer, 12)[1]
-    assert len(some) == 12 and torch.equal(some, features_before_and_after(trainer, 12)[1])
+def test_tokens_are_no_part_of_the_unprompted_model(tmp_path, tiny_command):
+    losses = {}
+    for trainer in ("VPT", "VR"):
+        run = tmp_path / trainer
+        assert train(tiny_command(run, "INPUT.SIZE", "(64, 64)", trainer=trainer, backbone="tiny_clip")) == 0
+        model = load_prompted(run)
+        losses[trainer] = unprompted_losses(model, data_of(model))
+    assert torch.equal(*losses.values())
+
+
+def test_tsne_is_the_same_at_every_call():
+    features = torch.randn(20, 60, generator=torch.Generator().manual_seed(1))
+    assert np.isfinite(tsne(features)).all() and np.array_equal(tsne(features), tsne(features))
+    assert tsne(features[:3]).shape == (3, 2), "a test set of three images"
+
+
+def test_a_row_of_the_gallery_is_the_picture_of_an_image(runs):
+    model, data = runs["VR"]
+    figure = gallery_figure(model, data, "title")
+    headings = [axes.get_title() for axes in figure.axes]
+    columns = headings.index("after: classes of digits") + 1
+    charts = ["before: source classes", "after: classes of digits"]
+    assert headings[:columns] == ["input", "mask", "mask x pattern", "result", *charts]
+    assert not any(headings[columns:]) and len(figure.axes) == 5 * columns + 1, "five rows, and the scale of the masks"
+    images, labels = spread(data.dataset.test, 5)
+    look = look_at(model, images, [str(number) for number in range(5)], labels)
+    for row, label in enumerate(labels.tolist()):
+        alone = image_figure(look, row)
+        for column in (0, 3):
+            pictures = [axes.images[0].get_array() for axes in (figure.axes[row * columns + column], alone.axes[column])]
+            assert np.array_equal(*pictures)
+        truth = model.classnames[label]
+        assert f"true: {truth}" in figure.axes[row * columns].get_ylabel() and f"true class: {truth}" in alone.get_suptitle()
 
 
 def test_figures_of_real_runs(real_runs, tmp_path, capsys, monkeypatch):

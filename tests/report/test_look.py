@@ -14,7 +14,9 @@ from dassl_vr.cli.train import main as train
 from dassl_vr.cli.visualize import main as visualize
 from dassl_vr.data import Datum
 from dassl_vr.report import look as looks
-from dassl_vr.report.page import spread, write_look
+from dassl_vr.report.features import features_before_after
+from dassl_vr.report.page import write_look
+from dassl_vr.report.samples import random_items, spread
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,29 +88,32 @@ def test_what_is_shown_is_what_the_model_does(smm, tmp_path):
     ]
     shown = figure.axes[5].images[0].get_array()
     with torch.no_grad():
-        assert torch.allclose(torch.tensor(shown), look.to_rgb(model.network.f_in(look.x[:1]))[0].permute(1, 2, 0))
+        assert torch.allclose(torch.tensor(shown), look.prompted([0]).results[0].permute(1, 2, 0))
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.details.cfg.INPUT.PIXEL_MEAN, model.details.cfg.INPUT.PIXEL_STD))
+        result = (model.network.f_in(look.x[:1])[0] * std + mean).clamp(0, 1)
+        assert torch.allclose(torch.tensor(shown), result.permute(1, 2, 0))
 
 
 @torch.no_grad()
 def test_features_are_outputs_before_the_mapping_on_random_training_images(smm):
     model = load_prompted(smm)
     x, plain = torch.randn(5, 3, 64, 64), torch.randn(5, 3, 64, 64)
-    features = looks.features_before_after(model, [(x[:3], plain[:3]), (x[3:], plain[3:])])
+    features = features_before_after(model, [(x[:3], plain[:3]), (x[3:], plain[3:])])
     backbone = model.details.backbone
     assert list(features) == ["without the prompt", "with the prompt"]
     assert torch.allclose(features["without the prompt"], backbone.logits(plain), atol=1e-4)
     assert torch.allclose(features["with the prompt"], backbone.logits(model.network.f_in(x)), atol=1e-4)
     items = list(range(100))
-    drawn = looks.random_items(items, 40)
-    assert drawn == looks.random_items(items, 40) != sorted(drawn) and len(set(drawn)) == 40
-    assert sorted(looks.random_items(items, 5000)) == items
+    drawn = random_items(items, 40)
+    assert drawn == random_items(items, 40) != sorted(drawn) and len(set(drawn)) == 40
+    assert sorted(random_items(items, 5000)) == items
 
 
 @pytest.mark.parametrize("mapping", ["head", "text", "ilm"])
 def test_tokens_are_a_prompt_too(tmp_path, mapping):
     model = load_prompted(run(tmp_path / "vpt", "VPT", "tiny_clip", "TRAIN.END_FIGURES", "False", "TRAINER.VPT.MAPPING", mapping))
     x = torch.randn(2, 3, 64, 64)
-    features = looks.features_before_after(model, [(x, x)])
+    features = features_before_after(model, [(x, x)])
     source, backbone = model.network.backbone, model.details.backbone
     with torch.no_grad():
         if mapping == "head":
@@ -128,7 +133,7 @@ def test_a_prompt_of_text(coop, tmp_path):
     assert "nearest words" in (tmp_path / "look" / "index.html").read_text()
     model = load_prompted(coop)
     assert looks.pattern_figure(model) is None and looks.mapping_figure(model) is None
-    features = looks.features_before_after(model, [(torch.zeros(3, 3, 64, 64),) * 2])
+    features = features_before_after(model, [(torch.zeros(3, 3, 64, 64),) * 2])
     assert len(features) == 1, "CoOp leaves image features as they are"
 
 

@@ -1,0 +1,127 @@
+"""What a backbone makes of training images without and with a prompt, as t-SNE."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..data.datasets import read_item_image
+from ..deploy import PromptedModel
+from ..prompting import MultimodalClassifier
+from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier
+from ..utils.images import UnreadableImageError
+from .canvas import colours, figure_text, new_figure, without_ticks
+from .samples import random_items
+from .unprompted import plain_images, pretrained_backbone, unprompted_source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..data import Datum
+
+TSNE_SAMPLES = 5000  # training images, as in the SMM paper
+FEW = 10  # images below which t-SNE shows nothing
+SHORT = 18  # characters of a class in a legend
+LEGEND_CLASSES = 20  # above that, a legend of classes is no help
+
+
+def features_figure(model: PromptedModel, items: Sequence[Datum], number: int, title: str) -> Figure | None:
+    """t-SNE of `features_before_after` for `number` of a list of `Datum`, drawn at random; those that cannot be read are left out,
+    and below `FEW` there is no figure (None)."""
+    items, labels = random_items(items, number), []
+
+    def batches():  # as they are needed: thousands of photographs are not held at once
+        for start in range(0, len(items), model.batch_size):
+            images = []
+            for item in items[start : start + model.batch_size]:
+                with contextlib.suppress(UnreadableImageError):
+                    images.append(read_item_image(item))
+                    labels.append(item.label)
+            if images:
+                x = model.normalize(model.preprocess(images).to(model.device))
+                yield x, plain_images(model, images, x)
+
+    features = features_before_after(model, batches())
+    if len(labels) < FEW:
+        return None
+    return scatter_figure(features, torch.tensor(labels), model.classnames, title)
+
+
+@torch.no_grad()
+def features_before_after(model: PromptedModel, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """{heading: (N, D)} of images for t-SNE: unprompted and prompted, or once where the method leaves them as they are.
+
+    With a reprogrammed classifier these are the outputs of its source, before the label mapping; else image features.
+
+    Args:
+        batches: of (x, plain), both (B, 3, S, S): images as the prompt gets them, and unprompted.
+    """
+    network = model.network
+    directions = model.details.backbone.kind == "clip"  # features of a CLIP are compared by their directions
+    if isinstance(network, ReprogrammedClassifier):
+        source = network.backbone
+        before, after = unprompted_source(model).logits, lambda x: source.logits(network.f_in(x))
+        directions = directions and isinstance(source, FeatureSource)
+    else:
+        before = pretrained_backbone(model).features
+        after = network.image_features if isinstance(network, MultimodalClassifier) else None
+    parts = [(before(plain), after(x) if after else None) for x, plain in batches]
+    if not parts:
+        return {}
+    features = [torch.cat(column).float().cpu() for column in zip(*parts, strict=True) if column[0] is not None]
+    if directions:
+        features = [F.normalize(column, dim=1) for column in features]
+    if len(features) == 1 or torch.allclose(*features, atol=1e-5):
+        return {"image features (this method leaves them as they are)": features[0]}
+    return {"without the prompt": features[0], "with the prompt": features[1]}
+
+
+def tsne(features: torch.Tensor) -> np.ndarray:
+    """(N, D) -> (N, 2) with t-SNE on the first 50 principal components, the same at every call."""
+    from sklearn.decomposition import PCA  # here: slow to import
+    from sklearn.manifold import TSNE
+
+    features = features.double().numpy()
+    components = min(50, *features.shape)
+    if components < features.shape[1]:
+        features = PCA(components, random_state=0).fit_transform(features)
+    perplexity = min(30.0, max(1.0, (len(features) - 1) / 3))
+    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
+
+
+def scatter_figure(panels: dict[str, torch.Tensor], labels: torch.Tensor, names: Sequence[str], title: str) -> Figure:
+    """t-SNE of several sets of features of the same images, side by side.
+
+    Args:
+        panels: {heading: (N, D)}.
+        labels: (N,) classes, for the colours.
+        names: of the classes.
+    """
+    few = len(names) <= LEGEND_CLASSES
+    figure = new_figure(5.5 * len(panels) + (1.5 if few else 0), 5.2)
+    palette = colours(len(names)) if few else _hues(len(names))
+    size = 18 if len(labels) < 1000 else 5
+    for number, (axes, (heading, features)) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items())):
+        points = tsne(features)
+        for target, colour in enumerate(palette):
+            mine = points[(labels == target).numpy()]
+            name = figure_text(names[target], SHORT) if few and number == 0 else None
+            axes.scatter(mine[:, 0], mine[:, 1], s=size, color=[colour], linewidths=0, label=name)
+        axes.set_title(heading, fontsize=11)
+        without_ticks(axes)
+    what = f"{len(labels)} images" + ("" if few else f", a colour for each of {len(names)} classes")
+    figure.suptitle(f"Features (t-SNE): {figure_text(title)}\n{what}")
+    if few:
+        figure.legend(loc="outside right upper", markerscale=2 if size < 10 else 1)
+    return figure
+
+
+def _hues(number):
+    import matplotlib
+
+    return [matplotlib.colormaps["hsv"](index / number) for index in range(number)]

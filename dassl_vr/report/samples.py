@@ -1,0 +1,64 @@
+"""The data of a trained model, and some of its images to look at: always the same ones."""
+
+import contextlib
+import io
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from ..data import DataManager
+from ..data.augment_rng import seeded_generators
+from ..data.datasets import read_item_image
+from ..deploy import PromptedModel
+from ..utils.errors import DataError
+from ..utils.images import UnreadableImageError
+
+
+def data_of(model: PromptedModel, root: str = "") -> DataManager:
+    """The data that a model was trained on, drawn as in its run. Nothing is fetched.
+
+    Batches carry the unprompted image, resized to the model's side and normalized, as `img0`.
+
+    Args:
+        root: where the data sets are, if not where they were in training.
+
+    Raises:
+        ConfigError, DataError: the data set is not at hand, or has other classes.
+    """
+    cfg = model.details.cfg.clone()
+    cfg.defrost()
+    cfg.DATASET.ROOT, cfg.DATASET.DOWNLOAD, cfg.VERBOSE = root or cfg.DATASET.ROOT, False, False
+    cfg.DATALOADER.RETURN_IMG0 = True
+    # Standard output is for tables; a plug-in's data set may draw from the global generators
+    with contextlib.redirect_stdout(io.StringIO()), seeded_generators(cfg.SEED):
+        data = DataManager(cfg, device=model.device)
+    if list(data.dataset.classnames) != model.classnames:
+        raise DataError(f"the data set in {cfg.DATASET.ROOT} has other classes than the model")
+    return data
+
+
+def random_items(items: Sequence, number: int) -> list:
+    """`number` of a list of `Datum` (or all), drawn at random, always the same ones."""
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:number]
+    return [items[position] for position in order.tolist()]
+
+
+def spread(items: Sequence, number: int) -> tuple[list[Image.Image], torch.Tensor]:
+    """`number` of a list of `Datum` (or all), of all classes alike, always the same ones: (images, (N,) labels).
+
+    Those that cannot be read are left out.
+    """
+    seen, rounds = Counter(), []
+    for item in random_items(items, len(items)):
+        seen[item.label] += 1
+        rounds.append((seen[item.label], item))
+    images, labels = [], []
+    for _, item in sorted(rounds, key=lambda entry: entry[0]):
+        if len(images) == number:
+            break
+        with contextlib.suppress(UnreadableImageError):
+            images.append(read_item_image(item))
+            labels.append(item.label)
+    return images, torch.tensor(labels)
