@@ -47,7 +47,7 @@ def load_plugins(paths=()):
             with plugins_win() as replaced:
                 module = _import_file(file)
             if replaced:
-                print(f"{file} stands in for these of dassl_vr in this process: {', '.join(replaced)}")
+                print(f"{file} replaces these of dassl_vr in this process: {', '.join(replaced)}")
             _add(module)
 
 

@@ -1,4 +1,4 @@
-"""Any directory of images: one folder a class, or a split file."""
+"""Any directory of images: one folder per class, or a split file."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -148,7 +148,7 @@ class Folder(BenchmarkDataset):
                     f" the same names; move the class folders for training into {folder.parent / 'train'}"
                 )
             self.say(
-                f"WARNING: {folder} is taken for a class called '{folder.name}', because it lies beside class folders; if it is"
+                f"WARNING: {folder} is taken for a class called '{folder.name}', because it is next to class folders; if it is"
                 f" not, move it away, or the other class folders into {folder.parent / 'train'}"
             )
 
@@ -156,7 +156,7 @@ class Folder(BenchmarkDataset):
     def _read_part(folder, split):
         if not folders_in(folder) and image_files(folder):
             raise DataError(
-                f"{folder} holds images of no class; expected one folder a class in it, or, if it is not what is for '{split}',"
+                f"{folder} holds images of no class; expected one folder per class in it, or, if it is not what is for '{split}',"
                 " another name or place"
             )
         return read_class_folders(folder)

@@ -47,7 +47,7 @@ def read_folders(directory, folders):
 class ImageNet(BenchmarkDataset):
     """`<root>/imagenet/{images/{train,val}/nXXXXXXXX/*.JPEG, classnames.txt}`; the validation images are the test images.
 
-    It has to be got by hand from https://image-net.org: "Training images (Task 1 & 2)" and "Validation images".
+    It has to be fetched manually from https://image-net.org: "Training images (Task 1 & 2)" and "Validation images".
     """
 
     dataset_dir = "imagenet"
@@ -71,7 +71,7 @@ class ImageNetTestSet(BenchmarkDataset):
     data set must have; the counts printed and the warning tell.
 
     Attributes:
-        image_dir: directory below `dataset_dir` with one folder a class.
+        image_dir: directory below `dataset_dir` with one folder per class.
     """
 
     image_dir = ""

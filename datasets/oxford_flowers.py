@@ -50,4 +50,4 @@ class OxfordFlowers(ImageSplitDataset):
                 for number, label in enumerate(labels.ravel(), start=1)
             ]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{names_path}: no list of class names ({error}); fetch it again, or better the split") from error
+            raise DataError(f"{names_path}: not a list of class names ({error}); fetch it again, or better the split") from error

@@ -20,7 +20,7 @@ LISTS = {
 class RESISC45(ImageSplitDataset):
     """`<root>/resisc45/NWPU-RESISC45/<class>/*.jpg` with one of these splits:
 
-    - `split_mlai_Resisc45.json`, that of BlackVIP, if it has been put there by hand;
+    - `split_mlai_Resisc45.json`, that of BlackVIP, if it has been put there manually;
     - `resisc45-{train,val,test}.txt` of Neumann et al. (2019), which TorchGeo and VTAB use.
     """
 

@@ -46,6 +46,6 @@ class StanfordCars(ImageSplitDataset):
                 image = os.path.join(self.dataset_dir, folder, os.path.basename(entry["fname"].item()))
                 items.append(Datum(image, label, 0, " ".join([year, *words])))
         except (ValueError, IndexError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: no annotations of cars ({error}); fetch it again, or better the split") from error
+            raise DataError(f"{path}: not the annotations of cars ({error}); fetch it again, or better the split") from error
         check_files([item.impath for item in items], path)
         return items

@@ -1,4 +1,4 @@
-"""SVHN: house numbers photographed from the street, one digit an image (Netzer et al. 2011)."""
+"""SVHN: house numbers photographed from the street, one digit per image (Netzer et al. 2011)."""
 
 import os
 

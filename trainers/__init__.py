@@ -1,1 +1,1 @@
-"""Trainers, one file a method; every module here registers itself when `dassl_vr.plugins` imports it."""
+"""Trainers, one file per method; every module here registers itself when `dassl_vr.plugins` imports it."""

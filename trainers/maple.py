@@ -12,7 +12,7 @@ from dassl_vr.prompting import ContextPrompts, MultimodalClassifier
 def extend_cfg(cfg):
     """The keys of this trainer, under the names of the published code."""
     cfg.TRAINER.MAPLE = CN()
-    # Text tokens a block, and as many visual ones
+    # Text tokens per block, and as many visual ones
     cfg.TRAINER.MAPLE.N_CTX = 2
     # Words whose first N_CTX tokens the prompt starts from; the others stay words ("" = random)
     cfg.TRAINER.MAPLE.CTX_INIT = "a photo of a"

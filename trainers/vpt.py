@@ -20,7 +20,7 @@ def extend_cfg(cfg):
     node.HEAD_INIT = "default"
     # Options: shallow (tokens at the input), deep (fresh tokens in every block)
     node.METHOD = "deep"
-    # Tokens a block
+    # Tokens per block
     node.N_CTX = 10
 
 

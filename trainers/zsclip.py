@@ -10,7 +10,7 @@ from dassl_vr.prompting import ENSEMBLE, FixedClassifier, fill_in
 def extend_cfg(cfg):
     """The keys of this trainer."""
     cfg.TRAINER.ZEROSHOTCLIP = CN()
-    # Options: template (one sentence a class, DATASET.TEMPLATE), ensemble (its features averaged with those of seven general ones)
+    # Options: template (the sentence DATASET.TEMPLATE), ensemble (its features averaged with those of seven general sentences)
     cfg.TRAINER.ZEROSHOTCLIP.METHOD = "template"
 
 

@@ -54,7 +54,7 @@ class TokenLayout:
 
     Attributes:
         blocks: the modules that take and give the sequence, in order.
-        width: numbers a token.
+        width: numbers per token.
         patch_size: side of a patch in pixels.
         prefix: tokens in front of the patches, such as the class token.
         entry: the module that takes the sequence first: a layer norm in front of the blocks (CLIP), or the first block.
@@ -68,7 +68,7 @@ class TokenLayout:
 
 
 class Backbone(nn.Module):
-    """Base class of the family's backbones: `forward` gives features of `out_features` numbers an image."""
+    """Base class of the family's backbones: `forward` gives features of `out_features` numbers per image."""
 
     @property
     def out_features(self):
@@ -134,7 +134,7 @@ class FrozenBackbone(Backbone):
     def tokens(self):
         """The `TokenLayout` of a transformer; raises `ConfigError` for other models."""
         if not self.spec.tokens:
-            raise ConfigError(f"backbone '{self.spec.name}' is no plain transformer: it has no sequence of patch tokens")
+            raise ConfigError(f"backbone '{self.spec.name}' is not a plain transformer: it has no sequence of patch tokens")
         return self._adapter.tokens(self.model)
 
     def train(self, mode=True):
@@ -191,7 +191,7 @@ class FrozenBackbone(Backbone):
         self.train(training)
 
     def use_channels_last(self):
-        """Keep weights and images with channels that lie together: faster for convolutions, on CPUs and on tensor cores."""
+        """Store weights and images in channels_last order: faster for convolutions, on CPUs and on tensor cores."""
         self._memory_format = torch.channels_last
         for tensor in (*self.model.parameters(), *self.model.buffers()):
             if tensor.dim() == 4:  # torch's own way trips over those of five dimensions
@@ -199,7 +199,7 @@ class FrozenBackbone(Backbone):
 
     def compile_model(self):
         """Run the model through `torch.compile` from now on. Where that fails at the first images, a line says so and the model
-        goes on as it is."""
+        stays as it is."""
         self._compiled = {name: torch.compile(getattr(self._adapter, name)) for name in ("logits", "features")}
 
     def _run(self, name, x):
@@ -213,7 +213,7 @@ class FrozenBackbone(Backbone):
             except Exception as error:
                 result = plain(self.model, x).float()  # an error of the model's own comes again here
                 reason = str(error).strip().partition("\n")[0][:200]
-                print(f"TRAIN.COMPILE: backbone '{self.spec.name}' goes on uncompiled ({type(error).__name__}: {reason})")
+                print(f"TRAIN.COMPILE: backbone '{self.spec.name}' stays uncompiled ({type(error).__name__}: {reason})")
                 self._compiled = {}
                 return result
 

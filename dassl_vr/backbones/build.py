@@ -158,7 +158,7 @@ def build_backbone(
         frozen: False = a trainable model in train mode, for full fine-tuning.
         precision: arithmetic of the forward pass, "fp32", "bf16" or "fp16".
         fold: fold batch norms into convolutions where that leaves the logits the same (frozen CNNs and CLIP's CNNs only).
-        channels_last: give CNNs, CLIP's too, memory in which the channels of a pixel lie together.
+        channels_last: store the weights and images of CNNs, CLIP's too, in channels_last order.
         compiled: run a frozen model through `torch.compile`.
         check_side: refuse a `size` that the model cannot take, or at which it does not see all pixels (see `check_backbone`).
         verbose: print the name, show the progress of a download.

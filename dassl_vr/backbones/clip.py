@@ -56,7 +56,7 @@ class ClipBackbone(FrozenBackbone):
 
     @property
     def text_width(self):
-        """Numbers a token in the text tower."""
+        """Numbers per token in the text tower."""
         return self._text_tower().token_embedding.embedding_dim
 
     @property

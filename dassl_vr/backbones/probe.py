@@ -27,7 +27,7 @@ class _Seen:
 
     Attributes:
         rows: (R, S) booleans, for each of the R places along `dim`; (1, S) if all places have seen the same.
-        dim: of the tensor, where rows of the image are still told apart; None = nowhere.
+        dim: of the tensor, where rows of the image are still distinguishable; None = nowhere.
     """
 
     rows: np.ndarray

@@ -28,7 +28,7 @@ def read_yaml(path):
         raise ConfigError(f"config file {path}: only .yaml and .yml files are read")
     try:
         if not path.is_file():
-            raise ConfigError(f"config file {path}: {'no regular file' if path.exists() else 'no such file'}")
+            raise ConfigError(f"config file {path}: {'not a regular file' if path.exists() else 'no such file'}")
         if path.stat().st_size > LARGEST_FILE:
             raise ConfigError(f"config file {path}: more than {LARGEST_FILE:,} bytes; no configuration is that long")
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
@@ -95,7 +95,7 @@ def merge_list(cfg, pairs, source="command line"):
     """Merge a flat list `[KEY, value, KEY, value, ...]`, the tail of the family's command lines."""
     flags = [str(word) for word in pairs[::2] if str(word).startswith("--")]
     if flags:
-        raise ConfigError(f"{source}: '{flags[0]}' stands among KEY VALUE pairs; flags go before the first KEY")
+        raise ConfigError(f"{source}: '{flags[0]}' is among the KEY VALUE pairs; flags go before the first KEY")
     if len(pairs) % 2:
         raise ConfigError(f"{source}: expected KEY VALUE pairs, but '{pairs[-1]}' has no value")
     mapping = {}

@@ -73,7 +73,7 @@ def extract(
     workplace = None
     try:
         if not archive.is_file():
-            raise DataError(f"{archive} is no file; fetch it again")
+            raise DataError(f"{archive} is not a file; fetch it again")
         destination.parent.mkdir(parents=True, exist_ok=True)
         workplace = Path(tempfile.mkdtemp(prefix=f".{destination.name[:100]}-", dir=destination.parent))
         staged, replaced = workplace / "new", workplace / "old"
@@ -178,7 +178,7 @@ def _safe_parts(name):
     if ".." in parts:
         raise HostileArchive(f"'{excerpt(name, 80)}' leads out of the directory")
     if "\0" in name or len(parts) > MAX_DEPTH:
-        raise HostileArchive(f"'{excerpt(name, 80)}' is no name of a file")
+        raise HostileArchive(f"'{excerpt(name, 80)}' is not the name of a file")
     return parts
 
 
@@ -340,7 +340,7 @@ def _merge(source, destination, provides, replaced):
         replaced: an empty folder for the files that others take the place of.
     """
     if os.path.lexists(destination) and not destination.is_dir():
-        raise DataError(f"{destination} is in the way, as it is no folder; move it elsewhere")
+        raise DataError(f"{destination} is in the way, as it is not a folder; move it elsewhere")
     moves = list(_moves(source, destination)) if destination.is_dir() else [(source, destination)]
     first = destination / provides
     moves.sort(key=lambda move: provides != "" and (move[1] == first or first in move[1].parents or move[1] in first.parents))

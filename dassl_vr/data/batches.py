@@ -18,7 +18,7 @@ class Part(list):
 
 
 class BatchSampler(TorchSampler):
-    """Lists of (epoch, index), one a batch. Arguments as for `BatchLoader`."""
+    """Lists of (epoch, index), one per batch. Arguments as for `BatchLoader`."""
 
     def __init__(self, sampler, batch_size, drop_last, in_step):
         self.sampler, self.batch_size, self.drop_last, self.in_step = sampler, batch_size, drop_last, in_step

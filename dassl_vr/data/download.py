@@ -56,7 +56,7 @@ def prepare(name: str, parts: Sequence[Part], directory: str | Path, download: b
             except DataError as error:
                 if part.required:
                     raise
-                print(f"{name}: WARNING: going on without {target} ({error})")
+                print(f"{name}: WARNING: continuing without {target} ({error})")
         elif part.required:
             raise DataError(missing_message(name, part, directory))
 
@@ -68,7 +68,7 @@ def missing_message(name: str, part: Part, directory: str | Path) -> str:
     unpack = f", unpack {part.source.filename}" if is_archive(part.source.filename) else ""
     if not known:
         page = part.source.page
-        return f"{name}: {target} is missing; get it by hand from {page} and put it there (or choose another --root)"
+        return f"{name}: {target} is missing; get it manually from {page} and put it there (or choose another --root)"
     return (
         f"{name}: {target} is missing; it comes from {known}{unpack} so that it lies there (or choose another --root), "
         "or set DATASET.DOWNLOAD True to have it fetched"

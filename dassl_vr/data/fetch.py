@@ -65,14 +65,14 @@ class Source:
 def fetch(source: Source, directory: str | Path) -> Path:
     """Have `source` as a file in `directory`; one that is there and intact is not fetched again.
 
-    Bytes arrive in `<filename>.part`, which a later call goes on with where a checksum can tell whether that was right.
+    Bytes arrive in `<filename>.part`, which a later call continues where a checksum can tell whether that was right.
 
     Returns:
         Path of the file.
 
     Raises:
         DataError: the disk is too small, or no address gave the right bytes. Names what was tried and where to put the
-            file by hand.
+            file manually.
     """
     directory = Path(directory)
     target = directory / source.filename
@@ -122,13 +122,13 @@ def _fetch(source, target):
             part.unlink(missing_ok=True)
     by_hand = source.addresses[0] if source.addresses else source.page
     raise DataError(
-        f"{source.filename} could not be fetched ({'; '.join(failures) or 'no address is known'}); fetch it by hand "
+        f"{source.filename} could not be fetched ({'; '.join(failures) or 'no address is known'}); fetch it manually "
         f"from {by_hand} and put it at {target}"
     )
 
 
 class _Interrupted(Exception):
-    """A connection broke off; another attempt may go on."""
+    """A connection broke off; another attempt may continue."""
 
 
 def _defect(path, source):
@@ -185,7 +185,7 @@ def _progress(description, total, initial=0):
 
 # ---------------------------------------------------------------------------------------------------------------- HTTP
 def _download_http(url, part, size):
-    """Fetch `url`, of `size` bytes if that is known, into `part`, going on where it ends."""
+    """Fetch `url`, of `size` bytes if that is known, into `part`, continuing where it ends."""
     deadline, late = time.monotonic() + TIME_LIMIT, f"not complete after {TIME_LIMIT / 3600:g} hours"
     furthest, attempt = _size(part), 0
     for _ in range(MAX_ATTEMPTS):

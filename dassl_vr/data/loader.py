@@ -29,7 +29,7 @@ class BatchLoader:
         in_step: each process takes its part of every batch, so that all give equally many (for training), in place of its
             part of the samples.
         persistent: keep the workers from one epoch to the next.
-        pin_memory: have batches in page-locked memory, from where a GPU takes them while the CPU goes on.
+        pin_memory: have batches in page-locked memory, from where a GPU takes them while the CPU continues.
         stream: see `SampleKeys`.
         stores: `ImageStores` to take the images from where that is possible.
         skip_bad: leave out images that cannot be read, instead of raising `DataError`.
@@ -134,7 +134,7 @@ class BatchLoader:
             if batch is None and self._keys.in_step and distributed.is_parallel():
                 batch = self._stand_in
                 if batch is None:
-                    raise DataError("a process can read none of its images of the first batch; mend them, or use fewer processes")
+                    raise DataError("a process can read none of its images of the first batch; repair them, or use fewer processes")
             if batch is None:
                 continue
             self._stand_in = _first_sample(batch) if self._keys.in_step else None
@@ -168,7 +168,7 @@ class BatchLoader:
         except (OSError, EOFError) as error:
             if not self.num_workers or str(error).startswith("Caught"):  # by torch, in a worker that lives
                 raise
-            raise RuntimeError("a DataLoader worker broke off in the middle of a batch") from error  # as torch tells it elsewhere
+            raise RuntimeError("a DataLoader worker ended in the middle of a batch") from error  # as torch tells it elsewhere
 
     def _note_skipped(self, reasons):
         for path in reasons.keys() - self.skipped.keys():

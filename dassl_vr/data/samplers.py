@@ -76,7 +76,9 @@ class _DomainSampler(EpochSampler):
         if self.n_domain > len(self.domains):
             raise ConfigError(f"DATALOADER N_DOMAIN is {self.n_domain}, but the data holds {len(self.domains)} domain(s); lower it")
         if batch_size % self.n_domain:
-            raise ConfigError(f"batch size {batch_size} is no multiple of {self.n_domain} domains; change BATCH_SIZE or N_DOMAIN")
+            raise ConfigError(
+                f"batch size {batch_size} is not a multiple of {self.n_domain} domains; change BATCH_SIZE or N_DOMAIN"
+            )
         smallest = min(self.domains, key=lambda d: len(self.indices[d]))
         if len(self.indices[smallest]) < self.n_img_per_domain:
             raise ConfigError(
@@ -126,8 +128,8 @@ class RandomClassSampler(EpochSampler):
         self.ncls_per_batch = batch_size // n_ins
         if not 1 <= self.ncls_per_batch <= len(self.indices):
             raise ConfigError(
-                f"RandomClassSampler: batch size {batch_size} with {n_ins} images a class asks for "
-                f"{self.ncls_per_batch} classes a batch, the data has {len(self.indices)}; change BATCH_SIZE or N_INS"
+                f"RandomClassSampler: batch size {batch_size} with {n_ins} images per class asks for "
+                f"{self.ncls_per_batch} classes per batch, the data has {len(self.indices)}; change BATCH_SIZE or N_INS"
             )
 
     def _order(self, rng):

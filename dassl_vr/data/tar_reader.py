@@ -54,7 +54,7 @@ def tar_members(stream: BinaryIO, budget: Budget) -> Iterator[tarfile.TarInfo]:
     for _ in range(MAX_TAIL // PIECE):  # a compressed file has its checksum at its end
         if not stream.read(PIECE):
             return
-    raise HostileArchive(f"it goes on for {MAX_TAIL >> 20} MiB behind its end")
+    raise HostileArchive(f"it continues for {MAX_TAIL >> 20} MiB after its end")
 
 
 def _read(stream, size):

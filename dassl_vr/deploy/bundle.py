@@ -37,7 +37,7 @@ def read_states(directory):
         tensors = load_file(file)
     except Exception as error:  # the reader has exceptions of its own
         reason = " ".join(str(error).split())[:160]
-        raise WeightsError(f"{file}: no file of tensors ({reason}); expected safetensors, export the model again") from error
+        raise WeightsError(f"{file}: not a file of tensors ({reason}); expected safetensors, export the model again") from error
     states = {}
     for name, tensor in tensors.items():
         part, _, key = name.partition(".")

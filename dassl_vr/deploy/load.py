@@ -101,7 +101,7 @@ def _from_run(directory):
         raise ConfigError(f"{directory}: neither a run nor a bundle; expected {CONFIG_FILE} or {DESCRIPTION_FILE} in it")
     cfg = _configuration(read_yaml(directory / CONFIG_FILE), directory / CONFIG_FILE)
     if not (directory / RESULTS_FILE).is_file():
-        raise DataError(f"{directory}: the run has no {RESULTS_FILE}, so it is not finished; go on with --resume {directory}")
+        raise DataError(f"{directory}: the run has no {RESULTS_FILE}, so it is not finished; continue with --resume {directory}")
     results = read_results(directory)
     path = directory / RESULTS_FILE
     if not results.get("classnames"):

@@ -24,7 +24,7 @@ def build_trainer(cfg):
         if traceback.extract_tb(error.__traceback__)[-1].filename != yacs.config.__file__:
             raise
         raise ConfigError(
-            f"trainer {cfg.TRAINER.NAME} reads a key '{error}' that nobody declared; give it a default in `extend_cfg(cfg)`"
+            f"trainer {cfg.TRAINER.NAME} reads a key '{error}' that is not declared; give it a default in `extend_cfg(cfg)`"
             " of a --plugin file (the family has such a function in its train.py, which can be given as --plugin)"
         ) from error
 
@@ -109,7 +109,7 @@ def _impossible(name, trainer, spec):
     backbones = ", ".join(alias for alias in ALIASES if "/" not in alias and takes(trainer, backbone_spec(alias)))
     others = ", ".join(other for other in TRAINER_REGISTRY.registered_names() if takes(TRAINER_REGISTRY.get(other), spec))
     return (
-        f"trainer {name} does not go with {spec.name}, a {kind}: it takes {wanted} ({backbones} and the like);"
+        f"trainer {name} cannot be combined with {spec.name}, a {kind}: it takes {wanted} ({backbones} and the like);"
         f" a {kind} goes with {others}"
     )
 

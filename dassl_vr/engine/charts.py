@@ -1,4 +1,4 @@
-"""What every run tells TensorBoard about itself, so that runs can be told apart and lie on one chart."""
+"""What every run tells TensorBoard about itself, so that runs can be distinguished and lie on one chart."""
 
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
@@ -15,13 +15,13 @@ CHARTS = {
     "training": {
         "loss": ["Multiline", ["train/loss"]],
         "learning rates": ["Multiline", ["train/lr/.+"]],
-        "images a second": ["Multiline", ["train/images_per_second"]],
+        "images per second": ["Multiline", ["train/images_per_second"]],
     },
 }
 
 
 def attempt(what, draw, *arguments):
-    """Call `draw(*arguments)`, which decorates a run: if it fails, a line says so and the run goes on.
+    """Call `draw(*arguments)`, which decorates a run: if it fails, a line says so and the run continues.
 
     Returns:
         Whether it was done.

@@ -16,7 +16,7 @@ class EpochPass:
 
     Attributes:
         batches: how many are done.
-        position: where the loader goes on; beyond `batches` if some had no image that can be read.
+        position: where the loader continues; beyond `batches` if some had no image that can be read.
         losses: a `MetricMeter` of what `forward_backward` returned, of this process's samples.
     """
 
@@ -26,7 +26,7 @@ class EpochPass:
         self.losses = MetricMeter()
 
     def state_dict(self):
-        """What an interrupted pass goes on from, of all processes together."""
+        """What an interrupted pass continues from, of all processes together."""
         images, *_ = distributed.sums(self.images)
         sums = {name: (meter.sum, meter.count) for name, meter in self.overall().meters.items()}
         return {

@@ -81,7 +81,7 @@ class _EventFile:
         if not os.path.exists(self.path):
             check_in_place(self.path)
             run = os.path.dirname(self._log_dir)
-            raise DiskError(f"{self.path}: was moved or removed while the run wrote to it; add --resume {run} to go on")
+            raise DiskError(f"{self.path}: was moved or removed while the run wrote to it; add --resume {run} to continue")
         with naming_file(self.path):
             self._records.write(event.SerializeToString())
             self._file.flush()

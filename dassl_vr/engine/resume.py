@@ -1,4 +1,4 @@
-"""The resume file: everything that a run needs to go on as if it had never stopped."""
+"""The resume file: everything that a run needs to continue as if it had never stopped."""
 
 import os
 
@@ -13,7 +13,7 @@ from ..utils.signals import asked, asked_anywhere
 from ..utils.training_state import optimizer_problem, random_states_problem, schedule_problem
 
 RESUME_FILE = "resume.pt"
-REMEDY = "remove it and start the same command again, which goes on from the checkpoint files beside it, or from the beginning"
+REMEDY = "remove it and start the same command again, which continues from the checkpoint files beside it, or from the beginning"
 POSITIVE = kinds.kind("a number above 0", lambda value: kinds.is_number(value) and value > 0)
 WITHIN_EPOCH = kinds.record({
     "batches": kinds.COUNT,
@@ -64,7 +64,7 @@ def stop(trainer, signal_name):
         place = "before epoch 1"
     else:
         place = f"after epoch {trainer.epoch + 1}" + (f", batch {trainer.progress.batches}" if trainer.progress else "")
-    raise RunInterrupted(f"stopped by {signal_name} {place}; add --resume {directory} to go on")
+    raise RunInterrupted(f"stopped by {signal_name} {place}; add --resume {directory} to continue")
 
 
 def stoppable(trainer, batches, undo=None):
@@ -200,7 +200,7 @@ def load_resume_file(trainer, directory):
     if problem := _problem(trainer, state):
         raise WeightsError(f"resume file {path}: {problem}; {REMEDY}")
     if state["precision"] != trainer.precision:
-        print(f"WARNING: the run began with {state['precision']} arithmetic and goes on with {trainer.precision}")
+        print(f"WARNING: the run began with {state['precision']} arithmetic and continues with {trainer.precision}")
     for name, model in trainer._models.items():
         load_trained_state(model, state["models"][name], path)
         if trainer._optims[name] is not None:

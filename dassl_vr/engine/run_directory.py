@@ -68,8 +68,8 @@ def claim_run_directory(cfg):
     check_place(out)
     elsewhere = bool(resume) and os.path.realpath(resume) != os.path.realpath(out)
     if elsewhere:
-        if not _can_go_on(resume):
-            raise WeightsError(f"--resume {resume}: nothing to go on from; expected the output directory of an unfinished run")
+        if not _can_continue(resume):
+            raise WeightsError(f"--resume {resume}: nothing to continue from; expected the output directory of an unfinished run")
         check_unused(out)
         _check_same_config(cfg, resume)
         return RESUMED
@@ -80,17 +80,17 @@ def claim_run_directory(cfg):
     if not finished and not resume:
         _check_same_config(cfg, out)  # else `--resume` would be refused next
         raise ConfigError(
-            f"output directory {out} holds an unfinished run; add --resume {out} to go on with it, or choose another --output-dir"
+            f"output directory {out} holds an unfinished run; add --resume {out} to continue it, or choose another --output-dir"
         )
     if finished and read_results(out).get("evaluated_model") == CHECKPOINT:
         raise ConfigError(f"output directory {out} holds the results of an evaluation; choose another --output-dir")
     _check_same_config(cfg, out)
     if finished:
         return FINISHED
-    return RESUMED if _can_go_on(out) else NEW
+    return RESUMED if _can_continue(out) else NEW
 
 
-def _can_go_on(directory):
+def _can_continue(directory):
     """Whether there is a resume file, or a note of the family's about the newest checkpoint."""
     entries = os.listdir(directory) if os.path.isdir(directory) else []
     notes = [RESUME_FILE, *(os.path.join(entry, "checkpoint") for entry in entries)]
@@ -130,7 +130,7 @@ def _check_is_a_run(out):
         with contextlib.suppress(DataError):
             read_results(out)
             return  # of a run without its other files
-    elif _can_go_on(out):
+    elif _can_continue(out):
         return  # one of the original family
     raise ConfigError(f"output directory {out} holds {used[0]}, which is not of a run; choose another --output-dir")
 

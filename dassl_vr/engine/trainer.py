@@ -126,12 +126,12 @@ class TrainerBase:
             ckpt.save_checkpoint(state, os.path.join(directory, name), is_best=is_best, model_name=model_name)
 
     def resume_model_if_exist(self, directory):
-        """Go on from the family's checkpoint files, if there are any; returns the epoch to start with."""
+        """Continue from the family's checkpoint files, if there are any; returns the epoch to start with."""
         names = self.get_model_names()
         if not all(ckpt.newest_checkpoint(os.path.join(directory, name)) for name in names):
             print(f"No checkpoint in {directory}, training from the start")
             return 0
-        print(f"Going on from the checkpoints in {directory} (they hold no random states: not bit for bit)")
+        print(f"Continuing from the checkpoints in {directory} (they hold no random states: not bit for bit)")
         epochs = [
             ckpt.resume_from_checkpoint(os.path.join(directory, n), self._models[n], self._optims[n], self._scheds[n])
             for n in names
@@ -196,7 +196,7 @@ class TrainerBase:
         self.after_train()
 
     def extra_state(self):
-        """{name: tensor} that a trainer needs to go on bit for bit besides what its models, optimizers and schedules hold."""
+        """{name: tensor} that a trainer needs to continue bit for bit besides what its models, optimizers and schedules hold."""
         return {}
 
     def load_extra_state(self, state):
@@ -206,7 +206,7 @@ class TrainerBase:
         """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it.
 
         Returns:
-            whether the epoch begins here: not if an interrupted run goes on within it.
+            whether the epoch begins here: not if an interrupted run continues within it.
         """
         return True
 
@@ -268,7 +268,7 @@ class TrainerBase:
             rates = ", ".join(f"{name} {lr:g}" for name, lr in self.get_current_lrs().items())
             raise NonFiniteLossError(
                 f"the loss became NaN or infinite in epoch {self.epoch + 1}, at batch {self.batch_idx + 1} or shortly before;"
-                f" nothing was saved after that, earlier checkpoints are good; try lower learning rates (now {rates})"
+                f" nothing was saved after that, earlier checkpoints are intact; try lower learning rates (now {rates})"
                 " or TRAIN.PRECISION fp32"
             )
 
@@ -280,7 +280,7 @@ class TrainerBase:
                 if p.requires_grad and not bool(torch.isfinite(p).all()):
                     raise NonFiniteLossError(
                         f"'{key}' of {name} became NaN or infinite in epoch {self.epoch + 1}; nothing was saved after that, earlier"
-                        " checkpoints are good; try lower learning rates"
+                        " checkpoints are intact; try lower learning rates"
                     )
 
     def model_backward(self, loss):
@@ -320,9 +320,9 @@ class SimpleTrainer(TrainerBase):
         self.best_result = -float("inf")
         self.progress = None  # the `EpochPass` of the current epoch
         self.watch = None  # called with the trainer at the end of each epoch, if set
-        self.history = []  # one dictionary of numbers an epoch, carried over a resume
+        self.history = []  # one dictionary of numbers per epoch, carried over a resume
         self.results = {}  # split -> the metrics of the last test on it
-        self.peak_memory_before = 0  # in bytes, of the interrupted run that this one goes on with
+        self.peak_memory_before = 0  # in bytes, of the interrupted run that this one continues
         self.dm = None  # a trainer that makes its own loaders may leave it so
         self.build_data_loader()
         self._check_data()
@@ -392,7 +392,7 @@ class SimpleTrainer(TrainerBase):
         self.time_start = time.time()  # for the family's trainers, which subtract it from `time.time()`
 
     def _bring_best_model(self, directory):
-        """The best model by validation so far is part of what a run goes on from."""
+        """The best model by validation so far is part of what a run continues from."""
         for name in self.get_model_names() if distributed.is_main() else ():
             path = os.path.join(directory, name, BEST_MODEL)
             if os.path.isfile(path):

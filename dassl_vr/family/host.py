@@ -31,7 +31,7 @@ FACTS = ("FLIP", "NATIVE_SIZE", "BATCH_LIMIT", "TEMPLATE")
 
 
 class HostDatasetWrapper(dassl.data.DatasetWrapper):
-    """The original's wrapper, for images that lie in memory as well."""
+    """The original's wrapper, for images that are in memory as well."""
 
     def __getitem__(self, idx):
         datum = self.data_source[idx]
@@ -168,7 +168,7 @@ def data_set_on_host(name, cls):
         trainer = dassl.engine.TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
         if in_memory and not issubclass(trainer, HostTrainer):
             raise ConfigError(
-                f"data set {name} lies in memory, where trainer {cfg.TRAINER.NAME} of the original Dassl cannot read it;"
+                f"data set {name} is in memory, where trainer {cfg.TRAINER.NAME} of the original Dassl cannot read it;"
                 " use a trainer of dassl_vr or another data set"
             )
 

@@ -85,7 +85,7 @@ class RunPictures:
                 if sum(len(labels) for _, labels in parts) >= number:
                     break
             if not parts:  # of several processes; where there is one, the loader tells it
-                raise DataError(f"the main process can read none of its {split} images; mend them, or use fewer processes")
+                raise DataError(f"the main process can read none of its {split} images; repair them, or use fewer processes")
             images, labels = zip(*parts, strict=True)
             self._batch = {"img": torch.cat(images)[:number], "label": torch.cat(labels)[:number]}
         return self._batch["img"][:number].to(self.trainer.device)

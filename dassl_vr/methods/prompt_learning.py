@@ -14,7 +14,7 @@ from ..utils.registry import Registry
 
 
 def in_iterations(optim_cfg, num_batches):
-    """A copy of a node of `cfg.OPTIM`'s keys whose schedule is stepped after each of `num_batches` batches an epoch.
+    """A copy of a node of `cfg.OPTIM`'s keys whose schedule is stepped after each of `num_batches` batches per epoch.
 
     WARMUP_EPOCH counts iterations already; a cosine that starts after the warm-up takes the rest of the run.
     """

@@ -120,7 +120,7 @@ class VisualReprogramming(PromptLearning):
         special = {name for other in map(INPUT_REGISTRY.get, INPUT_REGISTRY.registered_names()) for name in other.transforms}
         for name in sorted(special & {*f_in.transforms, *cfg.INPUT.TRANSFORMS}):
             if (name in f_in.transforms) != (name in cfg.INPUT.TRANSFORMS):
-                needs = "needs" if name in f_in.transforms else "does not go with"
+                needs = "needs" if name in f_in.transforms else "cannot be combined with"
                 raise ValueError(f"METHOD {method} {needs} {name} in INPUT.TRANSFORMS (see configs/trainers/VR/*_pad.yaml)")
         return f_in.from_cfg(cls._input_options(cfg), size)
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, stepped once an epoch."""
+"""Learning-rate schedules, stepped once per epoch."""
 
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 
@@ -92,7 +92,7 @@ def build_lr_scheduler(optimizer, optim_cfg):
     - `cosine`: half a cosine from the learning rate to 0 over MAX_EPOCH.
 
     With `WARMUP_EPOCH` above 0 a warm-up comes first. `WARMUP_RECOUNT` True starts the schedule from its beginning
-    after it; False lets it go on at epoch WARMUP_EPOCH: changes that it would have made until then are skipped, as in
+    after it; False lets it continue at epoch WARMUP_EPOCH: changes that it would have made until then are skipped, as in
     the family. `COSINE_AFTER_WARMUP` True lets a cosine that starts from its beginning fall over the epochs that the
     warm-up leaves of MAX_EPOCH.
 

@@ -108,7 +108,7 @@ class ContextPrompts(nn.Module):
 
 
 class TextPromptedClassifier(nn.Module):
-    """Scaled cosines between the image's features and those of one prompted sentence a class.
+    """Scaled cosines between the image's features and those of one prompted sentence per class.
 
     Args:
         backbone: a frozen `ClipBackbone`.
@@ -190,7 +190,7 @@ class FixedClassifier(nn.Module):
     """Zero-shot classification: scaled cosines with the features of fixed sentences, averaged over templates (Radford et al. 2021).
 
     Args:
-        sentences: K lists of sentences, one list a class.
+        sentences: K lists of sentences, one list per class.
     """
 
     def __init__(self, backbone, sentences):

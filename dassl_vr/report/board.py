@@ -11,7 +11,7 @@ from ..utils.errors import ConfigError
 def run_names(root):
     """{directory of a run's events: name of the run} for all runs under `root`.
 
-    A name is the path below `root`, without `default` where runs can be told apart without it. None is the beginning of
+    A name is the path below `root`, without `default` where runs can be distinguished without it. None is the beginning of
     another's path, so each can be a link.
     """
     root = Path(root)

@@ -113,7 +113,7 @@ def summarize(methods, protocol, columns):
 
 
 def shots_figure(methods, shots, task):
-    """Accuracy against the number of training images a class, a line a method (mean, bars of a standard deviation)."""
+    """Accuracy against the number of training images per class, one line per method (mean, bars of a standard deviation)."""
     from .canvas import figure_text, new_figure  # here: a table does not need it
 
     figure = new_figure(7, 4.5)
@@ -126,7 +126,7 @@ def shots_figure(methods, shots, task):
         axes.errorbar(there, means, errors, marker="o", capsize=3, label=figure_text(method.name))
     axes.set_xscale("log", base=2)
     axes.set_xticks(shots, [str(number) for number in shots])
-    axes.set_xlabel("training images a class")
+    axes.set_xlabel("training images per class")
     axes.set_ylabel("test accuracy in %")
     axes.set_title(f"{figure_text(task)} (mean ± std over seeds)")
     axes.grid(alpha=0.3)

@@ -88,7 +88,7 @@ class MaskGenerator(nn.Module):
 
     Args:
         layers: 5 (26,499 parameters) or 6 (102,339 parameters).
-        patch_size: pixels a side that share a mask value: 1, 2, 4, 8, 16, and 32 with six layers.
+        patch_size: pixels per side that share a mask value: 1, 2, 4, 8, 16, and 32 with six layers.
         channels: 3, or 1 = the mean over the penultimate layer's channels, without a last convolution.
         mask_init: "random" = the framework's initialization (the paper's); "ones" = the last convolution starts at
             weight 0 and bias 1, so that the first mask is 1 everywhere.
@@ -106,7 +106,7 @@ class MaskGenerator(nn.Module):
                 f"patch_size is {patch_size}, expected one of {', '.join(map(str, patch_sizes))} with layers={layers}{hint}"
             )
         if channels not in (1, 3):
-            raise ValueError(f"channels is {channels}, expected 3 (a mask a colour) or 1 (one mask for all colours)")
+            raise ValueError(f"channels is {channels}, expected 3 (a mask per colour) or 1 (one mask for all colours)")
         if mask_init not in ("random", "ones"):
             raise ValueError(f"mask_init is '{mask_init}', expected 'random' or 'ones'")
         if mask_init == "ones" and channels == 1:
@@ -252,7 +252,7 @@ class SampleSpecificMask(InputPrompt):
         pattern = self.delta.view(3, n, patch, n, patch)
         prompted = (x.reshape(-1, 3, n, patch, n, patch) + values * pattern).view(-1, 3, self.size, self.size)
         if prompted.requires_grad:
-            # A convolutional backbone gives it with channels that lie together, and the sums over patches would jump through it
+            # A convolutional backbone gives the gradient in channels_last order, in which the sums over patches would be slow
             prompted.register_hook(torch.Tensor.contiguous)
         return prompted
 
@@ -366,7 +366,7 @@ class Pad(InputPrompt):
             raise ValueError(f"inner is {inner}, expected 1 to {size - 1}: smaller than size = {size}")
         for name, numbers in (("mean", mean), ("std", std)):
             if len(numbers) != 3:
-                raise ValueError(f"{name} has {len(numbers)} numbers, expected three, one a colour channel")
+                raise ValueError(f"{name} has {len(numbers)} numbers, expected three, one per colour channel")
         start, stop = centred_box(size, inner)
         mask = torch.ones(1, size, size, dtype=torch.bool)
         mask[:, start:stop, start:stop] = False

@@ -39,7 +39,7 @@ LABELS, FEATURES, CLASSES = "labels", "features", "classes"
 
 
 def greedy_assignment(counts):
-    """One source class a target class, none twice: take the largest count, delete its row and column, repeat.
+    """One source class per target class, none twice: take the largest count, delete its row and column, repeat.
 
     Equal counts are taken in row-major order, (source, target); a target class without samples gets a source all the
     same. The greedy rule of frequent and iterative label mapping (ILM-VP, Chen et al. 2023).
@@ -166,7 +166,7 @@ class LabelMapping(nn.Module):
         return {}
 
     def load_observed(self, state: dict) -> None:
-        """Go on from what `observed` gave, if `state` holds it. Raises `ValueError` for anything else under that name."""
+        """Continue from what `observed` gave, if `state` holds it. Raises `ValueError` for anything else under that name."""
 
     def edges(self, most: int = 1) -> list:
         """[(target index, source index, share in 0 .. 1)], strongest first for each target class, `most` of each at the most, to

@@ -6,7 +6,7 @@ The blocks have few channels and many pixels, so nearly all of their time is rea
   after the pool, on a quarter of the values. Only the batch statistics need the unpooled map.
 - A stride-1 3x3 convolution followed by a 2x2 pool looks at 4x4 pixels with stride 2. Computed that way (`grouped`), the four
   values of a pool lie in four groups of channels and the maximum over them runs along memory. That pays for the first block;
-  the others are faster with channels that lie together.
+  the others are faster in channels_last order.
 - Between the forward and the backward pass only the convolution's output is kept at full resolution.
 """
 

@@ -202,7 +202,7 @@ def find_checkpoint(folder, epoch=None):
 
 
 def resume_from_checkpoint(fdir, model, optimizer=None, scheduler=None):
-    """Load the newest checkpoint of `fdir` into a model, its optimizer and its schedule; returns the epoch to go on with.
+    """Load the newest checkpoint of `fdir` into a model, its optimizer and its schedule; returns the epoch to continue with.
 
     Raises:
         WeightsError: there is none, or it does not fit. Nothing is loaded then.

@@ -75,7 +75,7 @@ def process_group(use_cuda=True):
     cuda = use_cuda and torch.cuda.is_available()
     if cuda and local_world_size() > torch.cuda.device_count():
         raise ConfigError(
-            f"--nproc_per_node {local_world_size()} with {torch.cuda.device_count()} GPU(s); expected one process a GPU at most"
+            f"--nproc_per_node {local_world_size()} with {torch.cuda.device_count()} GPU(s); expected at most one process per GPU"
             " (USE_CUDA False computes on the CPU)"
         )
     if cuda:
@@ -102,8 +102,8 @@ def _noticing_lost_processes():
         yield
     except RuntimeError as error:  # of torch.distributed: gloo has no class of its own
         raise LostProcessError(
-            "another process of this run has ended or cannot be reached, so this one ends too; what was saved is good,"
-            " start the same command with --resume to go on"
+            "another process of this run has ended or cannot be reached, so this one ends too; what was saved is intact,"
+            " start the same command with --resume to continue"
         ) from error
 
 

@@ -40,4 +40,4 @@ class LostProcessError(UserError):
 
 
 class RunInterrupted(Exception):
-    """A signal asked the run to end, and it can be gone on with; the message is one line saying where."""
+    """A signal asked the run to end, and it can be continued; the message is one line saying where."""

@@ -33,7 +33,7 @@ class UnreadableImageError(DataError):
     """An image file cannot be read; the message names it."""
 
     def in_a_run(self):
-        """The same with what can be done about it where a run would go on without the image."""
+        """The same with what can be done about it where a run would continue without the image."""
         return UnreadableImageError(f"{self}; put a readable image in its place, or set DATASET.ON_BAD_IMAGE skip")
 
 

@@ -15,7 +15,7 @@ class Logger:
 
     Args:
         fpath: the file; None = `open` will name it later, or never.
-        mode: "w" to start it anew, "a" to go on writing at its end.
+        mode: "w" to start it anew, "a" to continue writing at its end.
     """
 
     def __init__(self, fpath=None, mode="w"):

@@ -29,7 +29,7 @@ def naming_file(path, instead_of=None):
         raise
 
 
-# ---------------------------------------------------------------------------------------------- while a run goes on
+# ---------------------------------------------------------------------------------------------- while a run is in progress
 @contextlib.contextmanager
 def kept_in_place(directory):
     """In the block, `check_in_place` refuses what lies in `directory` once that was moved, removed or replaced: what is written

@@ -48,7 +48,7 @@ def ended_by_signals(directory: str) -> Iterator[None]:
 
     def end(number, frame):
         name = signal.Signals(number).name
-        raise RunInterrupted(f"stopped by {name} before training began; add --resume {directory} to go on")
+        raise RunInterrupted(f"stopped by {name} before training began; add --resume {directory} to continue")
 
     with _handled_by(end):
         yield

@@ -1,4 +1,4 @@
-"""Whether the saved state of an optimizer, of a schedule or of random generators can be gone on from, found out on stand-ins.
+"""Whether the saved state of an optimizer, of a schedule or of random generators can be continued from, found out on stand-ins.
 
 torch takes nearly anything in `load_state_dict`; what does not fit fails later, in the middle of a step, or silently.
 """
@@ -41,7 +41,7 @@ FINITE = kind("a finite number or a dense tensor of such", is_finite)
 
 
 def optimizer_problem(optimizer, state, place):
-    """Why `optimizer` cannot go on from `state`, the dictionary that another like it gave; "" if it can."""
+    """Why `optimizer` cannot continue from `state`, the dictionary that another like it gave; "" if it can."""
     groups = optimizer.param_groups
     owners = [(group, param) for group, options in enumerate(groups) for param in options["params"]]
     form = record({
@@ -83,7 +83,7 @@ def _failing_step(optimizer, group, param, entries, options):
 
 
 def schedule_problem(schedule, state, place, steps=1):
-    """Why `schedule` cannot go on for `steps` steps from `state`, which another like it gave; "" if it can."""
+    """Why `schedule` cannot continue for `steps` steps from `state`, which another like it gave; "" if it can."""
     own = schedule.state_dict()
     # Names that torch uses for itself come and go with its versions
     internal = (
@@ -112,7 +112,7 @@ def _failing_schedule(schedule, state, place, steps):
                 if any(not is_finite(group["lr"]) or group["lr"] < 0 for group in optimizer.param_groups):
                     return f"entry '{place}' gives learning rates that are none"
     except Exception as error:  # whatever a schedule makes of such a state
-        return f"entry '{place}' does not let the schedule go on ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+        return f"entry '{place}' does not let the schedule continue ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""A compiled backbone gives what the plain one gives, and one that cannot be compiled goes on as it is."""
+"""A compiled backbone gives what the plain one gives, and one that cannot be compiled stays as it is."""
 
 import shutil
 
@@ -61,7 +61,7 @@ def test_without_a_compiler_a_line_says_so(monkeypatch, capsys):
     assert torch.equal(compiled.logits(x), plain.logits(x))
     assert torch.equal(compiled.features(x), plain.features(x))
     out = capsys.readouterr().out
-    assert out.count("\n") == 1 and "goes on uncompiled (RuntimeError: no working C++ compiler)" in out
+    assert out.count("\n") == 1 and "stays uncompiled (RuntimeError: no working C++ compiler)" in out
 
 
 def test_errors_of_the_model_itself_are_not_taken_for_the_compiler_s(monkeypatch):

@@ -222,7 +222,7 @@ def test_number_of_features_where_the_image_tower_does_not_say(small):
     with contextlib.closing(_Forget("small-timm")):
         backbone = build("open_clip:small-timm", pretrained=False)
         assert backbone.out_features == backbone.features(torch.zeros(1, 3, 32, 32)).shape[1] == 16
-        with pytest.raises(ConfigError, match="no plain transformer"):
+        with pytest.raises(ConfigError, match="not a plain transformer"):
             backbone.tokens  # noqa: B018
 
 

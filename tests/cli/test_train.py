@@ -396,7 +396,7 @@ def test_files_of_others_stay(finished_run, tmp_path, tiny_command, capsys):
 def test_nothing_to_resume_elsewhere(tmp_path, tiny_command, capsys):
     (tmp_path / "empty").mkdir()
     assert main(tiny_command(tmp_path / "run", "--resume", tmp_path / "empty")) == 2
-    assert "nothing to go on from" in capsys.readouterr().err
+    assert "nothing to continue from" in capsys.readouterr().err
 
 
 def test_eval_only_takes_another_data_set_but_no_other_trainer(finished_run, tmp_path, capsys):

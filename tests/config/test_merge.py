@@ -198,8 +198,8 @@ def test_paths_that_are_no_files(tmp_path):
     (tmp_path / "folder.yaml").mkdir()
     os.mkfifo(tmp_path / "pipe.yaml")
     for path, words in (
-        ("folder.yaml", "no regular file"),
-        ("pipe.yaml", "no regular file"),
+        ("folder.yaml", "not a regular file"),
+        ("pipe.yaml", "not a regular file"),
         ("x" * 300 + ".yaml", "cannot be read"),
     ):
         with pytest.raises(ConfigError, match=words):

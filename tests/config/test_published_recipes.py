@@ -219,7 +219,7 @@ def test_six_layers_and_three_pools_in_front_of_a_transformer(name, side):
 
 
 def rates(name, batches=1):
-    """Learning rates of a recipe's run, one an epoch, or with PER_ITERATION one a batch."""
+    """Learning rates of a recipe's run, one per epoch, or with PER_ITERATION one per batch."""
     optim_cfg = recipe(name).OPTIM
     if optim_cfg.PER_ITERATION:
         optim_cfg = in_iterations(optim_cfg, batches)
@@ -242,7 +242,7 @@ def test_rates_of_vp():
 
 @pytest.mark.parametrize("name", ["vit_b16", "vit_b32"])
 def test_rates_of_vpt(name):
-    """`WarmupCosineSchedule` of its lr_scheduler.py, stepped once an epoch."""
+    """`WarmupCosineSchedule` of its lr_scheduler.py, stepped once per epoch."""
     expected = [1.25 * epoch / 10 for epoch in range(10)]
     expected += [1.25 * 0.5 * (1 + math.cos(math.pi * (epoch - 10) / 90)) for epoch in range(10, 100)]
     assert rates(f"VPT/{name}") == pytest.approx(expected, rel=1e-6, abs=1e-9)

@@ -388,7 +388,7 @@ def test_headers_without_end_are_stopped(tmp_path):
         "sparse in pax": ([pax(GNU__sparse__major="1", GNU__sparse__minor="0"), ({}, b"")], "sparse"),
         "huge size": ([pax(size="9" * 30), ({}, b"")], "unpacks to more"),
         "no number": ([pax(size="nine"), ({}, b"")], "damaged"),
-        "NUL": ([pax(path="a\0b"), ({}, b"")], "no name of a file"),
+        "NUL": ([pax(path="a\0b"), ({}, b"")], "not the name of a file"),
         "leads out": ([pax(path="../x"), ({}, b"")], "leads out"),
         "link leads out": ([pax(linkpath="../x"), ({"type": tarfile.SYMTYPE}, b"")], "leads out"),
         "record of no length": ([({"type": tarfile.XHDTYPE, "size": 8}, b"0 path=x"), ({}, b"")], "damaged"),
@@ -396,11 +396,11 @@ def test_headers_without_end_are_stopped(tmp_path):
         "a header of digits": ([({"type": tarfile.XHDTYPE, "size": 400_000}, b"1" * 400_000), ({}, b"")], "damaged"),
         "record without end": ([({"type": tarfile.XHDTYPE, "size": 8}, b"99999999"), ({}, b"")], "damaged"),
         "name of 300 bytes": ([pax(path="n" * 300), ({}, b"")], "a name that is too long"),
-        "path of 100 folders": ([pax(path="/".join("n" * 100)), ({}, b"")], "no name of a file"),
+        "path of 100 folders": ([pax(path="/".join("n" * 100)), ({}, b"")], "not the name of a file"),
         "the directory": ([({"name": "."}, b"")], "name of the directory"),
         "file as folder": ([({"name": "a"}, b""), ({"name": "a/b"}, b"")], "a file and a folder"),
         "folder as file": ([({"name": "a/b"}, b""), ({"name": "a"}, b"")], "a file and a folder"),
-        "endless tail": ([({}, b""), ({}, bytes(1 << 25))], "behind its end"),
+        "endless tail": ([({}, b""), ({}, bytes(1 << 25))], "after its end"),
     }.values(),
 )
 def test_members_that_cannot_be(tmp_path, members, message):
@@ -480,7 +480,7 @@ def test_names_do_not_steer_the_terminal(tmp_path):
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: None])
 def test_an_archive_that_is_no_file_is_one_line(tmp_path, make):
     make(tmp_path / "a.zip")
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         extract(tmp_path / "a.zip", tmp_path / "out")
 
 

@@ -46,12 +46,12 @@ def test_a_folder_under_two_names_is_seen_through(items, tmp_path):
     (tmp_path / "again").symlink_to(tmp_path)
     other = Datum(tmp_path / "again" / "0.png", 0, 0, "x")
     assert "1 of 1 test images are training images too" in lines(items, [], [other])[0]
-    with pytest.raises(DataError, match=r"0\.png is of two classes, 'x' \(label 0\) and 'y' \(label 1 as .*again/0\.png\)"):
+    with pytest.raises(DataError, match=r"0\.png is in two classes, 'x' \(label 0\) and 'y' \(label 1 as .*again/0\.png\)"):
         lines([*items, Datum(other.impath, 1, 0, "y")], [], [])
 
 
 def test_a_file_of_two_classes_is_refused(items):
-    with pytest.raises(DataError, match="is of two classes"):
+    with pytest.raises(DataError, match="is in two classes"):
         lines(items, [], [Datum(items[0].impath, 1, 0, "y")])
 
 
@@ -66,7 +66,7 @@ def test_copies_are_found_by_their_bytes(items, tmp_path, how):
     (line,) = lines(items, [], [copy])
     assert f"1 of 1 test images are copies of training images, byte for byte, such as {copy.impath} of {items[0].impath}" in line
     (line,) = lines([*items, copy.relabelled(1, "y")], [], [])
-    assert "1 image(s) are of two classes, as copies" in line
+    assert "1 image(s) are in two classes, as copies" in line
     assert lines([*items, copy], [], []) == []  # in one class and one split they do no harm
     assert lines(items, [], [copy], compare_content=False) == []
 

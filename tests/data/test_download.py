@@ -38,7 +38,7 @@ def test_prepare_fetches_what_is_absent_and_only_that(server, tmp_path, monkeypa
 
 def test_prepare_goes_on_loudly_without_what_is_not_required(server, tmp_path, capsys):
     prepare("toy", (Part("s.json", Source("s.json", (server.url("gone"),)), required=False),), tmp_path, download=True)
-    assert "WARNING: going on without" in capsys.readouterr().out
+    assert "WARNING: continuing without" in capsys.readouterr().out
 
 
 def test_prepare_notices_an_archive_of_something_else(server, tmp_path, monkeypatch):

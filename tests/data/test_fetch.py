@@ -84,7 +84,7 @@ def test_when_all_fail_the_error_says_all_and_nothing_is_left(server, tmp_path):
     with pytest.raises(DataError) as caught:
         fetch(source(server, "wrong", "gone", "broken", "page"), tmp_path)
     message = str(caught.value)
-    for text in ("wrong: wrong md5 checksum", "gone: HTTP 404", "broken: HTTP 500", "page: a web page", "by hand"):
+    for text in ("wrong: wrong md5 checksum", "gone: HTTP 404", "broken: HTTP 500", "page: a web page", "manually"):
         assert text in message
     assert str(tmp_path / "file.bin") in message and "\n" not in message
     assert names_in(tmp_path) == []

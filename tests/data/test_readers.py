@@ -37,7 +37,7 @@ def test_idx(tmp_path, name):
 @pytest.mark.parametrize("name", ["a", "a.gz"])
 def test_an_idx_file_of_another_size_is_one_line(tmp_path, name, content):
     (tmp_path / name).write_bytes(gzip.compress(content) if name == "a.gz" else content)
-    with pytest.raises(DataError, match="no complete IDX file"):
+    with pytest.raises(DataError, match="not a complete IDX file"):
         read_idx(tmp_path / name, 2)
 
 
@@ -46,7 +46,7 @@ def test_an_idx_file_is_unpacked_no_further_than_its_header_says(tmp_path, monke
     read = gzip.GzipFile.read
     taken = []
     monkeypatch.setattr(gzip.GzipFile, "read", lambda self, size=-1: taken.append(len(block := read(self, size))) or block)
-    with pytest.raises(DataError, match="no complete IDX file"):
+    with pytest.raises(DataError, match="not a complete IDX file"):
         read_idx(tmp_path / "a.gz", 2)
     assert sum(taken) < 100
 
@@ -78,7 +78,7 @@ def test_a_mat_file_with_an_absurd_shape_is_one_line(tmp_path, shape, kind):
     body += bytes(-len(body) % 8) + struct.pack("<II8s", 1, 1, b"X") + struct.pack("<II", 2, 0)
     head = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
     (tmp_path / "a.mat").write_bytes(head + struct.pack("<II", 14, len(body)) + body)
-    with pytest.raises(DataError, match="no MATLAB file") as caught:
+    with pytest.raises(DataError, match="not a MATLAB file") as caught:
         read_mat(tmp_path / "a.mat", "X")
     assert str(caught.value).isprintable()
 

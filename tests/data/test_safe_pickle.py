@@ -38,7 +38,7 @@ def test_a_pickle_of_python_2_with_the_old_module_name(tmp_path):
 def test_a_hostile_pickle_runs_nothing(tmp_path, wrap):
     path, trace = tmp_path / "batch", tmp_path / "trace"
     path.write_bytes(pickle.dumps(wrap(Hostile(trace))))
-    with pytest.raises(DataError, match=r"no plain pickle of arrays \(it asks for (posix|nt)\.system\)"):
+    with pytest.raises(DataError, match=r"not a plain pickle of arrays \(it asks for (posix|nt)\.system\)"):
         load_arrays(path)
     assert not trace.exists()
 
@@ -124,7 +124,7 @@ HOSTILE = {
 def test_what_no_array_needs_is_one_line(tmp_path, content):
     path = tmp_path / "batch"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="no plain pickle of arrays") as caught:
+    with pytest.raises(DataError, match="not a plain pickle of arrays") as caught:
         load_arrays(path)
     assert str(caught.value).isprintable()
 

@@ -62,7 +62,7 @@ def test_class_sampler_repeats_images_of_a_small_class(make_cfg):
     "name, options, message",
     [
         ("RandomSampla", {}, "did you mean 'RandomSampler'"),
-        ("SeqDomainSampler", {"batch_size": 10}, "no multiple of 3 domains"),
+        ("SeqDomainSampler", {"batch_size": 10}, "not a multiple of 3 domains"),
         ("RandomDomainSampler", {"batch_size": 8, "n_domain": 4}, r"holds 3 domain\(s\)"),
         ("SeqDomainSampler", {"batch_size": 300}, "has 20 image"),
         ("RandomClassSampler", {"batch_size": 24, "n_ins": 4}, "asks for 6 classes"),

@@ -33,7 +33,7 @@ def splits():
 
 
 def coops_draws(splits, num_shots, seed):
-    """What CoOp's code does after its `set_random_seed`, written out by hand."""
+    """What CoOp's code does after its `set_random_seed`, written out manually."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

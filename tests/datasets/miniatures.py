@@ -139,7 +139,7 @@ def with_split(directory, draw, image_dir, split_file, classes, path, images=10)
 
 
 def in_folders(directory, image_dir, split_file, folders, classes=None, name="{number:04d}.jpg"):
-    """A miniature with one folder of images a class."""
+    """A miniature with one folder of images per class."""
 
     def make(root, draw):
         return with_split(

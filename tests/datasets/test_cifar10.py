@@ -55,6 +55,6 @@ def test_a_hostile_batch_runs_nothing(tmp_path, draw, load, monkeypatch):
     cifar10(tmp_path, draw)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cifar10/cifar-10-batches-py/test_batch").write_bytes(pickle.dumps({b"data": Hostile()}))
-    with pytest.raises(DataError, match="test_batch: no plain pickle of arrays"):
+    with pytest.raises(DataError, match="test_batch: not a plain pickle of arrays"):
         load("CIFAR10", tmp_path)
     assert not (tmp_path / "dassl_vr_hostile").exists()

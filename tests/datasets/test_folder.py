@@ -187,7 +187,7 @@ def test_a_second_name_or_an_empty_folder_is_no_second_split(tmp_path, draw, loa
 def test_splits_without_class_folders(tmp_path, draw, load, flat):
     for name in flat:
         draw(tmp_path / name / "1.png")
-    with pytest.raises(DataError, match="holds images of no class; expected one folder a class"):
+    with pytest.raises(DataError, match="holds images of no class; expected one folder per class"):
         load("folder", tmp_path)
 
 
@@ -252,7 +252,7 @@ def test_a_test_class_that_differs_in_case_is_shown(tmp_path, draw, load):
 def test_two_classes_in_one_folder(tmp_path, draw, load):
     fill(tmp_path, draw)
     (tmp_path / "kitten").symlink_to("cat")
-    with pytest.raises(DataError, match="is of two classes, 'cat' .*'kitten'"):
+    with pytest.raises(DataError, match="is in two classes, 'cat' .*'kitten'"):
         load("folder", tmp_path)
 
 

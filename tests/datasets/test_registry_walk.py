@@ -98,4 +98,4 @@ def test_missing_data_is_one_line(load, tmp_path, name):
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
     if DATASET_REGISTRY.get(name).parts:
         by_hand = DATASET_REGISTRY.get(name).parts[0].source.page
-        assert "http" in str(caught.value) and ("by hand" if by_hand else "DATASET.DOWNLOAD True") in str(caught.value)
+        assert "http" in str(caught.value) and ("manually" if by_hand else "DATASET.DOWNLOAD True") in str(caught.value)

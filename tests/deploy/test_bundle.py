@@ -85,7 +85,7 @@ def test_a_pickle_instead_of_tensors(bundle, capsys):
     file.write_bytes(pickle.dumps(Bomb()))
     assert "was changed" in error_of(bundle, capsys)
     rewrite(bundle, lambda content: content["files"].update({file.name: description.sha256_of_file(file)}))
-    assert "no file of tensors" in error_of(bundle, capsys)
+    assert "not a file of tensors" in error_of(bundle, capsys)
 
 
 def test_another_backbone(bundle, capsys):

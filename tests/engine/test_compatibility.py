@@ -28,7 +28,7 @@ def test_a_step_or_a_line(tmp_path, tiny_command, repository, capsys, name, kind
             main(["--trainer", name, "--backbone", backbone, "--output-dir", str(tmp_path / "run"), "DATASET.NAME", "digits"]) == 2
         )
         error = capsys.readouterr().err
-        assert error.count("\n") == 1 and "does not go with" in error
+        assert error.count("\n") == 1 and "cannot be combined with" in error
         for other, its_backbone in BACKBONES.items():
             assert (its_backbone in error.partition("it takes")[2].partition(";")[0]) == fits(name, other)
         listed = error.strip().rpartition("goes with ")[2].split(", ")

@@ -1,4 +1,4 @@
-"""A run that is stopped, killed, or out of disk goes on from where it was, bit for bit."""
+"""A run that is stopped, killed, or out of disk continues from where it was, bit for bit."""
 
 import errno
 import json
@@ -50,7 +50,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def ends_like_the_whole(whole, tiny_command):
-    """ends_like_the_whole(directory, *more): go on with the run there and compare all of it."""
+    """ends_like_the_whole(directory, *more): continue the run there and compare all of it."""
 
     def check(directory, *more):
         assert main(tiny_command(directory, "--resume", directory, *SETTINGS, *more)) == 0
@@ -113,7 +113,7 @@ def test_signals_in_any_place_of_an_epoch(monkeypatch, tmp_path, tiny_command, e
     for name, epoch, batch in (("SIGTERM", 0, 0), ("SIGUSR1", 1, 2), ("SIGTERM", 2, 3)):
         monkeypatch.setattr(TrainerX, "model_update", after_step(epoch, batch, send(getattr(signal, name))))
         assert main(command) == 75
-        said = f"stopped by {name} after epoch {epoch + 1}, batch {batch + 1}; add --resume {out} to go on\n"
+        said = f"stopped by {name} after epoch {epoch + 1}, batch {batch + 1}; add --resume {out} to continue\n"
         assert capsys.readouterr().err == said and said.strip() in (out / "log.txt").read_text()
         monkeypatch.setattr(TrainerX, "model_update", UPDATE)
         # In the validation that ends an epoch, before its result counts

@@ -148,7 +148,7 @@ def test_batches_of_each_process_tie_an_epoch_to_their_number(processes, tiny_co
 
 
 def test_a_run_goes_on_with_another_number_of_processes(alone, processes, tmp_path):
-    """Stopped within an epoch by a signal to one of two processes, gone on with by one, stopped again, ended by two."""
+    """Stopped within an epoch by a signal to one of two processes, continued by one, stopped again, ended by two."""
     arguments, expected = alone
     command = ["--output-dir", str(tmp_path / "run"), "--resume", str(tmp_path / "run"), *arguments]
 
@@ -167,7 +167,7 @@ def test_a_run_goes_on_with_another_number_of_processes(alone, processes, tmp_pa
 
 
 def test_a_mapping_of_what_training_saw_is_of_all_processes(alone, processes, tmp_path):
-    """MAPPING_PASS reuse: in one process, and in two of which one is stopped within an epoch and one alone goes on."""
+    """MAPPING_PASS reuse: in one process, and in two of which one is stopped within an epoch and one alone continues."""
     arguments = [*alone[0], "TRAINER.SMM.MAPPING_PASS", "reuse"]
     one, two = tmp_path / "one", tmp_path / "two"
 

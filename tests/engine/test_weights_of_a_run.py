@@ -1,4 +1,4 @@
-"""A run is gone on with, tested and used on the backbone's weights that it was trained on, wherever their file is."""
+"""A run is continued, tested and used on the backbone's weights that it was trained on, wherever their file is."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Accuracy of a batch, counted by hand."""
+"""Accuracy of a batch, counted manually."""
 
 import torch
 

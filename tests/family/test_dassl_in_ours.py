@@ -26,7 +26,7 @@ def test_a_run_and_its_evaluation(checkout, run_python, tmp_path):
     run = run_python(*command(checkout, "--output-dir", out), original=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("dassl_vr serves the name 'dassl'") == 1
-    assert f"{checkout}/train.py stands in for these of dassl_vr in this process: data set EuroSAT" in run.stdout
+    assert f"{checkout}/train.py replaces these of dassl_vr in this process: data set EuroSAT" in run.stdout
     results = json.loads((out / "results.json").read_text())
     assert results["trainer"] == "MeanColour" and results["accuracy"] > 90
     saved = torch.load(out / "net/model.pth.tar-4", weights_only=True)
@@ -106,7 +106,7 @@ def test_a_trainer_of_the_family_under_a_name_of_ours_whose_keys_nobody_declared
     plugins = ("trainers/coop.py", "datasets/eurosat.py")
     for more, words in (
         (["TRAINER.COOP.PREC", "fp32"], "unknown key 'TRAINER.COOP.PREC'; a --plugin file can declare it in `extend_cfg(cfg)`"),
-        ([], "trainer CoOp reads a key 'PREC' that nobody declared"),
+        ([], "trainer CoOp reads a key 'PREC' that is not declared"),
     ):
         run = run_python(*command(checkout, "--output-dir", tmp_path / "run", plugins=plugins, trainer="CoOp"), *more)
         assert run.returncode == 2 and words in run.stderr and "Traceback" not in run.stderr

@@ -73,7 +73,7 @@ def test_a_data_set_in_memory_with_its_facts(checkout, run_python, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "FLIP False" in run.stdout
     run = run_python(*arguments(checkout, tmp_path / "other", *opts, trainer="MeanColour"), original=True)
-    assert run.returncode and "data set digits lies in memory" in run.stderr.splitlines()[-1]
+    assert run.returncode and "data set digits is in memory" in run.stderr.splitlines()[-1]
 
 
 def test_super_in_a_trainers_body(run_python, tmp_path):

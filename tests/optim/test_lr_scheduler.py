@@ -1,4 +1,4 @@
-"""Learning rates, epoch by epoch, against sequences worked out by hand."""
+"""Learning rates, epoch by epoch, against sequences worked out manually."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""`python -m dassl_vr.report` on results that were written by hand."""
+"""`python -m dassl_vr.report` on results written for the test."""
 
 import csv
 import io

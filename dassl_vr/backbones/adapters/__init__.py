@@ -1,4 +1,4 @@
-"""One file a library of models. A new file here that defines `ADAPTER` is found by itself."""
+"""One file per library of models. A new file here that defines `ADAPTER` is found by itself."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""The family's `Datum` and `DatasetBase`, and a `Datum` for images that lie in memory."""
+"""The family's `Datum` and `DatasetBase`, and a `Datum` for images that are in memory."""
 
 import copy
 import random
@@ -66,7 +66,7 @@ class Datum:
 
 
 class ArrayDatum(Datum):
-    """An image that lies in memory.
+    """An image that is in memory.
 
     Args:
         image: uint8 array, (H, W, 3) in RGB or (H, W) in grey.
@@ -181,7 +181,7 @@ class DatasetBase:
         extract(fetch(source, dst.parent), dst.parent)
 
     def generate_fewshot_dataset(self, *data_sources, num_shots=-1, repeat=False, rng=random):
-        """Draw `num_shots` images a class, source after source, class after class in the order of first appearance.
+        """Draw `num_shots` images per class, source after source, class after class in the order of first appearance.
 
         Args:
             data_sources: lists of `Datum`.

@@ -133,7 +133,7 @@ class ImageSplitDataset(BenchmarkDataset):
         return Splits(*self.hold_out(train, (0.2,)), test)
 
     def read_unsplit(self, image_dir):
-        """All images as a list of `Datum`, for making a split: one folder a class unless overridden."""
+        """All images as a list of `Datum`, for making a split: one folder per class unless overridden."""
         return read_class_folders(image_dir, self.folder_names, self.ignored)
 
 
@@ -179,7 +179,7 @@ def _slashed(counts):
 
 
 def read_class_folders(directory, classnames=None, ignored=()):
-    """The images of a directory with one folder a class; labels follow the folders' sorted names.
+    """The images of a directory with one folder per class; labels follow the folders' sorted names.
 
     Args:
         classnames: {folder name: class name}; a folder that is not in it gives its own name.
@@ -190,7 +190,7 @@ def read_class_folders(directory, classnames=None, ignored=()):
     """
     folders = [path for path in folders_in(directory) if path.name not in ignored]
     if not folders:
-        raise DataError(f"{directory} holds no folders; expected one folder of images a class")
+        raise DataError(f"{directory} holds no folders; expected one folder of images per class")
     items, others = [], []
     for label, folder in enumerate(folders):
         name = (classnames or {}).get(folder.name, folder.name)

@@ -56,7 +56,7 @@ def doubts(splits, name, compare_content=False):
     same_file = _Doubles(listed, paths)
     for one, other in same_file.contradictions:
         raise DataError(
-            f"data set {name}: {one.impath} is of two classes, {shown(one.classname)} (label {one.label}) and"
+            f"data set {name}: {one.impath} is in two classes, {shown(one.classname)} (label {one.label}) and"
             f" {shown(other.classname)} (label {other.label}{_as(other, one)}); leave it in one"
         )
     lines += same_file.lines(splits, "{of} images too, such as {1}", "are listed more than once, such as {1}")
@@ -66,7 +66,7 @@ def doubts(splits, name, compare_content=False):
         if copies.contradictions:
             one, other = copies.contradictions[0]
             lines.append(
-                f"{len(copies.contradictions)} image(s) are of two classes, as copies with the same bytes, such as {one.impath} and"
+                f"{len(copies.contradictions)} image(s) are in two classes, as copies with the same bytes, such as {one.impath} and"
                 f" {other.impath}; leave each in one"
             )
     return lines

@@ -186,7 +186,7 @@ def stratified_split(items, fractions, seed):
 def select_shots(splits, num_shots, seed, directory=""):
     """The few-shot training and validation images that CoOp's code draws for the same seed; tests stay whole.
 
-    CoOp seeds python's generator, then draws `num_shots` images a class for training and after that min(num_shots, 4)
+    CoOp seeds python's generator, then draws `num_shots` images per class for training and after that min(num_shots, 4)
     for validation. Here the draws come from a generator of their own in the same state, so the global one is not moved.
 
     Args:

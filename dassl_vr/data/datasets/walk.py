@@ -91,7 +91,7 @@ def _listed(directory):
         with os.scandir(directory) as entries:
             return list(entries)
     except OSError as error:
-        raise DataError(f"{directory}: cannot be listed ({error.strerror}); mend it, or move it out of the data") from error
+        raise DataError(f"{directory}: cannot be listed ({error.strerror}); repair it, or move it out of the data") from error
 
 
 def _is_folder(entry):
