@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from .home import tell_libraries
+from .home import set_cache_variables
 
 __version__ = "0.1.0"
 
@@ -32,7 +32,7 @@ def _map_checkout_folders():
 
 
 _map_checkout_folders()
-tell_libraries()  # before any of them is imported
+set_cache_variables()  # before any of them is imported
 
 
 # Imported when they are asked for: they bring much along

@@ -28,7 +28,7 @@ def expand_home(path):
         raise ConfigError(f"{path}: no home directory is known for {Path(path).parts[0]}; write the path in full") from error
 
 
-def tell_libraries():
+def set_cache_variables():
     """Tell the libraries that fetch weights or draw figures where to keep them, if there is no home.
 
     They read these variables when they are imported; torch.hub would make a directory called `~` right here.

@@ -33,5 +33,5 @@ class CIFAR100(TrainTestDataset):
         meta = os.path.join(directory, "meta")
         names = load_arrays(meta).get("fine_label_names")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise DataError(f"{meta}: no list of class names; remove its directory and fetch the data set again")
+            raise DataError(f"{meta}: not a list of class names; remove its directory and fetch the data set again")
         return self.array_items(*read_cifar([os.path.join(directory, split)], "fine_labels", len(names)), split, names)

@@ -3,7 +3,7 @@
 #   run_with_shots TRAINER METHOD DATASET BACKBONE [SHOTS] [-- KEY VALUE...]    coop.sh and all others
 #   METHOD   value of TRAINER.<TRAINER>.METHOD, or "" for the default
 #   SEED     $SEEDS by default; several are trained one after the other
-#   SHOTS    training images a class, $SHOTS by default; all if it is empty or 0
+#   SHOTS    training images per class, $SHOTS by default; all if it is empty or 0
 # Environment: DATA (directory of the data sets, ./data), OUTPUT (./output), TAG (default), SEEDS (0 for run_trainer, 1 for
 # run_with_shots as for compare.sh), SHOTS, PYTHON (see _python.sh).
 # A run that was interrupted is resumed, one that is finished is left alone. Runs go where scripts/compare.sh looks for them.
@@ -35,11 +35,11 @@ run_trainer() {
     [ ${#seeds[@]} -gt 0 ] || read -r -a seeds <<< "${SEEDS:-0}"
     for word in "${seeds[@]}"; do
         case $word in
-            '' | *[!0-9]*) echo "error: seed '$word' is no whole number; further settings go after --" >&2; return 2 ;;
+            '' | *[!0-9]*) echo "error: seed '$word' is not a whole number; further settings go after --" >&2; return 2 ;;
         esac
     done
     case ${SHOTS:=0} in
-        *[!0-9]*) echo "error: SHOTS '$SHOTS' is no whole number; further settings go after --" >&2; return 2 ;;
+        *[!0-9]*) echo "error: SHOTS '$SHOTS' is not a whole number; further settings go after --" >&2; return 2 ;;
     esac
     # A text, however long: train.py says which numbers can be
     while [[ $SHOTS == 0?* ]]; do SHOTS=${SHOTS#0}; done

@@ -8,7 +8,7 @@ setup_python demo
 source scripts/_run.sh
 export TAG=demo
 START=$SECONDS
-# 60 images a class = 600 training images; digits are never mirrored (a fact of the data set)
+# 60 images per class = 600 training images; digits are never mirrored (a fact of the data set)
 run_trainer VR full digits lite0 1 -- DATASET.NUM_SHOTS 60
 run_trainer SMM "" digits lite0 1 -- DATASET.NUM_SHOTS 60
 echo

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dassl_vr.data.store import store_directories
-from dassl_vr.home import cache_directory, expand_home, tell_libraries
+from dassl_vr.home import cache_directory, expand_home, set_cache_variables
 from dassl_vr.utils.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def test_no_home(homeless, monkeypatch):
         expand_home("~/data")
     monkeypatch.setenv("HOME", "")  # so that it is as before when the test ends
     monkeypatch.delenv("HOME")
-    tell_libraries()
+    set_cache_variables()
     assert os.path.expanduser("~/.cache") == str(homeless / ".cache")
 
 

@@ -42,7 +42,7 @@ def build_compare_parser():
         help=f"one of {', '.join(PROTOCOLS)} (default: few-shot with --shots, else full)",
     )
     parser.add_argument(
-        "--shots", nargs="+", type=int, metavar="N", help="training images a class; 0 = all (default: the protocol's)"
+        "--shots", nargs="+", type=int, metavar="N", help="training images per class; 0 = all (default: the protocol's)"
     )
     parser.add_argument("--targets", nargs="+", default=[], metavar="DATASET", help="data sets to test on, for cross-dataset")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N", help="default: 1")
@@ -75,9 +75,9 @@ def settle(args: argparse.Namespace) -> None:
     if min(args.shots) < 0:
         raise ConfigError(f"--shots {min(args.shots)}: expected 0 or more")
     if args.protocol == FEW_SHOT and 0 in args.shots:
-        raise ConfigError("--shots 0 (all images) does not go with --protocol few-shot; expected 1 or more")
+        raise ConfigError("--shots 0 (all images) cannot be combined with --protocol few-shot; expected 1 or more")
     if args.protocol == FULL and args.shots != [0]:
-        raise ConfigError("--shots does not go with --protocol full; leave one of them out")
+        raise ConfigError("--shots cannot be combined with --protocol full; leave one of them out")
     if args.protocol != FEW_SHOT and len(args.shots) > 1:
         raise ConfigError(f"--protocol {args.protocol} takes one number of --shots")
     if (args.protocol == CROSS_DATASET) != bool(args.targets):

@@ -22,7 +22,7 @@ from .tables import data_and_output
 
 PROTOCOLS = {
     FULL: "train and test on all classes, all training images",
-    FEW_SHOT: "train on a few images a class, test on all test images",
+    FEW_SHOT: "train on a few images per class, test on all test images",
     BASE_TO_NEW: "train on the first half of the classes; test on it, and on the other half by the classes' names",
     CROSS_DATASET: "train on DATASET; test on it, and on each of --targets by its classes' names",
 }
@@ -223,7 +223,7 @@ class Comparison:
         shots = ", ".join(str(number or "all") for number in args.shots)
         print(f"protocol: {args.protocol} ({PROTOCOLS[args.protocol]})")
         print(f"epochs:   {self.rule.text}")
-        print(f"training images a class: {shots}; seeds: {', '.join(map(str, args.seeds))}")
+        print(f"training images per class: {shots}; seeds: {', '.join(map(str, args.seeds))}")
         print(f"methods:  {', '.join(self.names[cell] for cell in self.runs)}")
         if self.unfit:
             print(f"not applicable, their label mapping or head belongs to the classes trained on: {', '.join(self.unfit)}")

@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from ..utils.distributed import tells_the_reason
+from ..utils.distributed import is_first_to_report
 from ..utils.errors import (
     DISK_ERRORS,
     EXIT_INTERRUPTED,
@@ -39,7 +39,7 @@ def positive(text):
 
 
 def one_line_errors(main):
-    """Make `main(argv)` print a `UserError`, that the disk is full or closed to us, or that memory is short, as one line on
+    """Make `main(argv)` print a `UserError`, a full or unwritable disk, or lack of memory, as one line on
     standard error and return 2; Ctrl-C returns 130, and a run that saved itself because a signal asked it to end 75. Where nobody
     reads the output any more (`| head`), it ends quietly. Of several processes of a run, the first that fails prints its line.
 
@@ -80,7 +80,7 @@ def _code_of(main, argv):
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        _say(f"error: memory is short ({error}); lower DATALOADER.TRAIN_X.BATCH_SIZE, DATALOADER.TEST.BATCH_SIZE or INPUT.SIZE")
+        _say(f"error: out of memory ({error}); lower DATALOADER.TRAIN_X.BATCH_SIZE, DATALOADER.TEST.BATCH_SIZE or INPUT.SIZE")
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         _say("interrupted")
@@ -93,5 +93,5 @@ def is_out_of_memory(error):
 
 
 def _say(line):
-    if tells_the_reason():
+    if is_first_to_report():
         say(one_line(line))

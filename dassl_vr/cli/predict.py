@@ -32,7 +32,7 @@ def build_predict_parser():
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run, a bundle or an exported ONNX graph")
     parser.add_argument("images", nargs="+", metavar="IMAGE|DIR|GLOB", help="image files, directories of them, or patterns")
-    parser.add_argument("--topk", type=int, default=1, metavar="K", help="classes an image (default: 1)")
+    parser.add_argument("--topk", type=int, default=1, metavar="K", help="classes per image (default: 1)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")
     form.add_argument("--csv", action="store_true", help="print a line for each image and class")
@@ -44,7 +44,7 @@ def build_predict_parser():
 def add_model_flags(parser, device=True):
     """The flags of all commands that load a trained model."""
     if device:
-        parser.add_argument("--device", help="where the model works: cpu or cuda (default: cuda if there is one)")
+        parser.add_argument("--device", help="device of the model: cpu or cuda (default: cuda if there is one)")
     parser.add_argument("--weights", default="", metavar="FILE", help="local file with the backbone's weights")
     parser.add_argument(
         "--plugin",

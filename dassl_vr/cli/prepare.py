@@ -71,7 +71,7 @@ def leftovers(cls, name, root, store_dir=""):
     problems = [missing_message(name, part, directory) for part in absent]
     if directory.is_absolute():
         problems += [
-            f"{path}: a download that was broken off; it is gone on with when the data set is prepared"
+            f"{path}: a download that was broken off; it is continued when the data set is prepared"
             for path in sorted(directory.glob("*.part"))
         ]
     return problems + check_stores(store_directories(str(directory), cls.__name__, store_dir))
@@ -89,7 +89,7 @@ def list_rows(root=""):
         elif not parts:
             comes = "your own"
         else:
-            comes = "fetched" if all(source.addresses for part in required for source in part.sources) else "by hand"
+            comes = "fetched" if all(source.addresses for part in required for source in part.sources) else "manually"
         row = {
             "name": name,
             "also called": ", ".join(DATASET_REGISTRY.aliases(name)),

@@ -16,7 +16,7 @@ from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, 
 TABLES = {
     "methods": "the shared masks pad, narrow, medium, full, and SMM (tables 1 and 2)",
     "ablation": "only the pattern, only the mask, one channel, and SMM (table 3)",
-    "patch_size": "SMM with patches of 1 to 32 pixels a side",
+    "patch_size": "SMM with patches of 1 to 32 pixels per side",
     "mapping": "SMM and the full watermark with every label mapping",
 }
 PATCH_SIZES = (1, 2, 4, 8, 16, 32)

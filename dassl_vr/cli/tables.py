@@ -71,10 +71,10 @@ def executor_of(args: argparse.Namespace) -> Executor:
     if not getattr(args, "sweep", True):
         for name, default in (("address", ""), ("cpus_per_run", 1), ("gpus_per_run", None), ("retries", 1)):
             if getattr(args, name) != default:
-                raise ConfigError(f"--{name.replace('_', '-')} is of runs on Ray; add --sweep")
+                raise ConfigError(f"--{name.replace('_', '-')} applies to runs on Ray; add --sweep")
         return Processes(args.jobs)
     if getattr(args, "jobs", 1) != 1:
-        raise ConfigError(f"--jobs {args.jobs}: on Ray as many runs go on as there is room for; leave it out, or --sweep")
+        raise ConfigError(f"--jobs {args.jobs}: on Ray as many run as there is room for; leave it out, or --sweep")
     if args.retries < 0:
         raise ConfigError(f"--retries {args.retries}: expected 0 or more")
     gpus = args.gpus_per_run or 0.0

@@ -24,7 +24,7 @@ def main(argv=None):
         raise ConfigError(f"{args.directory}: no such directory; expected one with runs in it")
     with tempfile.TemporaryDirectory(prefix="dassl_vr-tensorboard-") as links:
         number = link_runs(args.directory, links)
-        print(f"{number} run{'s' * (number != 1)} in {args.directory}; those that begin later come by themselves", flush=True)
+        print(f"{number} run{'s' * (number != 1)} in {args.directory}; later ones are added automatically", flush=True)
         board = subprocess.Popen([sys.executable, "-m", "tensorboard.main", "--logdir", links, *args.options])
         try:
             while True:

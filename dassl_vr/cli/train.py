@@ -14,13 +14,13 @@ from .errors import OneLineParser, one_line_errors
 EPILOG = f"""examples:
   python train.py --trainer SMM --dataset-config-file configs/datasets/digits.yaml \\
       --config-file configs/trainers/SMM/lite0.yaml --output-dir output/try --seed 1
-  python train.py ... --resume output/try                          # go on with an interrupted run
+  python train.py ... --resume output/try                          # continue an interrupted run
   python train.py --eval-only --model-dir output/try               # test a finished run
   python train.py ... TRAINER.SMM.PATCH_SIZE 16 OPTIM.MAX_EPOCH 20 # any key of the configuration
   torchrun --nproc_per_node 4 train.py ...                         # the same run on four GPUs, or four processes without any
 
 exit codes: 0 done, 2 an error that is told in one line, 130 Ctrl-C, {EXIT_PREEMPTED} asked to end by SIGTERM or SIGUSR1: the run is
-  saved after the batch in progress, and --resume goes on from there with the same results
+  saved after the batch in progress, and --resume continues from there with the same results
 """
 
 
@@ -30,7 +30,7 @@ def build_parser():
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--root", help="directory that holds the data sets")
     parser.add_argument("--output-dir", help="directory for the run's files")
-    parser.add_argument("--resume", metavar="DIR", help="output directory of an interrupted run to go on with")
+    parser.add_argument("--resume", metavar="DIR", help="output directory of an interrupted run to continue")
     parser.add_argument("--seed", type=int, help="0 or more; negative draws one")
     parser.add_argument("--source-domains", nargs="+", help="source domains, for domain generalization and adaptation")
     parser.add_argument("--target-domains", nargs="+", help="target domains, for domain generalization and adaptation")

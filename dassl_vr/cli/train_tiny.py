@@ -14,7 +14,7 @@ from .errors import OneLineParser, one_line_errors
 def iterations(text):
     """A whole number above zero."""
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of iterations; give a whole one above zero")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of iterations; give a whole number above 0")
     return int(text)
 
 

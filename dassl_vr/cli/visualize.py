@@ -47,7 +47,7 @@ def main(argv=None):
     paths = find_images(args.images)
     model = load_prompted(args.model, device=args.device, weights=args.weights, plugins=args.plugin)
     if not isinstance(model, PromptedModel):
-        raise ConfigError(f"{args.model}: an exported graph cannot be looked into; give the run or the bundle it was made from")
+        raise ConfigError(f"{args.model}: an exported graph cannot be visualized; give the run or the bundle it was made from")
     dataset, problem = _data_set(model, args.root)
     if not paths and dataset is None:
         raise DataError(f"{problem} (or name images with --images)")

@@ -42,7 +42,7 @@ def read_mat(path: str | os.PathLike, *keys: str) -> tuple[np.ndarray, ...]:
         raise DataError(f"{path}: has no variable {error}; remove it and fetch the data set again") from error
     except Exception as error:  # a damaged file can raise nearly anything
         reason = excerpt(error) or type(error).__name__
-        raise DataError(f"{path}: no MATLAB file ({reason}); remove it and fetch the data set again") from error
+        raise DataError(f"{path}: not a MATLAB file ({reason}); remove it and fetch the data set again") from error
 
 
 def _check_growth(file):
@@ -79,7 +79,7 @@ def read_idx(path: str | os.PathLike, dimensions: int) -> np.ndarray:
                     return np.frombuffer(content, np.uint8).reshape(shape)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({excerpt(error)}); fetch the data set again") from error
-    raise DataError(f"{path}: no complete IDX file of bytes in {dimensions} dimensions; remove it and fetch the data set again")
+    raise DataError(f"{path}: not a complete IDX file of bytes in {dimensions} dimensions; remove it and fetch the data set again")
 
 
 def read_cifar(paths: list, label_key: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -185,4 +185,4 @@ def load_arrays(path: str | Path) -> dict:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); fetch the data set again") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
         reason = excerpt(error) or type(error).__name__
-        raise DataError(f"{path}: no plain pickle of arrays ({reason}); remove it and fetch the data again") from error
+        raise DataError(f"{path}: not a plain pickle of arrays ({reason}); remove it and fetch the data again") from error

@@ -1,6 +1,6 @@
 """The image store: what a pipeline makes of an image before any random draw, kept as uint8.
 
-Small stores lie in memory, larger ones in files that are mapped into memory (`store_file`).
+Small stores are in memory, larger ones in files that are mapped into memory (`store_file`).
 """
 
 import errno

@@ -45,7 +45,7 @@ def figure_text(text: object, length: int = 100) -> str:
 
 
 def colours(number: int) -> list:
-    """That many colours that can be told apart, as far as there are some."""
+    """That many colours that can be distinguished, as far as there are some."""
     import matplotlib
 
     palette = matplotlib.colormaps["tab10" if number <= 10 else "tab20"]

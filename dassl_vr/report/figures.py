@@ -91,7 +91,7 @@ def _load(directory):
     model = load_prompted(directory)
     name = model.details.cfg.TRAINER.NAME
     if not issubclass(TRAINER_REGISTRY.get(name), VisualReprogramming):
-        raise ConfigError(f"{directory}: {name} is no visual-reprogramming trainer, there is no prompted image to show")
+        raise ConfigError(f"{directory}: {name} is not a visual-reprogramming trainer: there is no prompted image to show")
     return model
 
 

@@ -93,7 +93,7 @@ class OnRay:
     def execute(self, runs: Sequence[Run]) -> None:
         """Do what is left to do of `runs`; one that cannot be done or fails to the end gets a `problem`.
 
-        A run that saved itself because its machine was taken away goes on elsewhere, and that counts as no attempt.
+        A run that saved itself because its machine was taken away continues elsewhere, and that counts as no attempt.
         """
         with LiveTable(runs) as table, interrupt_on_sigterm(), self.cluster() as resources:
             task = self.ray.remote(max_retries=0, **resources)(_execute)

@@ -119,7 +119,7 @@ def classes_of_run(directory: str) -> list[str]:
             return build_dataset(cfg).classnames
     except DataError as error:
         raise ConfigError(
-            f"--model-dir {directory} is not finished, and to test it on other images its own are needed for the classes: {error}"
+            f"--model-dir {directory} is not finished, and its own images are needed for the names of its classes: {error}"
         ) from error
 
 

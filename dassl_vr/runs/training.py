@@ -39,8 +39,8 @@ from .settings import settle
 def run(cfg: CfgNode, *, train: bool = True, watch: Callable | None = None, heading: str = "") -> dict | None:
     """Train, test and leave a run in `cfg.OUTPUT_DIR`; nothing is written there before data and model are at hand.
 
-    A run that is finished is left alone; one that was interrupted goes on if `cfg.RESUME` names its directory. Under torchrun each
-    process calls this. `cfg` stays as it is.
+    A run that is finished is left alone; one that was interrupted continues if `cfg.RESUME` names its directory. Under torchrun
+    each process calls this. `cfg` stays as it is.
 
         from dassl_vr import build_cfg, evaluate, run
 
@@ -105,7 +105,7 @@ def _train(trainer, state, log):
                 return results
         except (UserError, RunInterrupted, KeyboardInterrupt) as error:
             with contextlib.suppress(OSError):  # the log may be what cannot be written
-                log.note(f"error: {error}" if str(error) else f"interrupted; go on with --resume {cfg.OUTPUT_DIR}")
+                log.note(f"error: {error}" if str(error) else f"interrupted; continue with --resume {cfg.OUTPUT_DIR}")
             raise
 
 
@@ -125,7 +125,7 @@ def begin(cfg: CfgNode, log: Logger, models: Sequence[str] = (), state: str = NE
     if state == NEW and not ours:
         check_unused(out, models)
     write_config(cfg)
-    # An interrupted run goes on in its log; of a log that nothing else of ours is beside, nobody knows whose it is
+    # An interrupted run continues in its log; of a log that nothing else of ours is beside, nobody knows whose it is
     log.open(os.path.join(out, LOG_FILE), "w" if state == NEW and ours else "a")
 
 
@@ -145,14 +145,14 @@ def telling_of_files_and_workers(directory: str) -> Iterator[None]:
     Raises:
         DiskError, DataError, LostProcessError: in place of an `OSError` of that kind, and of what torch raises for a dead worker.
     """
-    good = f"what was saved before is good: add --resume {directory} to go on"
+    good = f"what was saved before is intact: add --resume {directory} to continue"
     try:
         yield
     except OSError as error:
         check_in_place(directory)
         if error.errno not in DISK_ERRORS:
             raise
-        raise DiskError(f"{error.strerror}: {error.filename or directory}; make room or make it writable; {good}") from error
+        raise DiskError(f"{error.strerror}: {error.filename or directory}; free some space or make it writable; {good}") from error
     except RuntimeError as error:
         if distributed.is_parallel() and ("gloo" in str(error) or isinstance(error, torch.distributed.DistError)):
             raise LostProcessError(f"another process of this run has ended or cannot be reached; {good}") from error

@@ -187,7 +187,7 @@ def share():
     return 1 / world_size() if _share is None else _share
 
 
-def tells_the_reason():
+def is_first_to_report():
     """Whether it falls to this process to say why the run ends: true for the first that asks."""
     if not is_parallel():
         return True

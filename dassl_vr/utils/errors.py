@@ -3,7 +3,7 @@
 import errno
 
 EXIT_USER_ERROR = 2
-EXIT_PREEMPTED = 75  # "try again later" in sysexits.h: the run was saved and can be gone on with
+EXIT_PREEMPTED = 75  # "try again later" in sysexits.h: the run was saved and can be continued
 EXIT_INTERRUPTED = 130
 EXIT_READER_GONE = 141  # as of a Unix tool that SIGPIPE ends
 

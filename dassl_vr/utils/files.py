@@ -16,7 +16,7 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
     """The regular file at `path`, open for reading bytes. Nothing else is opened: a pipe would wait for a writer, a device may act.
 
     Raises:
-        OSError: it is no regular file, or cannot be opened.
+        OSError: it is not a regular file, or cannot be opened.
     """
     _check_regular(os.stat(path), path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

@@ -89,7 +89,7 @@ def test_warm_up_and_steps_keep_their_share(monkeypatch):
         (["digits", "lite0", "--epochs", "0"], "--epochs"),
         (["digits", "lite0", "--jobs", "none"], "--jobs"),
         (["digits", "lite0", "--seeds", "-1"], "--seeds -1"),
-        (["digits", "lite0", "--protocol", "full", "--shots", "4"], "--shots does not go with"),
+        (["digits", "lite0", "--protocol", "full", "--shots", "4"], "--shots cannot be combined with"),
         (["digits", "lite0", "--protocol", "base-to-new"], "choose a CLIP backbone"),
         (["digits", "tiny_clip", "--protocol", "base-to-new", "--shots", "1", "2"], "one number of --shots"),
         (["digits", "tiny_clip", "--protocol", "cross-dataset"], "--targets"),
@@ -165,7 +165,7 @@ def test_cross_dataset(in_this_process, capfd, tmp_path):
 
 
 def test_another_data_set_is_tested_under_its_own_facts(tmp_path):
-    """What the run took from the facts of its data set is dropped; what was set by hand for the same data set stays."""
+    """What the run took from the facts of its data set is dropped; what was set manually for the same data set stays."""
     run = ["--trainer", "ZeroshotCLIP", "--config-file", "configs/trainers/ZeroshotCLIP/tiny_clip.yaml", "--seed", "1"]
     keys = ["DATASET.NAME", "digits", "DATASET.NUM_SHOTS", "1", "DATASET.TEMPLATE", "the {}.", "VERBOSE", "False"]
     assert train([*run, "--output-dir", str(tmp_path / "run"), *keys]) == 0

@@ -54,8 +54,8 @@ def raising(error):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (MemoryError(), "memory is short"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "memory is short (CUDA out of memory)"),
+        (MemoryError(), "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory (CUDA out of memory)"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "lower DATALOADER.TRAIN_X.BATCH_SIZE"),
         (OSError(36, "File name too long", "a" * 10), "File name too long: aaaaaaaaaa"),
     ],

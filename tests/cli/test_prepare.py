@@ -82,5 +82,5 @@ def test_the_list(toy, root, capsys):
     assert main(["--list", "--root", str(root)]) == 0
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[2:]}
     assert rows["Toy"].split() == ["Toy", "plaything", "toy", "fetched", "yes"]
-    assert "by hand" in rows["ImageNet"] and rows["EuroSAT"].split()[-3:] == ["13500/5400/8100", "fetched", "no"]
+    assert "manually" in rows["ImageNet"] and rows["EuroSAT"].split()[-3:] == ["13500/5400/8100", "fetched", "no"]
     assert "dtd" in rows["DescribableTextures"] and "library" in rows["digits"]

@@ -1,4 +1,4 @@
-"""`python sweep.py` on a real Ray of one machine: a grid that fails in part, is mended and goes on; a search; what is refused."""
+"""`python sweep.py` on a real Ray of one machine: a grid that fails in part and is repaired; a search; what is refused."""
 
 import contextlib
 import json
@@ -190,7 +190,7 @@ def wait_until(condition, seconds=60):
 
 
 def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, monkeypatch, tmp_path, capfd):
-    """SIGTERM comes over `sweep.py`; `reproduce --sweep`, on a Ray of its own, goes on with the run that was saved."""
+    """SIGTERM comes over `sweep.py`; `reproduce --sweep`, on a Ray of its own, continues the run that was saved."""
     monkeypatch.setattr(reproduce, "cells_of", lambda table, dataset, backbone: [Cell("LinearProbe", "", dataset, "tiny_vit")])
     long = [*TINY, "OPTIM.MAX_EPOCH", "40"]
     command = [sys.executable, "sweep.py", *GRID, "--datasets", "digits", "--seeds", "1", "--address", cluster]
@@ -198,7 +198,7 @@ def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, monkeypatch
     directory = tmp_path / "out/digits/LinearProbe/tiny_vit/default/seed1"
     sweep = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_until(lambda: (directory / "resume.pt").exists())
-    os.kill(*trainings(directory), signal.SIGTERM)  # pre-empted, which is no failure: it goes on, without any retries
+    os.kill(*trainings(directory), signal.SIGTERM)  # pre-empted, which is no failure: it continues, without any retries
     wait_until(lambda: "Resumed from" in (directory / "console.txt").read_text())
     (training,) = trainings(directory)
     os.kill(training, signal.SIGSTOP)  # it is not to be finished before the signal comes
@@ -272,9 +272,9 @@ def test_a_dry_run_says_what_would_be_done(capfd, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--address", "auto"], "--address is of runs on Ray; add --sweep"),
-        (["--gpus-per-run", "0.5"], "--gpus-per-run is of runs on Ray; add --sweep"),
-        (["--sweep", "--jobs", "2"], "--jobs 2: on Ray as many runs go on as there is room for"),
+        (["--address", "auto"], "--address applies to runs on Ray; add --sweep"),
+        (["--gpus-per-run", "0.5"], "--gpus-per-run applies to runs on Ray; add --sweep"),
+        (["--sweep", "--jobs", "2"], "--jobs 2: on Ray as many run as there is room for"),
     ],
 )
 def test_options_that_would_do_nothing(capfd, tmp_path, options, words):

@@ -1,4 +1,4 @@
-"""What is shown of many runs while they go on."""
+"""What is shown of many runs while they run."""
 
 import io
 import re

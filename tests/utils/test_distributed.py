@@ -18,7 +18,7 @@ def test_alone_everything_is_a_no_op(monkeypatch):
     x = torch.ones(2)
     with distributed.process_group():
         assert distributed.sum_(x) is x and distributed.gather(x)[0] is x
-        assert distributed.sums(2, 3.5) == [2, 3.5] and distributed.from_main("a") == "a" and distributed.tells_the_reason()
+        assert distributed.sums(2, 3.5) == [2, 3.5] and distributed.from_main("a") == "a" and distributed.is_first_to_report()
 
 
 def test_what_three_processes_tell_each_other(processes, capfd):
@@ -57,7 +57,7 @@ def test_a_killed_process_ends_the_others_soon_and_one_of_them_says_so(processes
                     os.kill(os.getpid(), signal.SIGKILL)
                 distributed.sums(1)
         except LostProcessError as error:
-            return ["--resume" in str(error), distributed.tells_the_reason(), time.monotonic() - began < 20]
+            return ["--resume" in str(error), distributed.is_first_to_report(), time.monotonic() - began < 20]
         return None
 
     results = processes(3, die_or_wait)
