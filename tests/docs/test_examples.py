@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import dassl_vr
 from dassl_vr.cli.export import main as export
 from dassl_vr.cli.train import main
 
@@ -75,6 +76,24 @@ def test_the_library_as_in_the_readme():
     names = {"classifier": classifier, "loader": loader}
     exec(block, names)
     assert names["logits"].shape == (10, 10)
+
+
+def test_a_run_as_in_the_readme(tmp_path, monkeypatch):
+    """On few images."""
+    from dassl_vr import runs
+
+    block = next(block for block in python_blocks("README.md") if "build_cfg" in block)
+    quick = {"DATASET.NUM_SHOTS": 2, "TRAIN.END_FIGURES": False, "VERBOSE": False}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        dassl_vr,
+        "build_cfg",
+        lambda files=(), settings=(), **more: runs.build_cfg(files, {**dict(settings), **quick}, **more),
+        raising=False,
+    )
+    names = {}
+    exec(block, names)
+    assert names["results"]["accuracy"] == pytest.approx(names["metrics"]["accuracy"])
 
 
 def test_a_bundle_in_python(tmp_path, monkeypatch, capsys):
