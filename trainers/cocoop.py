@@ -4,7 +4,7 @@ from torch import nn
 from yacs.config import CfgNode as CN
 
 from dassl_vr.config.ranges import TOKENS
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import TextPromptLearning
 from dassl_vr.prompting import ConditionalClassifier, ContextPrompts
 
@@ -19,7 +19,7 @@ def extend_cfg(cfg):
 
 
 @TRAINER_REGISTRY.register()
-class CoCoOp(TextPromptLearning, TrainerX):
+class CoCoOp(TextPromptLearning):
     """CoOp's context, shifted for each image by a small net that sees the image's features."""
 
     ranges = {"N_CTX": TOKENS}

@@ -3,7 +3,7 @@
 from yacs.config import CfgNode as CN
 
 from dassl_vr.config.ranges import TOKENS
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import TextPromptLearning
 from dassl_vr.prompting import ContextPrompts, TextPromptedClassifier
 
@@ -22,7 +22,7 @@ def extend_cfg(cfg):
 
 
 @TRAINER_REGISTRY.register()
-class CoOp(TextPromptLearning, TrainerX):
+class CoOp(TextPromptLearning):
     """Context vectors before the class's name, learned in front of the frozen text tower."""
 
     ranges = {"N_CTX": TOKENS}

@@ -1,13 +1,13 @@
 """FullFT: full fine-tuning, the yardstick that trains everything."""
 
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import PromptLearning
 from dassl_vr.reprogramming import HeadMapping, PlainInput
 from dassl_vr.reprogramming.classifier import FeatureSource, ReprogrammedClassifier
 
 
 @TRAINER_REGISTRY.register()
-class FullFT(PromptLearning, TrainerX):
+class FullFT(PromptLearning):
     """A new linear head on a backbone that is trained with it; of a CLIP, the image tower."""
 
     freeze_backbone = False

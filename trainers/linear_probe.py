@@ -1,13 +1,13 @@
 """LinearProbe: a linear layer on frozen features, the yardstick without any prompt."""
 
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import PromptLearning
 from dassl_vr.reprogramming import HeadMapping, PlainInput
 from dassl_vr.reprogramming.classifier import FeatureSource, ReprogrammedClassifier
 
 
 @TRAINER_REGISTRY.register()
-class LinearProbe(PromptLearning, TrainerX):
+class LinearProbe(PromptLearning):
     """A linear classifier on what the frozen backbone's own classifier sees."""
 
     @classmethod

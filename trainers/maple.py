@@ -4,7 +4,7 @@ from torch import nn
 from yacs.config import CfgNode as CN
 
 from dassl_vr.config.ranges import TOKENS
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import PromptLearning
 from dassl_vr.prompting import ContextPrompts, MultimodalClassifier
 
@@ -21,7 +21,7 @@ def extend_cfg(cfg):
 
 
 @TRAINER_REGISTRY.register()
-class MaPLe(PromptLearning, TrainerX):
+class MaPLe(PromptLearning):
     """Text tokens in the first blocks of the text tower, coupled to visual tokens in the image tower."""
 
     backbone_kinds = ("clip",)

@@ -1,7 +1,7 @@
 """SMM: sample-specific multi-channel masks (Cai et al., ICML 2024)."""
 
 from dassl_vr.config.ranges import RATE
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 
 
@@ -22,7 +22,7 @@ def extend_cfg(cfg):
 
 
 @TRAINER_REGISTRY.register()
-class SMM(VisualReprogramming, TrainerX):
+class SMM(VisualReprogramming):
     """x + up(f_mask(x)) * delta in front of a frozen classifier, delta and the mask generator trained with rates of their own."""
 
     choices = {"METHOD": ("smm", "single_channel", "only_mask"), "MASK_INIT": ("random", "ones")}

@@ -1,7 +1,7 @@
 """VP: visual prompting of CLIP by a pixel frame (Bahng et al., 2022)."""
 
 from dassl_vr.config.ranges import SIDE
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 from dassl_vr.reprogramming import Watermark
 
@@ -17,7 +17,7 @@ def extend_cfg(cfg):
 
 
 @TRAINER_REGISTRY.register()
-class VP(VisualReprogramming, TrainerX):
+class VP(VisualReprogramming):
     """A frame of pixels added to the normalized image, in front of a frozen CLIP with its text head."""
 
     backbone_kinds = ("clip",)

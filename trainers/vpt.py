@@ -5,7 +5,7 @@ import math
 from torch import nn
 
 from dassl_vr.config.ranges import TOKENS
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 from dassl_vr.prompting import TokenPrompted, VisualTokens
 from dassl_vr.reprogramming import HeadMapping, PlainInput
@@ -25,7 +25,7 @@ def extend_cfg(cfg):
 
 
 @TRAINER_REGISTRY.register()
-class VPT(VisualReprogramming, TrainerX):
+class VPT(VisualReprogramming):
     """Learned tokens beside those of the patches.
 
     On a supervised transformer they stand behind the class token and start uniform, as in the paper; on a CLIP at the end of the

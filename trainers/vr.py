@@ -1,6 +1,6 @@
 """VR: visual reprogramming with one mask for all images: Pad (Chen et al., CVPR 2023) and the watermarks of the SMM paper."""
 
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 from dassl_vr.reprogramming import INPUT_REGISTRY
 
@@ -14,7 +14,7 @@ def extend_cfg(cfg):
 
 
 @TRAINER_REGISTRY.register()
-class VR(VisualReprogramming, TrainerX):
+class VR(VisualReprogramming):
     """An f_in in front of a frozen classifier."""
 
     choices = {"METHOD": INPUT_REGISTRY}

@@ -2,7 +2,7 @@
 
 from yacs.config import CfgNode as CN
 
-from dassl_vr.engine import TRAINER_REGISTRY, TrainerX
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import PromptLearning
 from dassl_vr.prompting import ENSEMBLE, FixedClassifier, fill_in
 
@@ -15,7 +15,7 @@ def extend_cfg(cfg):
 
 
 @TRAINER_REGISTRY.register()
-class ZeroshotCLIP(PromptLearning, TrainerX):
+class ZeroshotCLIP(PromptLearning):
     """Class names in templates, in front of a frozen CLIP; "training" only tests."""
 
     backbone_kinds = ("clip",)

@@ -3,17 +3,53 @@
 import traceback
 
 import yacs.config
+from yacs.config import CfgNode
 
-from ..backbones import ALIASES, backbone_spec, check_backbone
+from ..backbones import ALIASES, BackboneSpec, backbone_spec, check_backbone
 from ..data import DATASET_REGISTRY, build_transform
 from ..evaluation import EVALUATOR_REGISTRY
 from ..utils.errors import ConfigError
 from ..utils.registry import Registry
+from .trainer import TrainerBase, TrainerX
 
-TRAINER_REGISTRY = Registry("trainer")
+
+def put_on(method: type, trainer: type) -> type:
+    """The class of `method` that trains by the loop of `trainer`: a subclass of both, with the name of the method.
+
+    `super()` in the method's body finds the trainer behind it.
+    """
+    described = {"__module__": method.__module__, "__qualname__": method.__qualname__, "__doc__": method.__doc__}
+    return type(method.__name__, (method, trainer), described)
 
 
-def build_trainer(cfg):
+class TrainerRegistry(Registry):
+    """Trainers by name. A class that is no trainer, but a method alone, is put on `TrainerX` when it is registered.
+
+    `get` gives the trainer, `declared` what was registered: an original Dassl puts the same method on a trainer of its own. The
+    decorator leaves the method as it is, so that others can be derived from it.
+    """
+
+    def __init__(self, kind: str):
+        super().__init__(kind)
+        self._declared = {}  # public name -> what was registered
+
+    def register(self, obj=None, force=False, *, name=None, aliases=()):
+        if obj is None:
+            return super().register(None, force, name=name, aliases=aliases)
+        is_method = isinstance(obj, type) and not issubclass(obj, TrainerBase)
+        super().register(put_on(obj, TrainerX) if is_method else obj, force, name=name, aliases=aliases)
+        self._declared[name or obj.__name__] = obj
+        return obj
+
+    def declared(self, name: str):
+        """The class that was registered as `name`. Raises `ConfigError` as `get`."""
+        return self._declared[self.canonical_name(name)]
+
+
+TRAINER_REGISTRY = TrainerRegistry("trainer")
+
+
+def build_trainer(cfg: CfgNode) -> TrainerBase:
     """The trainer that `cfg.TRAINER.NAME` names, with its data loaders and model built."""
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if cfg.VERBOSE:
@@ -29,7 +65,7 @@ def build_trainer(cfg):
         ) from error
 
 
-def resolve_cfg(cfg):
+def resolve_cfg(cfg: CfgNode) -> None:
     """Check every name in `cfg` and fill in what depends on the backbone (`resolve_input`), in place, without building anything.
 
     Names become those registered, whatever their case.
@@ -53,7 +89,7 @@ def resolve_cfg(cfg):
         build_transform(cfg, is_train)  # for its complaints; the data manager builds its own
 
 
-def resolve_input(cfg, trainer):
+def resolve_input(cfg: CfgNode, trainer: type | None) -> None:
     """Fill in what the images have to be like for the backbone, in place.
 
     `INPUT.SIZE (0, 0)` becomes the size that the backbone was trained at; `INPUT.PIXEL_MEAN` and `PIXEL_STD` become those of its
@@ -82,7 +118,7 @@ def resolve_input(cfg, trainer):
         cfg.INPUT.SIZE = (spec.input_size, spec.input_size) if spec else (224, 224)
 
 
-def check_side(cfg):
+def check_side(cfg: CfgNode) -> None:
     """Ask the backbone of a resolved `cfg`, without weights, whether it takes images of this size and sees all of them.
 
     Raises:
@@ -92,7 +128,7 @@ def check_side(cfg):
         check_backbone(cfg.MODEL.BACKBONE.NAME, cfg.INPUT.SIZE[0])
 
 
-def takes(trainer, spec):
+def takes(trainer: type, spec: BackboneSpec) -> bool:
     """Whether a trainer's class works on a backbone with this `BackboneSpec`; one that does not say takes any."""
     kinds = getattr(trainer, "backbone_kinds", None)
     needed = [fact for fact in ("tokens", "text_tokens") if getattr(trainer, f"needs_{fact}", False)]

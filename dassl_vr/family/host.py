@@ -1,12 +1,8 @@
 """Our trainers and data sets inside an installed original Dassl; `dassl_vr.register` is the way in.
 
-The part of a trainer that is the method's own (`PromptLearning` and the class's body) is put on `HostTrainer`, which is the
-original's `TrainerX` with its data manager, plus the few things that our trainers use and the original lacks.
+A trainer of ours is declared as a method alone; here it is put on `HostTrainer`, which is the original's `TrainerX` with its data
+manager, plus the few things that our methods use and the original lacks.
 """
-
-import functools
-import inspect
-import types
 
 import dassl.data
 import dassl.data.datasets
@@ -20,8 +16,8 @@ from ..config import get_cfg_default, validate_cfg
 from ..data import DATASET_REGISTRY, build_transform
 from ..data.datasets import read_item_image
 from ..data.datasets.build import set_grey_bits
-from ..engine import TRAINER_REGISTRY, SimpleTrainer, TrainerX
-from ..engine.build import resolve_input
+from ..engine import TRAINER_REGISTRY, SimpleTrainer, TrainerBase
+from ..engine.build import put_on, resolve_input
 from ..engine.trainer import resolve_precision
 from ..plugins import load_plugins
 from ..utils.errors import ConfigError
@@ -129,34 +125,16 @@ def _with_facts(cfg):
     return cfg
 
 
-@functools.cache
-def on_host(cls):
-    """A trainer class of ours, or a base of one, with our `TrainerX` replaced by `HostTrainer`."""
-    if cls is TrainerX:
-        return HostTrainer
-    if not issubclass(cls, TrainerX):
-        return cls  # a method's part that several trainers share
-    body = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
-    cell = types.CellType()
-    body = {name: _with_class_cell(value, cell) for name, value in body.items()}
-    cell.cell_contents = type(cls.__name__, tuple(on_host(base) for base in cls.__bases__), body)
-    return cell.cell_contents
-
-
-def _with_class_cell(value, cell):
-    """A member of a class body whose `super()` refers to the class in `cell`."""
-    if isinstance(value, property):
-        return property(*(_with_class_cell(part, cell) for part in (value.fget, value.fset, value.fdel)), value.__doc__)
-    if isinstance(value, (classmethod, staticmethod)):
-        return type(value)(_with_class_cell(value.__func__, cell))
-    if not inspect.isfunction(value) or "__class__" not in value.__code__.co_freevars:
-        return value
-    names = value.__code__.co_freevars
-    closure = tuple(cell if name == "__class__" else old for name, old in zip(names, value.__closure__))
-    copied = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, closure)
-    copied.__kwdefaults__ = value.__kwdefaults__
-    copied.__qualname__, copied.__doc__ = value.__qualname__, value.__doc__
-    return copied
+def _methods() -> list:
+    """Our methods on `HostTrainer`. Leaves out, and names, what is declared as a trainer of ours: its loop cannot run here."""
+    names = TRAINER_REGISTRY.registered_names()
+    ours = [name for name in names if issubclass(TRAINER_REGISTRY.declared(name), TrainerBase)]
+    if ours:
+        print(
+            f"dassl_vr leaves out trainers that are declared with our TrainerX, not as a method alone: {', '.join(ours)};"
+            " declare them as `class X(VisualReprogramming)` or the like"
+        )
+    return [put_on(TRAINER_REGISTRY.declared(name), HostTrainer) for name in names if name not in ours]
 
 
 def data_set_on_host(name, cls):
@@ -185,10 +163,9 @@ def publish():
     for key in FACTS:
         missing.DATASET[key] = None
     _add_missing(HOST_DEFAULTS, missing)  # in place: the family's train.py has imported a function that clones it
-    trainers = [on_host(cls) for cls in map(TRAINER_REGISTRY.get, TRAINER_REGISTRY.registered_names()) if issubclass(cls, TrainerX)]
     names = DATASET_REGISTRY.registered_names()
     data_sets = [data_set_on_host(name, DATASET_REGISTRY.get(name)) for name in names]
-    trainers = _register(dassl.engine.TRAINER_REGISTRY, trainers)
+    trainers = _register(dassl.engine.TRAINER_REGISTRY, _methods())
     data_sets = _register(dassl.data.datasets.DATASET_REGISTRY, data_sets)
     print(f"dassl_vr published trainers: {', '.join(trainers)}; data sets: {', '.join(data_sets)}")
 

@@ -27,7 +27,7 @@ def in_iterations(optim_cfg, num_batches):
 
 
 class PromptLearning:
-    """The own part of a trainer that learns a prompt (or a head) for a pre-trained model, to be put in front of a `TrainerX`.
+    """A method that learns a prompt (or a head) for a pre-trained model; `TRAINER_REGISTRY` puts it on a `TrainerX`.
 
     A method gives two class methods, which need no engine, so that a trained model is rebuilt without one: `build_network`, a
     plain module from normalized images to logits, and `trained_parts`, what of it is trained and saved. Both raise `ValueError`

@@ -10,7 +10,7 @@ from .prompt_learning import PromptLearning
 
 
 class TextPromptLearning(PromptLearning):
-    """The own part of a trainer that learns in front of a CLIP's text tower only, so that image features never change.
+    """A method that learns in front of a CLIP's text tower only, so that image features never change.
 
     Where each training image is the same in every epoch its features are computed once (TRAIN.CACHE_FEATURES). The network is a
     `prompting.TextPromptedClassifier`. Asks for `dm.train_loader_all` besides what `PromptLearning` asks.

@@ -70,7 +70,7 @@ class PromptAndMapping(nn.Module):
 
 
 class VisualReprogramming(PromptLearning):
-    """The own part of a visual-reprogramming trainer, to be put in front of a `TrainerX`.
+    """A method that reprograms: f_out o backbone o f_in, trained by cross entropy on the mapped labels.
 
     Its f_in is the one of `INPUT_REGISTRY` that TRAINER.<NAME>.METHOD names, or what `build_input(cfg, size)` gives, which raises
     `ValueError` for settings that cannot be. Its f_out is the one of `MAPPING_REGISTRY` that TRAINER.<NAME>.MAPPING names.

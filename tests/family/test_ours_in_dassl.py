@@ -76,23 +76,27 @@ def test_a_data_set_in_memory_with_its_facts(checkout, run_python, tmp_path):
     assert run.returncode and "data set digits is in memory" in run.stderr.splitlines()[-1]
 
 
-def test_super_in_a_trainers_body(run_python, tmp_path):
-    """A trainer's body is copied onto another base class; its `super()` must follow."""
+def test_a_method_is_put_on_the_originals_trainer(run_python):
+    """`super()` in its body follows; what is declared with our own loop cannot run there and is named."""
     code = (
-        "import dassl_vr.register\nfrom dassl_vr.engine import TrainerX\nfrom dassl_vr.methods import VisualReprogramming\n"
-        "from dassl_vr.family.host import HostTrainer, on_host\n"
-        "class Base(VisualReprogramming, TrainerX):\n"
+        "from dassl_vr.engine import TRAINER_REGISTRY, TrainerX\nfrom dassl_vr.methods import VisualReprogramming\n"
+        "class Base(VisualReprogramming):\n"
         "    def check_cfg(self, cfg):\n        return 'base ' + type(self).__name__\n"
-        "class Derived(Base):\n"
+        "@TRAINER_REGISTRY.register()\nclass Derived(Base):\n"
+        "    'Says who it is.'\n"
         "    def check_cfg(self, cfg):\n        return 'derived ' + super().check_cfg(cfg)\n"
-        "    @property\n    def name(self):\n        return __class__.__module__ and super().choices\n"
         "    @classmethod\n    def make(cls):\n        return super().__new__(cls)\n"
-        "made = on_host(Derived).make()\n"
-        "assert made.check_cfg(None) == 'derived base Derived' and 'MAPPING' in made.name\n"
-        "assert isinstance(made, HostTrainer) and not isinstance(made, TrainerX)\n"
+        "@TRAINER_REGISTRY.register()\nclass Looped(VisualReprogramming, TrainerX):\n    pass\n"
+        "import dassl.engine, dassl_vr.register\n"
+        "cls = dassl.engine.TRAINER_REGISTRY.get('Derived')\n"
+        "assert cls.make().check_cfg(None) == 'derived base Derived' and cls.__doc__ == 'Says who it is.'\n"
+        "assert issubclass(cls, dassl.engine.TrainerX) and not issubclass(cls, TrainerX)\n"
+        "assert 'Looped' not in dassl.engine.TRAINER_REGISTRY.registered_names()\n"
     )
     run = run_python("-c", code, original=True)
     assert run.returncode == 0, run.stderr
+    lines = [line for line in run.stdout.splitlines() if "Looped" in line]
+    assert len(lines) == 1 and "leaves out" in lines[0] and "class X(VisualReprogramming)" in lines[0]
 
 
 def test_without_an_original_the_error_says_so(run_python):
