@@ -1,14 +1,18 @@
 """A bundle: a directory with what was trained (`prompt.safetensors`) and what it needs (`config.json`)."""
 
+import os
 from pathlib import Path
+
+import torch
 
 from ..utils.checkpoint import trained_state
 from ..utils.errors import WeightsError
 from ..utils.places import naming_file, new_directory
 from .description import BUNDLE, FILES, describe, write_description
+from .model import PromptedModel
 
 
-def write_bundle(model, out):
+def write_bundle(model: PromptedModel, out: str | os.PathLike) -> None:
     """Write the bundle of a `PromptedModel` to the directory `out`, which must not hold anything yet.
 
     Raises:
@@ -28,7 +32,7 @@ def write_bundle(model, out):
         write_description(describe(model, BUNDLE, [file]), directory)
 
 
-def read_states(directory):
+def read_states(directory: str | os.PathLike) -> dict[str, dict[str, torch.Tensor]]:
     """{registered name: {tensor's name: tensor}} of a bundle. Raises `WeightsError` for a file that holds no tensors."""
     from safetensors.torch import load_file
 
@@ -45,6 +49,6 @@ def read_states(directory):
     return states
 
 
-def size_of(directory):
+def size_of(directory: str | os.PathLike) -> int:
     """Bytes of all files in `directory`."""
     return sum(path.stat().st_size for path in Path(directory).iterdir())

@@ -3,7 +3,10 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+from yacs.config import CfgNode
 
 from .. import __version__
 from ..engine.run_directory import NEEDED, OTHERS
@@ -52,7 +55,7 @@ FORM = kinds.record(
 )  # fmt: skip
 
 
-def describe(model, form, files):
+def describe(model: PromptedModel, form: str, files: Sequence[str | os.PathLike]) -> dict:
     """The content of `config.json`.
 
     Args:
@@ -119,7 +122,7 @@ def _seal(content):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def sha256_of_file(path):
+def sha256_of_file(path: str | os.PathLike) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256_in_blocks(file)
 
@@ -131,11 +134,11 @@ def _sha256_in_blocks(file):
     return digest.hexdigest()
 
 
-def write_description(content, directory):
+def write_description(content: dict, directory: str | os.PathLike) -> None:
     write_json(content, os.path.join(directory, DESCRIPTION_FILE))
 
 
-def read_description(directory):
+def read_description(directory: str | os.PathLike) -> dict:
     """The checked content of `config.json` in `directory`, whose other files are checked too.
 
     Raises:
@@ -165,7 +168,7 @@ def read_description(directory):
     return content
 
 
-def check_preprocessing(description, cfg, pixel_shape, path):
+def check_preprocessing(description: dict, cfg: CfgNode, pixel_shape: tuple[int, int, int], path: str | os.PathLike) -> None:
     """Raises `DataError` unless images are prepared under `cfg` as the description says: of that size, mean and deviation.
 
     Args:
@@ -182,7 +185,7 @@ def check_preprocessing(description, cfg, pixel_shape, path):
             )
 
 
-def check_classnames(names, path, number=None):
+def check_classnames(names: Sequence[str], path: str | os.PathLike, number: int | None = None) -> None:
     """Raises `DataError` unless `names` are `number` names."""
     number = len(names) if number is None else number
     if len(names) != number:

@@ -3,25 +3,28 @@
 import contextlib
 import io
 import logging
+import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from yacs.config import CfgNode
 
 from ..data.transforms import build_transform
 from ..utils.errors import ConfigError, DataError, WeightsError
 from ..utils.places import naming_file, new_directory
 from .description import DESCRIPTION_FILE, FILES, ONNX, TORCH, check_preprocessing, describe, write_description
-from .model import ImageClassifier
+from .model import ImageClassifier, Picture, PromptedModel
 
 TOLERANCE = 1e-3  # of a logit
 CROPS = 12  # of photographs, to compare on
 INPUT, OUTPUT = "pixels", "logits"
 
 
-def write_exported(model, out, form, images=()):
+def write_exported(model: PromptedModel, out: str | os.PathLike, form: str, images: Sequence[Picture] = ()) -> str:
     """Write a `PromptedModel` on the CPU as a graph to the new directory `out`, if it does what the model does.
 
     The graph's input `pixels` is (N, 3, h, w) uint8 RGB as `model.preprocess` gives it, N being free; its output `logits` is
@@ -57,7 +60,7 @@ def write_exported(model, out, form, images=()):
 
 
 @torch.no_grad()
-def exported_program(model, pixels):
+def exported_program(model: PromptedModel, pixels: torch.Tensor) -> torch.export.ExportedProgram:
     """The `torch.export` program of a `PromptedModel`, with a batch of any size.
 
     Raises:
@@ -79,7 +82,7 @@ def _write_onnx(program, file):
     torch.onnx.export(program, (), str(file), input_names=[INPUT], output_names=[OUTPUT], external_data=False, verbose=False)
 
 
-def write_program(program, file):
+def write_program(program: torch.export.ExportedProgram, file: Path) -> None:
     """Write a program of `torch.export` to the path `file`. Raises `OSError` where it cannot be."""
     content = io.BytesIO()  # torch's own writer aborts the process where the disk is full
     torch.export.save(program, content)
@@ -113,7 +116,7 @@ def _compare(model, runner, pixels, form):
     return f"{form}: the same class as the model on {len(pixels)} images, logits within {largest:.1g}"
 
 
-def photographs(number):
+def photographs(number: int) -> list[Image.Image]:
     """`number` crops of the two photographs that come with scikit-learn, of sides from 64 pixels on; the same at every call."""
     from sklearn.datasets import load_sample_images
 
@@ -126,7 +129,7 @@ def photographs(number):
     return crops
 
 
-def open_exported(directory, description, cfg):
+def open_exported(directory: str | os.PathLike, description: dict, cfg: CfgNode) -> "OnnxModel":
     """The `OnnxModel` in `directory`.
 
     Raises:
@@ -145,7 +148,7 @@ def open_exported(directory, description, cfg):
 class OnnxModel(ImageClassifier):
     """A graph of ONNX Runtime with the preprocessing and the class names that belong to it; predicts as a `PromptedModel`."""
 
-    def __init__(self, file, cfg, description):
+    def __init__(self, file: Path, cfg: CfgNode, description: dict):
         _import("onnxruntime")
         self.pipeline = build_transform(cfg, is_train=False)
         self.classnames = list(description["classnames"])

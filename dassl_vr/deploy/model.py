@@ -1,6 +1,7 @@
 """A trained classifier from images to class names."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +9,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from ..data.pipeline import Pipeline
 from ..utils.errors import DataError
 from ..utils.images import UnreadableImageError, read_image, upright_rgb
+
+# A path, a PIL image, a uint8 array (H, W, 3) or (H, W), a uint8 tensor (3, H, W)
+Picture = str | os.PathLike | Image.Image | np.ndarray | torch.Tensor
 
 
 @dataclass
@@ -24,20 +29,20 @@ class Predictions:
     probabilities: torch.Tensor
     classnames: list
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.probabilities)
 
     @property
-    def labels(self):
+    def labels(self) -> torch.Tensor:
         """(N,) index of the likeliest class."""
         return self.probabilities.argmax(dim=1)
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """Name of the likeliest class of each image."""
         return [self.classnames[label] for label in self.labels.tolist()]
 
-    def top(self, k):
+    def top(self, k: int) -> list[list[tuple[str, float]]]:
         """For each image the `k` likeliest classes, best first: [(class name, probability), ...]."""
         values, indices = self.probabilities.topk(min(k, len(self.classnames)), dim=1)
         return [
@@ -57,16 +62,16 @@ class ImageClassifier:
     description = None
     grey_bits = 0
 
-    def logits_of(self, pixels):
+    def logits_of(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, h, w) uint8 on the CPU, as `preprocess` gives it -> (B, K) float32 logits on the CPU."""
         raise NotImplementedError
 
     @property
-    def pixel_shape(self):
+    def pixel_shape(self) -> tuple[int, int, int]:
         """(3, h, w) of a preprocessed image."""
         return pixel_shape_of(self.pipeline)
 
-    def preprocess(self, images):
+    def preprocess(self, images: Picture | Sequence[Picture]) -> torch.Tensor:
         """Images -> (N, 3, h, w) uint8: resized and cropped as in testing.
 
         Args:
@@ -79,7 +84,7 @@ class ImageClassifier:
         pixels = [self.pipeline.per_sample(_pil_image(image, number, self.grey_bits)) for number, image in images]
         return torch.stack(pixels) if pixels else torch.empty((0, *self.pixel_shape), dtype=torch.uint8)
 
-    def predict(self, images, batch_size=None):
+    def predict(self, images: Picture | Sequence[Picture], batch_size: int | None = None) -> Predictions:
         """Class probabilities of images of any size and mode.
 
         Args:
@@ -98,7 +103,7 @@ class ImageClassifier:
         nothing = torch.empty(0, len(self.classnames))
         return Predictions(torch.cat([nothing, *(batch.probabilities for batch in batches)]), list(self.classnames))
 
-    def predict_pixels(self, pixels):
+    def predict_pixels(self, pixels: torch.Tensor) -> Predictions:
         """`Predictions` of one batch, (B, 3, h, w) uint8 as `preprocess` gives it."""
         return Predictions(self.logits_of(pixels).softmax(dim=1), list(self.classnames))
 
@@ -116,30 +121,30 @@ class PromptedModel(nn.Module, ImageClassifier):
         batch_size: for `predict`.
     """
 
-    def __init__(self, network, pipeline, classnames, batch_size=32):
+    def __init__(self, network: nn.Module, pipeline: Pipeline, classnames: Sequence[str], batch_size: int = 32):
         super().__init__()
         self.network = network
         self.pipeline = pipeline
         self.classnames = list(classnames)
         self.batch_size = batch_size
 
-    def normalize(self, pixels):
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, h, w) uint8 -> (B, 3, S, S) float32, what the network takes."""
         return self.pipeline.per_batch(pixels, None)
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.network(self.normalize(pixels))
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return next((tensor.device for tensor in (*self.parameters(), *self.buffers())), torch.device("cpu"))
 
     @torch.no_grad()
-    def logits_of(self, pixels):
+    def logits_of(self, pixels: torch.Tensor) -> torch.Tensor:
         return self(pixels.to(self.device)).float().cpu()
 
 
-def pixel_shape_of(pipeline):
+def pixel_shape_of(pipeline: Pipeline) -> tuple[int, int, int]:
     """(3, h, w) of an image that a `Pipeline` for testing has prepared."""
     return tuple(pipeline.per_sample(Image.new("RGB", (8, 8))).shape)
 

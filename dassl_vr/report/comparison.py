@@ -1,10 +1,17 @@
 """Tables of a comparison of methods, over several numbers of shots, halves of the classes, or data sets."""
 
+from __future__ import annotations
+
 import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .runs import Group
 from .tables import mean_std
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -22,16 +29,16 @@ class Compared:
     directories: dict
 
     @property
-    def trained(self):
+    def trained(self) -> dict:
         """{seed: results} of the runs that trained, of the first column that has some."""
         return next((runs for runs in self.results.values() if runs), {})
 
-    def accuracies(self, column):
+    def accuracies(self, column: object) -> list[float]:
         """Test accuracies in percent over the seeds, without missing ones."""
         found = (run["accuracy"] for _, run in sorted(self.results.get(column, {}).items()))
         return [accuracy for accuracy in found if accuracy is not None]
 
-    def group(self, column):
+    def group(self, column: object) -> Group:
         """The runs of one column as the tables of runs take them."""
         runs, directories = self.results[column], self.directories[column]
         first = next(iter(runs.values()))
@@ -40,7 +47,7 @@ class Compared:
         return Group(trainer, label or trainer.lower(), *keys, runs, {seed: directories[seed] for seed in runs})
 
 
-def harmonic_mean(numbers):
+def harmonic_mean(numbers: Sequence[float]) -> float:
     """Of accuracies; 0 if one of them is 0."""
     return statistics.harmonic_mean(numbers)
 
@@ -49,7 +56,7 @@ def harmonic_mean(numbers):
 SUMMARIES = {"base-to-new": ("harmonic mean", harmonic_mean), "cross-dataset": ("average of targets", statistics.fmean)}
 
 
-def summary(method, protocol, columns):
+def summary(method: Compared, protocol: str, columns: Sequence) -> list[float]:
     """One number a seed, of the seeds that have all of the columns that it is made of; [] where the protocol has none."""
     if protocol not in SUMMARIES:
         return []
@@ -59,7 +66,9 @@ def summary(method, protocol, columns):
     return [SUMMARIES[protocol][1]([runs[seed]["accuracy"] for runs in by_seed]) for seed in seeds]
 
 
-def protocol_table(methods, protocol, columns, titles):
+def protocol_table(
+    methods: Sequence[Compared], protocol: str, columns: Sequence, titles: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
     """(headers, rows) of text: one row a method, the accuracy in each of `columns` under its title, the protocol's summary, cost.
 
     The harmonic mean and the average of the targets are taken seed by seed, then averaged.
@@ -90,12 +99,12 @@ def _mean_std(values):
     return mean_std(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def by_size(methods):
+def by_size(methods: Iterable[Compared]) -> list[Compared]:
     """From the method that trains least to the one that trains most."""
     return sorted(methods, key=lambda method: next(iter(method.trained.values()))["params_trainable"])
 
 
-def summarize(methods, protocol, columns):
+def summarize(methods: Sequence[Compared], protocol: str, columns: Sequence) -> list[dict]:
     """What a file of results says of each method."""
     keys = ("accuracy", "macro_f1", "params_trainable", "seconds_train", "peak_memory_bytes", "epochs", "protocol")
     found = []
@@ -112,7 +121,7 @@ def summarize(methods, protocol, columns):
     return found
 
 
-def shots_figure(methods, shots, task):
+def shots_figure(methods: Sequence[Compared], shots: Sequence[int], task: str) -> Figure:
     """Accuracy against the number of training images per class, one line per method (mean, bars of a standard deviation)."""
     from .canvas import figure_text, new_figure  # here: a table does not need it
 

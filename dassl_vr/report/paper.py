@@ -1,8 +1,15 @@
 """The results that the SMM paper publishes (Cai et al., ICML 2024, tables 1 to 3), for comparison."""
 
+from __future__ import annotations
+
 import csv
 import functools
+from collections.abc import Iterable
 from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .runs import Group
 
 # Our names where the paper's tables use others
 BACKBONES = {"rn18": "resnet18", "rn50": "resnet50"}
@@ -26,14 +33,14 @@ def _table():
     return results
 
 
-def paper_accuracy(backbone, dataset, method):
+def paper_accuracy(backbone: str, dataset: str, method: str) -> tuple[float, float | None] | None:
     """(mean, standard deviation or None) of the test accuracy in percent, or None where the paper has no such cell."""
     dataset = dataset.lower().replace("_", "")
     dataset = DATASETS.get(dataset, dataset)
     return _table().get((BACKBONES.get(backbone, backbone), dataset, method))
 
 
-def paper_result(group):
+def paper_result(group: Group) -> tuple[float, float | None] | None:
     """`paper_accuracy` for a `Group` whose runs are what the paper measured: all images, Ilm, its mask generator and patch size."""
     if group.method not in COLUMNS.get(group.trainer, ()) or group.mapping != "ilm":
         return None
@@ -47,7 +54,7 @@ def paper_result(group):
     return paper_accuracy(group.backbone, group.dataset, group.method)
 
 
-def paper_notes(groups):
+def paper_notes(groups: Iterable[Group]) -> list[str]:
     """What a reader has to know of the paper's column: one line each."""
     weights = {
         group.config.get("MODEL", {}).get("BACKBONE", {}).get("WEIGHTS") or "timm's vit_base_patch32_384.augreg_in21k_ft_in1k"

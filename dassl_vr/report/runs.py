@@ -1,8 +1,11 @@
 """Finding finished runs and grouping them by what was compared."""
 
+from __future__ import annotations
+
 import functools
 import json
 import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,12 +40,12 @@ class Group:
     unfinished: list = field(default_factory=list)  # names of directories beside the runs'
 
     @property
-    def name(self):
+    def name(self) -> str:
         """`SMM`, `SMM single_channel`, `VR full`."""
         return self.trainer if self.method == self.trainer.lower() else f"{self.trainer} {self.method}"
 
     @functools.cached_property
-    def config(self):
+    def config(self) -> dict:
         """The resolved configuration of one of the runs; empty where it was not kept.
 
         Raises:
@@ -55,31 +58,31 @@ class Group:
         return config
 
     @property
-    def options(self):
+    def options(self) -> dict:
         """The keys `TRAINER.<NAME>` of that configuration."""
         return self.config.get("TRAINER", {}).get(self.trainer.upper(), {})
 
-    def values(self, key):
+    def values(self, key: str) -> list:
         """The values of `key` over the seeds, without missing ones."""
         return [run[key] for _, run in sorted(self.runs.items()) if run.get(key) is not None]
 
-    def mean(self, key):
+    def mean(self, key: str) -> float | None:
         values = self.values(key)
         return statistics.fmean(values) if values else None
 
-    def std(self, key):
+    def std(self, key: str) -> float | None:
         """Sample standard deviation; None below two runs."""
         values = self.values(key)
         return statistics.stdev(values) if len(values) > 1 else None
 
     @property
-    def gap(self):
+    def gap(self) -> float | None:
         """Training minus test accuracy in points, averaged over the runs that measured both."""
         gaps = [r["accuracy_train"] - r["accuracy"] for r in self.runs.values() if r.get("accuracy_train") is not None]
         return statistics.fmean(gaps) if gaps else None
 
 
-def find_runs(directories):
+def find_runs(directories: Iterable[str | Path]) -> dict[Path, dict]:
     """{directory: results} of all finished runs below `directories`, in order of their paths.
 
     Raises:
@@ -96,18 +99,18 @@ def find_runs(directories):
     return found
 
 
-def find_unfinished(directories):
+def find_unfinished(directories: Iterable[str | Path]) -> list[Path]:
     """Directories below `directories` of runs that began and did not finish."""
     begun = (path.parent for directory in directories for path in sorted(Path(directory).rglob(CONFIG_FILE)))
     return [directory for directory in begun if not (directory / RESULTS_FILE).exists()]
 
 
-def tag_of(directory):
+def tag_of(directory: Path) -> str:
     """What tells a run's recipe from others of the same trainer: `<tag>` in the scripts' `.../<tag>/seed<N>`."""
     return directory.parent.name if directory.name.startswith("seed") else directory.name
 
 
-def group_runs(directories):
+def group_runs(directories: Sequence[str | Path]) -> list[Group]:
     """Groups of the runs below `directories`, in order of first appearance."""
     groups = {}
     for directory, run in find_runs(directories).items():
@@ -122,7 +125,7 @@ def group_runs(directories):
     return list(groups.values())
 
 
-def distinct_names(groups):
+def distinct_names(groups: Sequence[Group]) -> list[str]:
     """A short name for each of `groups`, with the tag and the mapping only where the method does not tell them apart."""
     for parts in (("name",), ("name", "tag"), ("name", "tag", "mapping", "dataset", "backbone")):
         values = [[str(getattr(group, part)) for part in parts] for group in groups]
@@ -132,7 +135,7 @@ def distinct_names(groups):
     return names
 
 
-def warnings_about(groups):
+def warnings_about(groups: Sequence[Group]) -> list[str]:
     """One line for each thing that makes a comparison between runs of `groups` doubtful."""
     lines = []
     for group in groups:

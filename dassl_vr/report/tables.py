@@ -1,18 +1,26 @@
 """Tables of results."""
 
+from __future__ import annotations
+
 import csv
 import io
 import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from ..utils.text import markdown_cell, one_line, spreadsheet_cell
 from .paper import paper_result
 
+if TYPE_CHECKING:
+    from .loss_change import LossChange
+    from .runs import Group
+
 FORMATS = ("plain", "github", "latex", "csv", "html")
 
 
-def results_table(groups):
+def results_table(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     """(headers, rows) of text: one row a group, with the paper's number beside it where there is one.
 
     Columns that say the same in every row, or nothing in any, are left out, but for the method, the accuracy, and the
@@ -64,7 +72,7 @@ def _row(group, groups):
     }
 
 
-def loss_change_table(groups, changes):
+def loss_change_table(groups: Sequence[Group], changes: Sequence[Sequence[LossChange]]) -> tuple[list[str], list[list[str]]]:
     """(headers, rows): for how many training samples the loss is above that of the unprompted model.
 
     Args:
@@ -85,14 +93,14 @@ def loss_change_table(groups, changes):
     return headers, rows
 
 
-def mean_std(mean, std):
+def mean_std(mean: float | None, std: float | None) -> str:
     """`71.2`, or `71.2 ± 0.4` where there is a deviation; empty without a mean."""
     if mean is None:
         return ""
     return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
 
 
-def render(headers, rows, style="plain"):
+def render(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str = "plain") -> str:
     """A table as text in one of `FORMATS`."""
     cell = {"csv": spreadsheet_cell, "github": markdown_cell}.get(style, str)  # the other styles escape for themselves
     headers, *rows = [[cell(one_line(entry)) for entry in row] for row in (headers, *rows)]
