@@ -15,7 +15,7 @@ MAPPED_FOLDERS = ("trainers", "datasets", "configs")
 
 
 def _map_checkout_folders():
-    """In a checkout the mapped folders lie beside this package, not inside: bind each to its name in `dassl_vr`."""
+    """In a checkout the mapped folders are beside this package, not inside it: bind each to its name in `dassl_vr`."""
     checkout = Path(__file__).resolve().parent.parent
     if not (checkout / "setup.py").is_file():
         return

@@ -1,4 +1,4 @@
-"""Where things of the user's lie, also for a user without a home: an unknown user id in a container, a home that is not there."""
+"""The user's directories, also for a user without a home: an unknown user id in a container, a home that does not exist."""
 
 import os
 import tempfile

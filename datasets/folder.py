@@ -26,7 +26,7 @@ class Folder(BenchmarkDataset):
       (`Training`, `valid`, `TEST`);
     - `<class>/*`.
 
-    Each may lie in a folder of its own in the directory.
+    Each may be in a folder of its own in the directory.
 
     Without test images 30 % are set aside, without validation images `DATASET.VAL_PERCENT` of those for training, both
     class by class and by a fixed seed. Labels follow the sorted names of the training folders.
@@ -78,7 +78,7 @@ class Folder(BenchmarkDataset):
             self.say(f"WARNING: {line}")
         return Splits(train, val, test)
 
-    # ------------------------------------------------------------------------------------------------ what lies where
+    # ------------------------------------------------------------------------------------------------ what is where
     def _unwrapped(self, root):
         """The directory with the data: `root`, or the only folder in it, if that holds folders in place of images."""
         while not self._split_file(root):
@@ -139,7 +139,7 @@ class Folder(BenchmarkDataset):
         return {split: found[split][0] for split in SPLIT_NAMES if split in found}
 
     def _check_class_called(self, split, folders, classes):
-        """A folder that lies beside classes is one, even if it is called `train` or `valid`; unless it says otherwise."""
+        """A folder beside classes is one, even if it is called `train` or `valid`; unless it says otherwise."""
         names = {same_name(folder.name) for folder in classes}
         for folder in folders:
             if any(same_name(inner.name) in names for inner in folders_in(folder)):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # TensorBoard over all runs, by names such as digits/SMM/lite0/seed1: bash scripts/tensorboard.sh [DIR] [options of tensorboard]
 #   bash scripts/tensorboard.sh output --port 6007
-# DIR is ./output (or $OUTPUT) by default. Rival methods lie on one chart on the page "custom scalars"; "hparams" compares accuracies.
+# DIR is ./output (or $OUTPUT) by default. Rival methods share a chart on the page "custom scalars"; "hparams" compares accuracies.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/_python.sh

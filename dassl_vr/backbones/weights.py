@@ -35,7 +35,7 @@ class WeightsFile:
 
     Args:
         path: `.safetensors`, or a file of `torch.save` (`.pth`, `.pt`, `.bin`, `.tar`).
-        entry: which of several models in it: a training checkpoint's entry (dotted where it lies in another), or what its tensors'
+        entry: which of several models in it: a training checkpoint's entry (dotted if it is inside another), or what its tensors'
             names begin with; "" = `state_dict`, `model` or what else is usual.
 
     Attributes:

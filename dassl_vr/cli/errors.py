@@ -25,7 +25,7 @@ PATH_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, er
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A parser whose complaints are `ConfigError`s instead of the whole usage."""
+    """A parser that raises a `ConfigError` instead of printing the whole usage."""
 
     def error(self, message):
         raise ConfigError(f"{message} (see {self.prog} --help)")
@@ -63,7 +63,7 @@ def one_line_errors(main):
 def _code_of(main, argv):
     try:
         code = main(argv) or 0
-        sys.stdout.flush()  # here, where a complaint can still be told
+        sys.stdout.flush()  # here, where an error can still be reported
         return code
     except UserError as error:
         _say(f"error: {error}")

@@ -58,7 +58,7 @@ def add_model_flags(parser, device=True):
 def find_images(patterns):
     """Paths of the images that files, directories and glob patterns name, in order, each once.
 
-    A name that stands for nothing is kept: reading it says what is wrong.
+    A name that matches nothing is kept: reading it says what is wrong.
     """
     found = []
     for pattern in patterns:
@@ -82,7 +82,7 @@ def find_images(patterns):
 
 
 def _matches(pattern):
-    """Sorted paths of the files that a glob pattern stands for; `**` is any number of folders, each entered once."""
+    """Sorted paths of the files that match a glob pattern; `**` is any number of folders, each entered once."""
     parts = pattern.replace(os.sep, "/").split("/")
     if "**" not in parts:
         return sorted(path for path in glob.glob(pattern) if os.path.isfile(path))

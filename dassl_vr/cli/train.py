@@ -19,7 +19,7 @@ EPILOG = f"""examples:
   python train.py ... TRAINER.SMM.PATCH_SIZE 16 OPTIM.MAX_EPOCH 20 # any key of the configuration
   torchrun --nproc_per_node 4 train.py ...                         # the same run on four GPUs, or four processes without any
 
-exit codes: 0 done, 2 an error that is told in one line, 130 Ctrl-C, {EXIT_PREEMPTED} asked to end by SIGTERM or SIGUSR1: the run is
+exit codes: 0 done, 2 an error (one line), 130 Ctrl-C, {EXIT_PREEMPTED} asked to end by SIGTERM or SIGUSR1: the run is
   saved after the batch in progress, and --resume continues from there with the same results
 """
 

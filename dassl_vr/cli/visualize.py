@@ -20,7 +20,7 @@ EPILOG = """examples:
   python visualize.py my_bundle --images photos/ --out look
 
 An image of --images that cannot be read is named on standard error and left out; the exit code is then 1.
-Without --images, test images of the run's data set are shown, which has to be at hand (for a bundle, say where with --root).
+Without --images, test images of the run's data set are shown, which must be available (for a bundle, name its place with --root).
 """
 
 

@@ -48,7 +48,7 @@ def read_yaml(path):
 
 
 def _is_huge(content):
-    """Whether there is no end to it, or far too much, once each alias stands for what it names."""
+    """Whether it is endless, or far too large, once every alias is expanded."""
     pending, seen = [content], 0
     while pending:
         value = pending.pop()

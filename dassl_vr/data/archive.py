@@ -114,7 +114,7 @@ def extract(
 
 
 class _Budget:
-    """What an archive, with those that lie in it, may still unpack to."""
+    """What an archive, with those inside it, may still unpack to."""
 
     def __init__(self, archive_size, max_bytes, directory):
         self.max_bytes = max(MAX_GROWTH * archive_size, MIN_LIMIT) if max_bytes is None else max_bytes
@@ -144,7 +144,7 @@ def _unpack(archive, directory, budget):
 
 
 def _unpack_inner(directory, budget):
-    """Unpack the archives that came out of an archive, each where it lies."""
+    """Unpack the archives that came out of an archive, each in its place."""
     for folder in _folders(directory):
         for path in sorted(folder.iterdir()):
             if path.is_file() and not path.is_symlink() and is_archive(path):

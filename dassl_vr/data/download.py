@@ -15,7 +15,7 @@ class Part:
 
     Args:
         provides: its path below the data set's directory.
-        source: the file that it is, or the archive that it lies in, at any depth.
+        source: the file that it is, or the archive that holds it, at any depth.
         required: False if the data set can be used without.
         fallbacks: other files or archives to take it from when `source` fails.
     """

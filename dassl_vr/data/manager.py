@@ -81,7 +81,7 @@ class DataManager:
 
     @functools.cached_property
     def split_sha256(self):
-        """Identifies the images and labels of all splits, wherever they lie."""
+        """Identifies the images and labels of all splits, wherever they are."""
         return split_sha256(self.dataset)
 
     @functools.cached_property

@@ -117,7 +117,7 @@ class ImageStores:
 
 
 def store_directories(directory: str, name: str, chosen: str = "") -> list[Path]:
-    """Where the stores of a data set may lie, in the order of preference.
+    """Where the stores of a data set may be, in the order of preference.
 
     Args:
         directory: the data set's own; not absolute if it has none.

@@ -178,7 +178,7 @@ class RandomTranslation(torch.nn.Module):
 
 
 class PaddedRandomCrop(v2.RandomCrop):
-    """`RandomCrop` whose complaint about a small image is one line for the user."""
+    """`RandomCrop` whose error for a small image is one line for the user."""
 
     def forward(self, *inputs):
         try:

@@ -114,7 +114,7 @@ class DatasetWrapper(TorchDataset):
         return item
 
     def finish(self, batch):
-        """Complete a batch of collated `read_item`s in place, on the device that its images lie on, and return it."""
+        """Complete a batch of collated `read_item`s in place, on the device of its images, and return it."""
         return self._finish(batch, batch["index"].cpu().numpy(), lambda op, x, keys: op(x, keys))
 
     def _finish(self, batch, index, apply):

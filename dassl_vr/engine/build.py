@@ -86,7 +86,7 @@ def resolve_cfg(cfg: CfgNode) -> None:
     cfg.TRAINER.NAME = TRAINER_REGISTRY.canonical_name(cfg.TRAINER.NAME)
     cfg.DATASET.NAME = DATASET_REGISTRY.canonical_name(cfg.DATASET.NAME)
     for is_train in (True, False):
-        build_transform(cfg, is_train)  # for its complaints; the data manager builds its own
+        build_transform(cfg, is_train)  # raises for wrong settings; the data manager builds its own
 
 
 def resolve_input(cfg: CfgNode, trainer: type | None) -> None:

@@ -1,11 +1,11 @@
-"""What every run tells TensorBoard about itself, so that runs can be distinguished and lie on one chart."""
+"""What every run writes to TensorBoard about itself, so that runs can be distinguished and share charts."""
 
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from ..utils.errors import LostProcessError, RunInterrupted
 from ..utils.text import one_line, printable, say
 
-# Chart -> regular expression of its tags: one line a run, so that rival methods lie on one chart
+# Chart -> regular expression of its tags: one line per run, so that rival methods share a chart
 CHARTS = {
     "accuracy": {
         "test accuracy in %": ["Multiline", ["test/accuracy"]],

@@ -58,7 +58,7 @@ def claim_run_directory(cfg):
     `cfg.SEED`, if negative, becomes the seed of the run found there, so that a run with a drawn seed can be resumed.
 
     Returns:
-        NEW (start from the beginning), RESUMED (a resume file is at hand), or FINISHED (nothing is left to do).
+        NEW (start from the beginning), RESUMED (there is a resume file), or FINISHED (nothing is left to do).
 
     Raises:
         ConfigError: the directory holds an unfinished run and `RESUME` was not given, or a run of another configuration.

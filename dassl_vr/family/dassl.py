@@ -126,7 +126,7 @@ def original():
 
 
 def _family_datum(module_name):
-    """`Datum` under the name that the original pickles it by: its users' few-shot files lie beside the data and are shared."""
+    """`Datum` under the name that the original pickles it by: its users' few-shot files are beside the data and are shared."""
     return type("Datum", (Datum,), {"__module__": module_name, "__doc__": Datum.__doc__})
 
 

@@ -102,7 +102,7 @@ class VisualReprogramming(PromptLearning):
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
-        with torch.device("meta"):  # no memory, no random numbers: to hear complaints before data and weights are read
+        with torch.device("meta"):  # no memory, no random numbers: it raises before data and weights are read
             self._input_module(cfg)
 
     @classmethod

@@ -94,10 +94,12 @@ def _write_look(look, out, items, features):
     words = context_words(model)
     if words:
         rows = [(position, ", ".join(f"{word} ({distance:.2f})" for word, distance in near)) for position, near in words]
-        text = "The words of the vocabulary that lie nearest to each learned context vector (Euclidean distance)."
+        text = "The words of the vocabulary nearest to each learned context vector (Euclidean distance)."
         add("Context", "context", [], text, Table(("vector", "nearest words"), rows))
     if items and features and (figure := features_figure(model, items, features, title)) is not None:
-        text = "t-SNE of what the backbone makes of training images, before a label mapping: what looks alike to it lies together."
+        text = (
+            "t-SNE of what the backbone makes of training images, before a label mapping: images that look alike to it are close."
+        )
         add("Features", "features", [figure], text)
     page = out / PAGE
     with naming_file(page):

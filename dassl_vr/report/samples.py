@@ -25,7 +25,7 @@ def data_of(model: PromptedModel, root: str = "") -> DataManager:
         root: where the data sets are, if not where they were in training.
 
     Raises:
-        ConfigError, DataError: the data set is not at hand, or has other classes.
+        ConfigError, DataError: the data set is not available, or has other classes.
     """
     cfg = model.details.cfg.clone()
     cfg.defrost()

@@ -5,7 +5,7 @@ The blocks have few channels and many pixels, so nearly all of their time is rea
 - Batch norm is increasing in its input (after a change of sign where its scale is negative) and so is ReLU, so both may come
   after the pool, on a quarter of the values. Only the batch statistics need the unpooled map.
 - A stride-1 3x3 convolution followed by a 2x2 pool looks at 4x4 pixels with stride 2. Computed that way (`grouped`), the four
-  values of a pool lie in four groups of channels and the maximum over them runs along memory. That pays for the first block;
+  values of a pool are in four groups of channels and the maximum over them runs along memory. That pays for the first block;
   the others are faster in channels_last order.
 - Between the forward and the backward pass only the convolution's output is kept at full resolution.
 """
@@ -79,7 +79,7 @@ def _over_channels(lines):
 
 
 class _PooledBlock(torch.autograd.Function):
-    """Maps are (B, D, H, W) with channels that lie together, or, if grouped, (B, 4, D, H / 2, W / 2) with the place in the pool
+    """Maps are (B, D, H, W) in channels_last order, or, if grouped, (B, 4, D, H / 2, W / 2) with the place in the pool
     as the second dimension; channels are the third dimension from the end in both."""
 
     @staticmethod

@@ -77,7 +77,7 @@ def data_arguments(dataset: str) -> tuple[dict, list]:
 
 
 def join_tags(tag: str, *more: str) -> str:
-    """One tag of several; `default` stands for none."""
+    """One tag of several; `default` means none."""
     tags = [part for part in (tag, *more) if part and part != "default"]
     return "-".join(tags) or "default"
 

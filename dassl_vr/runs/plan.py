@@ -79,7 +79,7 @@ class Run:
         return TEST if self.model_dir is not None and state != FINISHED else WILL[state]
 
     def state(self) -> str:
-        """NEW, RESUMED or FINISHED, by what lies in the directory. Raises `UserError` if this run cannot be there."""
+        """NEW, RESUMED or FINISHED, by what is in the directory. Raises `UserError` if this run cannot be there."""
         if self.model_dir is not None:
             return FINISHED if self._is_tested() else NEW
         try:

@@ -145,7 +145,7 @@ def _try(run, place, space, trials, resources):
 
 
 def _trial(directory, parts, output_dir, settings, report):
-    """One trial in a Ray worker: trains in this process, so that its epochs are told as they end."""
+    """One trial in a Ray worker: trains in this process, so that its epochs are reported as they end."""
     os.chdir(directory)
     words = [str(word) for pair in settings.items() for word in pair]
     run = Run(**{**parts, "output_dir": output_dir, "settings": [*parts["settings"], *VALIDATION_ONLY, *words]})

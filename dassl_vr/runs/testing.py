@@ -140,7 +140,7 @@ def check_classes(trainer, directory: str) -> None:
 
 def check_weights(trainer, directory: str) -> None:
     """Raises `WeightsError` if the run in `directory` was trained on other weights of the same backbone than are found
-    now. One that is to be tested on another backbone, or at another size, is taken by its word."""
+    now. One that is to be tested on another backbone, or at another size, is accepted as it is."""
     path = os.path.join(directory, CONFIG_FILE)
     if not directory or not os.path.isfile(path):
         return

@@ -37,7 +37,7 @@ from .settings import settle
 
 
 def run(cfg: CfgNode, *, train: bool = True, watch: Callable | None = None, heading: str = "") -> dict | None:
-    """Train, test and leave a run in `cfg.OUTPUT_DIR`; nothing is written there before data and model are at hand.
+    """Train, test and leave a run in `cfg.OUTPUT_DIR`; nothing is written there before data and model are built.
 
     A run that is finished is left alone; one that was interrupted continues if `cfg.RESUME` names its directory. Under torchrun
     each process calls this. `cfg` stays as it is.

@@ -106,7 +106,7 @@ def read_torch_file(path, what):
     try:
         _check_records(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of files of other pickles, which are refused below or load all the same
+            warnings.simplefilter("ignore")  # of files of other pickles, which are refused below or load anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error):

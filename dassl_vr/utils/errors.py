@@ -7,7 +7,7 @@ EXIT_PREEMPTED = 75  # "try again later" in sysexits.h: the run was saved and ca
 EXIT_INTERRUPTED = 130
 EXIT_READER_GONE = 141  # as of a Unix tool that SIGPIPE ends
 
-# What the system says no to for reasons that lie with the user's disk and directories
+# Errors of the system that come from the user's disk and directories
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 
 

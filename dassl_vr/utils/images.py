@@ -210,7 +210,7 @@ def _grey_of_8_bits(image, grey_bits, name):
     low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
     white = _white(image, tags, low, high, grey_bits, name)
     grey_of = ((np.arange(white + 1) * 255 + white // 2) // white).astype(np.uint8)
-    if tags.get(_TIFF_MEANING_OF_ZERO) == 0:  # white; Pillow heeds it for 8 bits only
+    if tags.get(_TIFF_MEANING_OF_ZERO) == 0:  # white; Pillow applies it to 8 bits only
         grey_of = grey_of[::-1]
     grey = np.empty((image.height, image.width), np.uint8)
     for top, values in bands():

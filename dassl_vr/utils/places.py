@@ -32,7 +32,7 @@ def naming_file(path, instead_of=None):
 # ---------------------------------------------------------------------------------------------- while a run is in progress
 @contextlib.contextmanager
 def kept_in_place(directory):
-    """In the block, `check_in_place` refuses what lies in `directory` once that was moved, removed or replaced: what is written
+    """In the block, `check_in_place` refuses what is in `directory` once that was moved, removed or replaced: what is written
     there then would make a second one with the rest of the files, or go among somebody else's.
     """
     path = os.path.abspath(directory)
@@ -44,7 +44,7 @@ def kept_in_place(directory):
 
 
 def check_in_place(path):
-    """Raises `DiskError` if `path` is, or lies in, a directory that was to be `kept_in_place` and is not there any more."""
+    """Raises `DiskError` if `path` is, or is in, a directory that was to be `kept_in_place` and is not there any more."""
     path = os.path.abspath(path)
     for directory, identity in list(_kept.items()):
         if os.path.commonpath([path, directory]) == directory and _identity(directory) != identity:

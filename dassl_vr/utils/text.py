@@ -54,7 +54,7 @@ def excerpt(text: object, limit: int = 200) -> str:
 
 
 def markdown_cell(value):
-    """A cell of a Markdown table in which every character stands for itself."""
+    """A cell of a Markdown table in which no character is markup."""
     return re.sub(r"[|<>&*`\[\]\\~]|(?<!\w)_|_(?!\w)", lambda match: f"&#{ord(match[0])};", one_line(value))
 
 

@@ -23,7 +23,7 @@ def _weights_enum(architecture):
 
 
 def _weights_of(model_name):
-    """The weights entry that a name stands for; the library's default without a tag."""
+    """The weights entry of a name; the library's default without a tag."""
     architecture, _, tag = model_name.partition(".")
     weights = _weights_enum(architecture)
     return weights[tag] if tag else weights.DEFAULT

@@ -20,7 +20,7 @@ def printable_name(name):
 
 
 def split_of(name):
-    """Which of train, val and test a folder or a key of that name stands for (`Training`, `valid`, `test_set`), or None."""
+    """Which of train, val and test a folder or a key of that name means (`Training`, `valid`, `test_set`), or None."""
     word = re.sub(r"[\s_.-]", "", name.casefold())
     return _SPLIT_OF.get(word) or _SPLIT_OF.get(re.sub(r"(set|data|images|split|folder)$", "", word))
 

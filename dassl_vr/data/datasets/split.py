@@ -233,7 +233,7 @@ def _cached_shots(cache, sources, shots):
 
 
 def _relative(item, directory):
-    """What identifies an image wherever the data set lies."""
+    """What identifies an image wherever the data set is."""
     if getattr(item, "in_memory", False):
         return item.impath
     return PurePath(os.path.relpath(item.impath, directory or os.sep)).as_posix()
@@ -261,7 +261,7 @@ def subsample_classes(splits, subsample):
 def split_sha256(dataset):
     """A hash of what is trained and tested on: (split, path, label, class name) of each image, in order.
 
-    Paths count from the data set's directory, so the hash is the same wherever that lies.
+    Paths count from the data set's directory, so the hash is the same wherever that is.
     """
     digest = hashlib.sha256()
     splits = {"train": dataset.train_x, "train_u": dataset.train_u, "val": dataset.val, "test": dataset.test}

@@ -54,7 +54,7 @@ def image_files(directory, others=None, suffixes=None):
 
     A list `others` takes the paths of other files.
 
-    Links to folders are followed, but into each folder once, and never to one that holds the place they lie in. Where an image
+    Links to folders are followed, but into each folder once, and never to one that holds the link itself. Where an image
     has several names, that without a link counts.
 
     Raises:
