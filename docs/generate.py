@@ -17,7 +17,7 @@ REPOSITORY = DOCS.parent
 sys.path.insert(0, str(REPOSITORY))  # this checkout, whatever is installed
 
 from dassl_vr.backbones import ALIASES, backbone_spec
-from dassl_vr.config import defaults, get_cfg_default, ranges
+from dassl_vr.config import defaults, family, get_cfg_default, ranges
 from dassl_vr.config.validate import leaves, lookup
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.plugins import load_plugins
@@ -109,7 +109,9 @@ def keys():
     comments = _comments(inspect.getsource(defaults), lambda names: ".".join(names[1:]))
     allowed = {**ranges.CHOICES, **ranges.RANGES}
     of_engine = [key for key, _ in leaves(engine)]
-    of_data_sets = [key for key, _ in leaves(everything) if key not in of_engine and not key.startswith("TRAINER.")]
+    of_family = _comments(inspect.getsource(family), lambda names: ".".join(names[1:]))
+    others = [key for key, _ in leaves(everything) if key not in of_engine and not key.startswith("TRAINER.")]
+    of_data_sets = [key for key in others if key not in of_family]
     groups = {"General": [key for key in of_engine if "." not in key]}
     for key in of_engine:
         if "." in key:
@@ -117,6 +119,7 @@ def keys():
     sections = [_keys_section(title, group, everything, comments, allowed) for title, group in groups.items()]
     if of_data_sets:
         sections.append(_keys_section("Of data sets", of_data_sets, everything, _extension_comments(), allowed))
+    sections.append(_keys_section("Of the Dassl family", list(of_family), everything, of_family, allowed))
     for name in sorted(TRAINER_REGISTRY.registered_names(), key=str.lower):
         trainer, prefix = TRAINER_REGISTRY.get(name), f"TRAINER.{name.upper()}"
         group = [key for key, _ in leaves(everything) if key.startswith(f"{prefix}.")]

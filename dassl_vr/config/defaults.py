@@ -3,11 +3,10 @@
 from yacs.config import CfgNode as CN
 
 from ..utils.errors import ConfigError
+from . import family
 
 _C = CN()
 
-# Kept because the family's YAML files may set it; not used
-_C.VERSION = 1
 # Directory for the files of the run
 _C.OUTPUT_DIR = "./output"
 # Directory of a run to continue ("" = start a new run)
@@ -70,19 +69,12 @@ _C.DATASET.DOWNLOAD = False
 # Domains to train on and to test on, for data sets that have several
 _C.DATASET.SOURCE_DOMAINS = ()
 _C.DATASET.TARGET_DOMAINS = ()
-# Total number of labelled images, for semi-supervised data sets
-_C.DATASET.NUM_LABELED = -1
 # Training images per class (validation takes min(NUM_SHOTS, 4)); below 1 = all
 _C.DATASET.NUM_SHOTS = -1
 # Classes to take: all, base (the first half), new (the second half, relabelled from 0)
 _C.DATASET.SUBSAMPLE_CLASSES = "all"
 # Share of the training images set aside for validation if a data set has no validation split
 _C.DATASET.VAL_PERCENT = 0.1
-# For the family's own STL10, CIFAR10-C/100-C and semi-supervised data sets, which a plug-in may bring
-_C.DATASET.STL10_FOLD = -1
-_C.DATASET.CIFAR_C_TYPE = ""
-_C.DATASET.CIFAR_C_LEVEL = 1
-_C.DATASET.ALL_AS_UNLABELED = False
 # Class names, by label, of the run that a folder of other images is tested with; all of its images are then test images.
 # Set by --eval-only with another --root; () = no such test
 _C.DATASET.TEST_CLASSES = ()
@@ -167,14 +159,6 @@ _C.MODEL.BACKBONE.FOLD = True
 _C.MODEL.BACKBONE.CHANNELS_LAST = True
 # Where mean and std come from: weights, config (INPUT.PIXEL_MEAN, INPUT.PIXEL_STD)
 _C.MODEL.BACKBONE.NORM = "weights"
-
-_C.MODEL.HEAD = CN()
-# A network between backbone and classifier, for trainers that build the family's `SimpleNet`
-_C.MODEL.HEAD.NAME = ""
-_C.MODEL.HEAD.HIDDEN_LAYERS = ()
-_C.MODEL.HEAD.ACTIVATION = "relu"
-_C.MODEL.HEAD.BN = True
-_C.MODEL.HEAD.DROPOUT = 0.0
 
 # ---------------------------------------------------------------------------------------------------------- OPTIM
 _C.OPTIM = CN()
@@ -272,7 +256,7 @@ _C.TRAINER = CN()
 # Name of a registered trainer, in any case
 _C.TRAINER.NAME = ""
 
-_EXTENSIONS = []
+_EXTENSIONS = [family.extend_cfg]
 
 
 def add_defaults(extend_cfg):

@@ -1,12 +1,10 @@
 """Trainers' base classes, checkpoints and the files of a run."""
 
-from ..family.modeling import SimpleNet
 from .build import TRAINER_REGISTRY, build_trainer, resolve_cfg
 from .trainer import SimpleTrainer, TrainerBase, TrainerX, TrainerXU
 
 __all__ = [
     "TRAINER_REGISTRY",
-    "SimpleNet",
     "SimpleTrainer",
     "TrainerBase",
     "TrainerX",

@@ -21,8 +21,6 @@ from ..data import DataManager
 from ..data.augment_rng import derive_seed
 from ..data.loader import BatchLoader
 from ..evaluation import build_evaluator
-from ..family.modeling import SimpleNet
-from ..optim import build_lr_scheduler, build_optimizer
 from ..utils import checkpoint as ckpt
 from ..utils import distributed
 from ..utils.errors import ConfigError, DataError, NonFiniteLossError
@@ -365,15 +363,8 @@ class SimpleTrainer(TrainerBase):
         self.dm = dm
 
     def build_model(self):
-        """Build `self.model` and register what is trained: by default a classifier on a backbone, all of it."""
-        cfg = self.cfg
-        self.model = SimpleNet(cfg, cfg.MODEL, self.num_classes)
-        if cfg.MODEL.INIT_WEIGHTS:
-            ckpt.load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
-        self.model.to(self.device)
-        self.optim = build_optimizer(self.model, cfg.OPTIM)
-        self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
-        self.register_model("model", self.model, self.optim, self.sched)
+        """Build `self.model` and register what is trained (`register_model`): a trainer's own to do."""
+        raise NotImplementedError
 
     def train(self):
         super().train(self.start_epoch, self.max_epoch)

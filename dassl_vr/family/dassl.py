@@ -20,20 +20,17 @@ SURFACE = {
     "dassl": {"dassl_vr": ()},
     "dassl.config": {"dassl_vr.config": ("clean_cfg", "get_cfg_default")},
     "dassl.data": {"dassl_vr.data": ("DataManager", "DatasetWrapper")},
-    "dassl.data.datasets": {"dassl_vr.data.datasets": ("DATASET_REGISTRY", "DatasetBase", "build_dataset")},
-    "dassl.data.datasets.base_dataset": {"dassl_vr.data.datasets": ("DatasetBase",)},
+    "dassl.data.datasets": {
+        "dassl_vr.data.datasets": ("DATASET_REGISTRY", "build_dataset"),
+        "dassl_vr.family.datasets": ("DatasetBase",),
+    },
+    "dassl.data.datasets.base_dataset": {"dassl_vr.family.datasets": ("DatasetBase",)},
     "dassl.data.samplers": {"dassl_vr.data.samplers": ("build_sampler",)},
     "dassl.data.transforms": {"dassl_vr.data.transforms": ("INTERPOLATION_MODES", "build_transform")},
     "dassl.engine": {
-        "dassl_vr.engine": (
-            "TRAINER_REGISTRY",
-            "SimpleNet",
-            "SimpleTrainer",
-            "TrainerBase",
-            "TrainerX",
-            "TrainerXU",
-            "build_trainer",
-        ),
+        "dassl_vr.engine": ("TRAINER_REGISTRY", "TrainerBase", "build_trainer"),
+        "dassl_vr.family.modeling": ("SimpleNet",),
+        "dassl_vr.family.trainers": ("SimpleTrainer", "TrainerX", "TrainerXU"),
     },
     "dassl.evaluation": {"dassl_vr.evaluation": ("EVALUATOR_REGISTRY", "Classification", "EvaluatorBase", "build_evaluator")},
     "dassl.metrics": {

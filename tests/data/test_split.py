@@ -1,6 +1,5 @@
 import json
 import random
-import shutil
 from collections import defaultdict
 from types import SimpleNamespace
 
@@ -59,21 +58,11 @@ def test_the_same_shots_as_coop(splits, num_shots, seed):
     assert random.getstate() == state  # the global generator is left alone
     assert [[item.impath for item in items] for items in chosen[:2]] == expected
     assert chosen.test is splits.test
-    # and by way of the family's own method, which draws from the global generator
-    random.seed(seed)
-    train = DatasetBase.generate_fewshot_dataset(DatasetBase, splits.train, num_shots=num_shots)
-    assert [item.impath for item in train] == expected[0]
 
 
 def test_no_shots_means_everything(splits):
     assert select_shots(splits, -1, 0) is splits
     assert select_shots(splits, 0, 0) is splits
-
-
-def test_repeat_draws_as_many_as_asked():
-    items = items_of([0, 0, 1])
-    drawn, other = DatasetBase.generate_fewshot_dataset(DatasetBase, items, items, num_shots=5, repeat=True)
-    assert [item.label for item in drawn] == [0] * 5 + [1] * 5 and len(other) == 10
 
 
 def test_base_and_new_classes(splits):
@@ -266,28 +255,10 @@ def test_a_missing_file_is_reported_when_it_is_read(tmp_path):
         item.read()
 
 
-def test_the_familys_surface(tmp_path):
+def test_a_data_set_without_training_images_is_refused():
     items = [Datum("a", 1, 1, "y"), Datum("b", 0, 0, "x")]
     base = DatasetBase(train_x=items, train_u=items[:1], val=[], test=items)
     assert base.num_classes == 2 and base.classnames == ["x", "y"] and base.lab2cname == {0: "x", 1: "y"}
     assert base.train_u == items[:1] and base.val == [] and base.test is items
-    assert list(base.split_dataset_by_label(items)) == [1, 0]
-    assert list(base.split_dataset_by_domain(items)) == [1, 0]
-    base.domains = ["art", "photo"]
-    base.check_input_domains(["art"], ["photo"])
-    with pytest.raises(ConfigError, match="did you mean 'photo'"):
-        base.check_input_domains(["art"], ["foto"])
-    with pytest.raises(ConfigError, match="SOURCE_DOMAINS is empty"):
-        base.check_input_domains([], ["art"])
     with pytest.raises(DataError, match="no training images"):
         DatasetBase(train_x=[], test=items)
-
-
-def test_download_data_unpacks_beside_the_archive(tmp_path):
-    (tmp_path / "content" / "d").mkdir(parents=True)
-    (tmp_path / "content" / "d" / "x.txt").write_text("x")
-    (tmp_path / "there").mkdir()
-    shutil.make_archive(str(tmp_path / "there" / "a"), "zip", tmp_path / "content")
-    # the file is there already, so nothing is fetched
-    DatasetBase.download_data(DatasetBase, "https://nowhere.invalid/a.zip", tmp_path / "there" / "a.zip", False)
-    assert (tmp_path / "there" / "d" / "x.txt").read_text() == "x"

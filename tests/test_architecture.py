@@ -1,0 +1,161 @@
+"""The packages import one another in one direction, and nothing grows too large. Exceptions are listed here, each with a reason."""
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FOLDERS = {
+    "dassl_vr": REPOSITORY / "dassl_vr",
+    "dassl_vr.trainers": REPOSITORY / "trainers",
+    "dassl_vr.datasets": REPOSITORY / "datasets",
+}
+MAX_CLASS, MAX_MODULE = 200, 400  # lines
+
+# What a package may import besides itself. Single modules of the top level count as packages.
+UTILS = {"utils", "home", ""}
+LEVEL_0 = UTILS | {"config"}
+DATA = LEVEL_0 | {"data"}
+LEVEL_1 = LEVEL_0 | {"data", "backbones", "evaluation", "optim"}
+ENGINE = LEVEL_1 | {"engine"}
+METHODS = ENGINE | {"methods", "reprogramming", "prompting", "trainers", "datasets"}
+PLUGINS = METHODS | {"plugins"}
+RUNS = PLUGINS | {"runs", "report", "deploy"}
+ALLOWED = {
+    "": UTILS | {"deploy"},  # `dassl_vr.load_prompted`
+    "home": {"utils"},
+    "utils": UTILS,
+    "reprogramming": UTILS,
+    "prompting": UTILS,
+    "config": LEVEL_0,
+    "data": LEVEL_1,
+    "backbones": LEVEL_1,
+    "evaluation": LEVEL_1,
+    "optim": LEVEL_1,
+    "engine": ENGINE,
+    "methods": METHODS,
+    "trainers": METHODS,
+    "datasets": METHODS,
+    "plugins": PLUGINS | {"family"},  # an entry point: `--plugin`
+    "register": {"family"},  # an entry point: `import dassl_vr.register`
+    "runs": RUNS,
+    "report": RUNS,
+    "deploy": RUNS,
+    "cli": RUNS | {"cli"},
+    "family": RUNS | {"family"},
+}
+
+# (module, package that it imports): why
+COMMAND = "the door of a command, which lies in cli: `python -m` with this name"
+NAMES_OF_DATA = "the small models were trained on this data set and know its classes"
+IMPORT_EXCEPTIONS = {
+    ("dassl_vr.data.prepare", "cli"): COMMAND,
+    ("dassl_vr.report.__main__", "cli"): COMMAND,
+    ("dassl_vr.backbones.tiny", "datasets"): NAMES_OF_DATA,
+    ("dassl_vr.backbones.tiny.captions", "datasets"): NAMES_OF_DATA,
+    ("dassl_vr.backbones.tiny.images", "datasets"): NAMES_OF_DATA,
+    ("dassl_vr.prompting.text", "backbones"): "the loop over the layers of CLIP's towers is to be passed to it",
+}
+# module, or module:class: why it is larger
+SIZE_EXCEPTIONS = {
+    "dassl_vr.engine.run_directory": "to be split",
+    "dassl_vr.engine.trainer": "to be split",
+    "dassl_vr.engine.trainer:SimpleTrainer": "to be split",
+    "dassl_vr.engine.trainer:TrainerBase": "to be split",
+    "dassl_vr.reprogramming.mappings": "to be split",
+}
+
+
+@functools.cache
+def modules() -> dict[str, Path]:
+    """{name: file} of all of ours."""
+    found = {}
+    for name, folder in FOLDERS.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join((name, *(parts[:-1] if parts[-1] == "__init__" else parts)))] = path
+    return found
+
+
+def package_of(module: str) -> str:
+    """`data` of `dassl_vr.data.loader`, "" of `dassl_vr` itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imported(module: str, path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports, inside functions too. Of `from a import b`, `a.b` where that is a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                parts = parts[: len(parts) - node.level + (path.name == "__init__.py")]
+                base = ".".join([*parts, *([node.module] if node.module else [])])
+            targets = [full if (full := f"{base}.{alias.name}") in modules() else base for alias in node.names]
+        else:
+            continue
+        yield from (target for target in targets if target.partition(".")[0] == "dassl_vr")
+
+
+def wrong_imports() -> dict[tuple[str, str], str]:
+    """{(module, package): the import} of all that go against the direction."""
+    found = {}
+    for module, path in modules().items():
+        for target in imported(module, path):
+            package, other = package_of(module), package_of(target)
+            if other != package and other not in ALLOWED[package]:
+                found[module, other] = f"{module} imports {target}"
+    return found
+
+
+def too_large() -> dict[str, int]:
+    """{module or module:class: lines} of all that are too large."""
+    found = {}
+    for module, path in modules().items():
+        text = path.read_text(encoding="utf-8")
+        lines = len(text.splitlines())
+        if lines > MAX_MODULE:
+            found[module] = lines
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and node.end_lineno - node.lineno + 1 > MAX_CLASS:
+                found[f"{module}:{node.name}"] = node.end_lineno - node.lineno + 1
+    return found
+
+
+def test_every_package_has_its_place():
+    packages = {package_of(module) for module in modules()}
+    assert packages == ALLOWED.keys()
+
+
+def test_imports_go_one_way():
+    wrong = {key: line for key, line in wrong_imports().items() if key not in IMPORT_EXCEPTIONS}
+    assert not wrong, "\n".join(wrong.values())
+
+
+def test_no_class_and_no_module_is_too_large():
+    assert {name: lines for name, lines in too_large().items() if name not in SIZE_EXCEPTIONS} == {}
+
+
+@pytest.mark.parametrize("listed, needed", [(IMPORT_EXCEPTIONS, wrong_imports), (SIZE_EXCEPTIONS, too_large)])
+def test_every_exception_is_still_needed(listed, needed):
+    assert listed.keys() <= needed().keys(), "remove what is no longer needed"
+
+
+def test_the_reader_of_imports_sees_all_forms(tmp_path):
+    path = tmp_path / "loader.py"
+    path.write_text(
+        "import os, dassl_vr.cli.train\nfrom ..engine import trainer\nfrom . import samplers\nfrom .. import __version__\n"
+        "def f():\n    from ..family.modeling import MLP\n"
+    )
+    assert list(imported("dassl_vr.data.loader", path)) == [
+        "dassl_vr.cli.train",
+        "dassl_vr.engine.trainer",
+        "dassl_vr.data.samplers",
+        "dassl_vr",
+        "dassl_vr.family.modeling",
+    ]
