@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ..engine.run_directory import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL
+from ..engine.results import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL
 from ..plugins import load_plugins
 from ..runs.plan import describe
 from ..utils.errors import ConfigError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config.recipes import recipe_path, recipes_of
 from ..engine import TRAINER_REGISTRY
-from ..engine.run_directory import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, command_line, read_results
+from ..engine.results import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, command_line, read_results
 from ..methods import PromptLearning
 from ..report.canvas import save
 from ..report.comparison import Compared, by_size, protocol_table, shots_figure, summarize

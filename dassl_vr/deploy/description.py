@@ -9,7 +9,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from .. import __version__
-from ..engine.run_directory import NEEDED, OTHERS
+from ..engine.results import NEEDED, OTHERS
 from ..reprogramming.pictures import named_edges
 from ..utils import kinds
 from ..utils.errors import DataError

@@ -13,7 +13,8 @@ from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, merge_mapping, read_yaml, validate_cfg
 from ..data.transforms import build_transform
 from ..engine import TRAINER_REGISTRY
-from ..engine.run_directory import CONFIG_FILE, RESULTS_FILE, read_results
+from ..engine.results import RESULTS_FILE, read_results
+from ..engine.run_directory import CONFIG_FILE
 from ..engine.trainer import resolve_precision
 from ..methods import PromptLearning
 from ..plugins import load_plugins

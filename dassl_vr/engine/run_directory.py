@@ -1,32 +1,30 @@
-"""What may be done with an output directory, and the files that describe a run in it."""
+"""What may be done with an output directory, and the configuration in it."""
 
 import contextlib
 import io
 import os
-import shlex
-import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from yacs.config import CfgNode
 
 from ..backbones.from_cfg import backbone_from_cfg
 from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, merge_mapping, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY, build_dataset, split_sha256
 from ..evaluation.evaluator import CMAT_FILE
-from ..utils import kinds
-from ..utils.distributed import gather_values, is_main, world_size
-from ..utils.environment import device_name, library_versions
+from ..utils.distributed import is_main
 from ..utils.errors import ConfigError, DataError, DiskError, UserError, WeightsError
-from ..utils.files import atomic_write, read_json, write_json
+from ..utils.files import atomic_write
 from ..utils.places import check_in_place, kept_in_place
 from .events import EVENTS
-from .resume import RESUME_FILE, peak_memory, read_resume_file
+from .results import CHECKPOINT, RESULTS_FILE, read_results
+from .resume import RESUME_FILE, read_resume_file
 
-CONFIG_FILE, RESULTS_FILE, LOG_FILE = "config.yaml", "results.json", "log.txt"
+CONFIG_FILE, LOG_FILE = "config.yaml", "log.txt"
 OWN_NAMES = (CONFIG_FILE, RESULTS_FILE, RESUME_FILE, LOG_FILE, EVENTS, CMAT_FILE)  # and a directory for each model
 LOCK_FILE = ".lock"
-CHECKPOINT = "checkpoint"  # `evaluated_model` of an evaluation
 NEW, RESUMED, FINISHED = "new", "resumed", "finished"
 WEIGHTS = "MODEL.BACKBONE.WEIGHTS"
 
@@ -52,7 +50,7 @@ NEUTRAL_KEYS = {
 }
 
 
-def claim_run_directory(cfg):
+def claim_run_directory(cfg: CfgNode) -> str:
     """Decide what `cfg` may do in its `OUTPUT_DIR`; a used directory is never silently mixed.
 
     `cfg.SEED`, if negative, becomes the seed of the run found there, so that a run with a drawn seed can be resumed.
@@ -97,7 +95,7 @@ def _can_continue(directory):
     return any(os.path.isfile(os.path.join(directory, note)) for note in notes)
 
 
-def check_place(out):
+def check_place(out: str) -> None:
     """Complain about a place where no directory can be made before hours of work are put into it. Raises `ConfigError`."""
     existing = os.path.abspath(out)
     while not os.path.lexists(existing):
@@ -135,7 +133,7 @@ def _check_is_a_run(out):
     raise ConfigError(f"output directory {out} holds {used[0]}, which is not of a run; choose another --output-dir")
 
 
-def check_unused(out, names=OWN_NAMES):
+def check_unused(out: str, names: Iterable[str] = OWN_NAMES) -> None:
     """Raises `ConfigError` if there is anything in `out` by the name of a file or directory that a run would write."""
     for name in names:
         if os.path.lexists(os.path.join(out, name)):
@@ -143,7 +141,7 @@ def check_unused(out, names=OWN_NAMES):
 
 
 @contextlib.contextmanager
-def hold(directory):
+def hold(directory: str) -> Iterator[None]:
     """Keep other processes out of a run's directory.
 
     A directory that it makes, and in which nothing is written, is removed again.
@@ -176,7 +174,7 @@ def hold(directory):
 
 
 @contextlib.contextmanager
-def hold_unused(directory):
+def hold_unused(directory: str) -> Iterator[None]:
     """`hold` for what is written whole or not at all: an error in the block leaves no files of a run.
 
     Raises:
@@ -193,7 +191,7 @@ def hold_unused(directory):
             raise
 
 
-def clear_evaluation(directory):
+def clear_evaluation(directory: str) -> None:
     """Remove the files of an evaluation, if there are any. Raises `ConfigError` if there are files of anything else."""
     if any(os.path.lexists(os.path.join(directory, name)) for name in (RESUME_FILE, EVENTS)):
         raise ConfigError(f"output directory {directory} holds a run that trained; choose another --output-dir")
@@ -208,7 +206,7 @@ def _remove_evaluation(directory):
             os.unlink(os.path.join(directory, name))
 
 
-def is_used(directory):
+def is_used(directory: str) -> bool:
     """Whether there is anything in `directory` by the name of a file that a run leaves."""
     return any(os.path.lexists(os.path.join(directory, name)) for name in OWN_NAMES)
 
@@ -245,7 +243,7 @@ def _check_same_config(cfg, directory):
         )
 
 
-def holds_images_of(directory, root):
+def holds_images_of(directory: str, root: str) -> bool:
     """Whether the data set of the run in `directory`, with `root` as its DATASET.ROOT, has the images and labels of that run."""
     path = os.path.join(directory, CONFIG_FILE)
     trained_on = split_sha256_of(directory)
@@ -261,7 +259,7 @@ def holds_images_of(directory, root):
         return False
 
 
-def split_sha256_of(directory):
+def split_sha256_of(directory: str) -> str | None:
     """`split_sha256` of the run in `directory`, finished or not; None = not known."""
     if os.path.isfile(os.path.join(directory, RESULTS_FILE)):
         return read_results(directory).get("split_sha256")
@@ -269,7 +267,7 @@ def split_sha256_of(directory):
     return state and state["split_sha256"]
 
 
-def weights_sha256_of(directory):
+def weights_sha256_of(directory: str) -> str | None:
     """`weights_sha256` of the backbone that the run in `directory` was trained on, finished or not; None = not known."""
     if os.path.isfile(os.path.join(directory, RESULTS_FILE)):
         return read_results(directory).get("weights_sha256")
@@ -299,7 +297,7 @@ def _flatten(node, prefix=""):
     return flat
 
 
-def write_config(cfg):
+def write_config(cfg: CfgNode) -> None:
     """Have the main process write the resolved configuration to `OUTPUT_DIR/config.yaml`, such that it can be used for another
     run: without where this one was resumed from."""
     if not is_main():
@@ -308,120 +306,3 @@ def write_config(cfg):
     cfg.RESUME = ""
     with atomic_write(os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)) as file:
         file.write(to_yaml(cfg))
-
-
-def command_line():
-    """The command that this process runs, such that a shell takes it."""
-    return shlex.join([os.path.basename(sys.executable), *sys.argv])
-
-
-FULL, FEW_SHOT, BASE_TO_NEW, CROSS_DATASET = "full", "few-shot", "base-to-new", "cross-dataset"
-EXTERNAL_TEST = "external-test"  # other images of the same classes, all of them
-
-
-def protocol_of(cfg, trained_on=""):
-    """The name under which the field knows what a run is evaluated on.
-
-    Args:
-        trained_on: name of the data set that the model was trained on, if another run did so.
-    """
-    if trained_on and trained_on != cfg.DATASET.NAME:
-        return CROSS_DATASET
-    if cfg.DATASET.TEST_CLASSES:
-        return EXTERNAL_TEST
-    if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
-        return BASE_TO_NEW
-    return FEW_SHOT if cfg.DATASET.NUM_SHOTS >= 1 else FULL
-
-
-def write_results(trainer, eval_only=False, trained_on=""):
-    """Write `OUTPUT_DIR/results.json`: all that a table of results needs to know of a run. Its presence marks the run finished.
-
-    All processes of a run call it; the main one writes.
-
-    Args:
-        eval_only: a checkpoint was tested.
-        trained_on: as for `protocol_of`.
-    """
-    skipped = {path for paths in gather_values(list(getattr(trainer.dm, "skipped_images", ()))) for path in paths}
-    if not is_main():
-        return None
-    cfg, dm = trainer.cfg, trainer.dm  # a trainer that makes its own loaders may have no data manager
-    trained, frozen = trainer.count_parameters()
-    section = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
-    metrics = trainer.results.get(cfg.TEST.SPLIT, {})
-    results = {
-        "trainer": cfg.TRAINER.NAME,
-        "method": section.get("METHOD", cfg.TRAINER.NAME.lower()),
-        "dataset": cfg.DATASET.NAME,
-        "backbone": cfg.MODEL.BACKBONE.NAME,
-        "mapping": section.get("MAPPING"),
-        "seed": cfg.SEED,
-        "shots": cfg.DATASET.NUM_SHOTS,
-        "epochs": trainer.max_epoch,
-        "accuracy": metrics.get("accuracy"),
-        "macro_f1": metrics.get("macro_f1"),
-        "accuracy_train": trainer.results.get("train", {}).get("accuracy"),
-        "protocol": protocol_of(cfg, trained_on),
-        "evaluated_split": cfg.TEST.SPLIT,
-        "evaluated_model": CHECKPOINT if eval_only else cfg.TEST.FINAL_MODEL,
-        "metrics": {split: dict(values) for split, values in trainer.results.items()},
-        "params_trainable": trained,
-        "params_backbone": frozen,
-        "seconds_train": trainer.seconds_train(),
-        "peak_memory_bytes": peak_memory(trainer),
-        "device": device_name(trainer.device),
-        "processes": world_size(),
-        "precision": trainer.precision,
-        "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
-        "num_train": (0 if getattr(dm.dataset, "test_only", False) else len(dm.dataset.train_x)) if dm else None,
-        "num_test": len(dm.dataset.test) if dm else None,
-        "skipped_images": len(skipped),
-        "classnames": [name for _, name in sorted((trainer.lab2cname or {}).items())],
-        "split_sha256": dm.split_sha256 if dm else None,
-        "weights_sha256": trainer.weights_sha256,
-        "history": trainer.history,
-        "versions": library_versions(),
-        "command": command_line(),
-    }
-    write_json(results, os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE))
-    return results
-
-
-# What readers of results.json rely on: entries that it must have, and entries that it may have
-NEEDED = {
-    **dict.fromkeys(("trainer", "method", "dataset", "backbone"), kinds.NAME),
-    "mapping": kinds.optional(kinds.NAME),
-    "seed": kinds.whole(-(2**64), 2**64),
-    "shots": kinds.INTEGER,
-    "accuracy": kinds.optional(kinds.PERCENT),
-    **dict.fromkeys(("epochs", "params_trainable", "params_backbone"), kinds.COUNT),
-}
-LOSSES = dict.fromkeys(("loss", "acc"), kinds.optional(kinds.NUMBER))
-OTHERS = {
-    **dict.fromkeys(("macro_f1", "accuracy_train"), kinds.optional(kinds.PERCENT)),
-    **dict.fromkeys(("peak_memory_bytes", "num_train", "num_test", "skipped_images"), kinds.optional(kinds.COUNT)),
-    **dict.fromkeys(("protocol", "evaluated_split", "evaluated_model", "precision", "subsample_classes"), kinds.NAME),
-    **dict.fromkeys(("split_sha256", "weights_sha256"), kinds.optional(kinds.NAME)),
-    "seconds_train": kinds.optional(kinds.AMOUNT),
-    "classnames": kinds.list_of(kinds.NAME),
-    "history": kinds.list_of(kinds.record({}, LOSSES, rest=kinds.optional(kinds.ANY_NUMBER))),
-    "versions": kinds.dict_of(kinds.optional(kinds.NAME)),
-}
-RESULTS = kinds.record(NEEDED, OTHERS)
-
-
-def read_results(directory):
-    """The content of a finished run's `results.json`, of the kind RESULTS. Raises `DataError` naming the file and the entry."""
-    path = os.path.join(directory, RESULTS_FILE)
-    try:
-        content = read_json(path)
-        problem = RESULTS(content)
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-    except ValueError as error:
-        problem = f"not valid JSON ({error})"
-    if problem:
-        remedy = f"restore it, or remove it and start the run again with --resume {directory}"
-        raise DataError(f"{path}: not the results of a run: {problem}; {remedy}")
-    return content

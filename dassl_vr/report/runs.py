@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import read_yaml
-from ..engine.run_directory import CONFIG_FILE, RESULTS_FILE, read_results
+from ..engine.results import RESULTS_FILE, read_results
+from ..engine.run_directory import CONFIG_FILE
 from ..utils import kinds
 from ..utils.errors import DataError
 

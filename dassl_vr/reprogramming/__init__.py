@@ -4,6 +4,7 @@ A reprogrammed model is `mapping(backbone(prompt(images)))` with a frozen backbo
 its configuration; wrong arguments raise `ValueError`.
 """
 
+from .assignment import bayesian_weights, greedy_assignment
 from .classifier import SOURCE_REGISTRY, FeatureSource, ReprogrammedClassifier, TextSource
 from .inputs import (
     FRAMES,
@@ -29,8 +30,6 @@ from .mappings import (
     LinearMapping,
     Rlm,
     TextMapping,
-    bayesian_weights,
-    greedy_assignment,
 )
 
 __all__ = [

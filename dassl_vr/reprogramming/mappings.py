@@ -25,83 +25,17 @@ A new one is a class in any file that is imported, a plug-in's included:
 `TRAINER.SMM.MAPPING scaled` uses it, under any trainer that has the key. `LabelMapping` says what may be added.
 """
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..utils.registry import Registry
+from .assignment import bayesian_weights, check_classes, greedy_assignment
 
 MAPPING_REGISTRY = Registry("label mapping")
 
 # What a mapping reads: the source classes of the backbone (on CLIP sentences: templates times the target classes), its features, or
 # one sentence for each target class (CLIP)
 LABELS, FEATURES, CLASSES = "labels", "features", "classes"
-
-
-def greedy_assignment(counts):
-    """One source class per target class, none twice: take the largest count, delete its row and column, repeat.
-
-    Equal counts are taken in row-major order, (source, target); a target class without samples gets a source all the
-    same. The greedy rule of frequent and iterative label mapping (ILM-VP, Chen et al. 2023).
-
-    Args:
-        counts: (source, target), not negative, at least as many rows as columns.
-
-    Returns:
-        (target,) source indices as int64, on the device of `counts`.
-    """
-    num_source, num_target = counts.shape
-    _check_classes(num_source, num_target)
-    table = counts.detach().cpu().numpy()
-    if table.size and table.min() < 0:
-        raise ValueError("counts has negative entries, expected numbers of samples")
-    assigned = np.full(num_target, -1, dtype=np.int64)
-    row_free = np.ones(num_source, dtype=bool)
-    # A stable sort of the entries above zero, taken row by row, is the order in which the rule looks at them
-    entries = np.flatnonzero(table)
-    entries = entries[np.argsort(-table.ravel()[entries], kind="stable")]
-    left = num_target
-    chunk = 4 * num_target + 64
-    for begin in range(0, len(entries), chunk):
-        rows, columns = np.divmod(entries[begin : begin + chunk], num_target)
-        open_ = row_free[rows] & (assigned[columns] < 0)
-        for row, column in zip(rows[open_].tolist(), columns[open_].tolist()):
-            if row_free[row] and assigned[column] < 0:
-                row_free[row] = False
-                assigned[column] = row
-                left -= 1
-        if not left:
-            break
-    # Where only zeros are left, the first free row goes to the first free column, the second to the second, and so on.
-    assigned[assigned < 0] = np.flatnonzero(row_free)[:left]
-    return torch.from_numpy(assigned).to(counts.device)
-
-
-def bayesian_weights(counts, smoothing=1.0):
-    """Weights of the Bayesian-guided label mapping: `counts / (row sum + smoothing)`, then each column divided by its
-    sum ("Bayesian-guided Label Mapping for Visual Reprogramming", Cai et al. 2024).
-
-    Args:
-        counts: (source, target), not negative.
-        smoothing: the lambda of the paper, added to each row sum.
-
-    Returns:
-        (source, target) float32, each column sums to 1; the column of a class without samples is uniform.
-    """
-    counts = counts.double()
-    row_sums = counts.sum(dim=1, keepdim=True) + smoothing  # (source, 1)
-    weights = torch.where(row_sums > 0, counts / row_sums, 0.0)  # smoothing 0: a source class never seen has no weight
-    column_sums = weights.sum(dim=0, keepdim=True)  # (1, target)
-    return torch.where(column_sums > 0, weights / column_sums, 1.0 / counts.shape[0]).float()
-
-
-def _check_classes(num_source, num_target):
-    if not 1 <= num_target <= num_source:
-        raise ValueError(
-            f"{num_target} target classes for {num_source} source classes: expected at least one target class and at "
-            "least as many source classes as target classes; choose a backbone with more classes, fewer target "
-            "classes, or the mapping 'linear'"
-        )
 
 
 class LabelMapping(nn.Module):
@@ -181,7 +115,7 @@ class _OneToOne(LabelMapping):
     """Each target class reads the logit of one source class of its own: `source_index` (target,), -1 = not known yet."""
 
     def __init__(self, num_source, num_target):
-        _check_classes(num_source, num_target)
+        check_classes(num_source, num_target)
         super().__init__(num_source, num_target)
         self.register_buffer("source_index", torch.full((num_target,), -1))
 
@@ -310,7 +244,7 @@ class Blm(_Counted):
     refresh = "epoch"
 
     def __init__(self, num_source, num_target, smoothing=1.0):
-        _check_classes(num_source, num_target)
+        check_classes(num_source, num_target)
         if smoothing < 0:
             raise ValueError(f"smoothing is {smoothing}, expected 0 or more")
         super().__init__(num_source, num_target)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from ..engine.run_directory import FINISHED, NEW, RESULTS_FILE, RESUMED, claim_run_directory
+from ..engine.results import RESULTS_FILE
+from ..engine.run_directory import FINISHED, NEW, RESUMED, claim_run_directory
 from ..utils.errors import ConfigError, UserError
 from .settings import cfg_of_flags, settle
 

@@ -11,18 +11,8 @@ from ..config import get_cfg_default, merge_mapping, read_yaml
 from ..config.validate import lookup
 from ..data import DATASET_REGISTRY, build_dataset
 from ..data.datasets.names import differing_classes
-from ..engine.run_directory import (
-    CONFIG_FILE,
-    RESULTS_FILE,
-    WEIGHTS,
-    check_place,
-    check_unused,
-    hold_unused,
-    holds_images_of,
-    read_results,
-    weights_sha256_of,
-    write_results,
-)
+from ..engine.results import RESULTS_FILE, read_results, write_results
+from ..engine.run_directory import CONFIG_FILE, WEIGHTS, check_place, check_unused, hold_unused, holds_images_of, weights_sha256_of
 from ..engine.trainer import BEST_MODEL
 from ..utils import distributed
 from ..utils.checkpoint import newest_checkpoint

@@ -13,18 +13,8 @@ from yacs.config import CfgNode
 from ..config import to_yaml
 from ..engine import build_trainer
 from ..engine.build import check_side
-from ..engine.run_directory import (
-    CONFIG_FILE,
-    FINISHED,
-    LOG_FILE,
-    NEW,
-    check_unused,
-    claim_run_directory,
-    hold,
-    read_results,
-    write_config,
-    write_results,
-)
+from ..engine.results import read_results, write_results
+from ..engine.run_directory import CONFIG_FILE, FINISHED, LOG_FILE, NEW, check_unused, claim_run_directory, hold, write_config
 from ..report.end_figures import show_in_tensorboard
 from ..utils import distributed
 from ..utils.environment import collect_env_info

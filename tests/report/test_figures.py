@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dassl_vr import load_prompted
 from dassl_vr.cli.report import main
 from dassl_vr.cli.train import main as train
-from dassl_vr.engine.run_directory import read_results
+from dassl_vr.engine.results import read_results
 from dassl_vr.plugins import load_plugins
 from dassl_vr.report.features import tsne
 from dassl_vr.report.figures import gallery_figure, loss_change_figure, patch_size_figure

@@ -1,0 +1,134 @@
+"""results.json: what a finished run says of itself, and the one reader of it."""
+
+import os
+import shlex
+import sys
+
+from yacs.config import CfgNode
+
+from ..utils import kinds
+from ..utils.distributed import gather_values, is_main, world_size
+from ..utils.environment import device_name, library_versions
+from ..utils.errors import DataError
+from ..utils.files import read_json, write_json
+from .resume import peak_memory
+
+RESULTS_FILE = "results.json"
+CHECKPOINT = "checkpoint"  # `evaluated_model` of an evaluation
+
+
+def command_line() -> str:
+    """The command that this process runs, such that a shell takes it."""
+    return shlex.join([os.path.basename(sys.executable), *sys.argv])
+
+
+FULL, FEW_SHOT, BASE_TO_NEW, CROSS_DATASET = "full", "few-shot", "base-to-new", "cross-dataset"
+EXTERNAL_TEST = "external-test"  # other images of the same classes, all of them
+
+
+def protocol_of(cfg: CfgNode, trained_on: str = "") -> str:
+    """The name under which the field knows what a run is evaluated on.
+
+    Args:
+        trained_on: name of the data set that the model was trained on, if another run did so.
+    """
+    if trained_on and trained_on != cfg.DATASET.NAME:
+        return CROSS_DATASET
+    if cfg.DATASET.TEST_CLASSES:
+        return EXTERNAL_TEST
+    if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
+        return BASE_TO_NEW
+    return FEW_SHOT if cfg.DATASET.NUM_SHOTS >= 1 else FULL
+
+
+def write_results(trainer, eval_only: bool = False, trained_on: str = "") -> dict | None:
+    """Write `OUTPUT_DIR/results.json`: all that a table of results needs to know of a run. Its presence marks the run finished.
+
+    All processes of a run call it; the main one writes, and gets what it wrote.
+
+    Args:
+        eval_only: a checkpoint was tested.
+        trained_on: as for `protocol_of`.
+    """
+    skipped = {path for paths in gather_values(list(getattr(trainer.dm, "skipped_images", ()))) for path in paths}
+    if not is_main():
+        return None
+    cfg, dm = trainer.cfg, trainer.dm  # a trainer that makes its own loaders may have no data manager
+    trained, frozen = trainer.count_parameters()
+    section = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
+    metrics = trainer.results.get(cfg.TEST.SPLIT, {})
+    results = {
+        "trainer": cfg.TRAINER.NAME,
+        "method": section.get("METHOD", cfg.TRAINER.NAME.lower()),
+        "dataset": cfg.DATASET.NAME,
+        "backbone": cfg.MODEL.BACKBONE.NAME,
+        "mapping": section.get("MAPPING"),
+        "seed": cfg.SEED,
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "epochs": trainer.max_epoch,
+        "accuracy": metrics.get("accuracy"),
+        "macro_f1": metrics.get("macro_f1"),
+        "accuracy_train": trainer.results.get("train", {}).get("accuracy"),
+        "protocol": protocol_of(cfg, trained_on),
+        "evaluated_split": cfg.TEST.SPLIT,
+        "evaluated_model": CHECKPOINT if eval_only else cfg.TEST.FINAL_MODEL,
+        "metrics": {split: dict(values) for split, values in trainer.results.items()},
+        "params_trainable": trained,
+        "params_backbone": frozen,
+        "seconds_train": trainer.seconds_train(),
+        "peak_memory_bytes": peak_memory(trainer),
+        "device": device_name(trainer.device),
+        "processes": world_size(),
+        "precision": trainer.precision,
+        "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
+        "num_train": (0 if getattr(dm.dataset, "test_only", False) else len(dm.dataset.train_x)) if dm else None,
+        "num_test": len(dm.dataset.test) if dm else None,
+        "skipped_images": len(skipped),
+        "classnames": [name for _, name in sorted((trainer.lab2cname or {}).items())],
+        "split_sha256": dm.split_sha256 if dm else None,
+        "weights_sha256": trainer.weights_sha256,
+        "history": trainer.history,
+        "versions": library_versions(),
+        "command": command_line(),
+    }
+    write_json(results, os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE))
+    return results
+
+
+# What readers of results.json rely on: entries that it must have, and entries that it may have
+NEEDED = {
+    **dict.fromkeys(("trainer", "method", "dataset", "backbone"), kinds.NAME),
+    "mapping": kinds.optional(kinds.NAME),
+    "seed": kinds.whole(-(2**64), 2**64),
+    "shots": kinds.INTEGER,
+    "accuracy": kinds.optional(kinds.PERCENT),
+    **dict.fromkeys(("epochs", "params_trainable", "params_backbone"), kinds.COUNT),
+}
+LOSSES = dict.fromkeys(("loss", "acc"), kinds.optional(kinds.NUMBER))
+OTHERS = {
+    **dict.fromkeys(("macro_f1", "accuracy_train"), kinds.optional(kinds.PERCENT)),
+    **dict.fromkeys(("peak_memory_bytes", "num_train", "num_test", "skipped_images"), kinds.optional(kinds.COUNT)),
+    **dict.fromkeys(("protocol", "evaluated_split", "evaluated_model", "precision", "subsample_classes"), kinds.NAME),
+    **dict.fromkeys(("split_sha256", "weights_sha256"), kinds.optional(kinds.NAME)),
+    "seconds_train": kinds.optional(kinds.AMOUNT),
+    "classnames": kinds.list_of(kinds.NAME),
+    "history": kinds.list_of(kinds.record({}, LOSSES, rest=kinds.optional(kinds.ANY_NUMBER))),
+    "versions": kinds.dict_of(kinds.optional(kinds.NAME)),
+}
+RESULTS = kinds.record(NEEDED, OTHERS)
+
+
+def read_results(directory: str) -> dict:
+    """The content of a finished run's `results.json`, of the kind RESULTS. Raises `DataError` naming the file and the entry."""
+    path = os.path.join(directory, RESULTS_FILE)
+    try:
+        content = read_json(path)
+        problem = RESULTS(content)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    except ValueError as error:
+        problem = f"not valid JSON ({error})"
+    if problem:
+        remedy = f"restore it, or remove it and start the run again with --resume {directory}"
+        raise DataError(f"{path}: not the results of a run: {problem}; {remedy}")
+    return content
