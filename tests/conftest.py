@@ -13,7 +13,42 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: more threads onl
 import pytest
 import torch.distributed as dist
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
+
+# The fast tier, `bash scripts/test.sh fast`: units of every package, and one tiny run of SMM from training to a finished directory
+FAST = (
+    *("test_architecture.py", "config/test_merge.py", "evaluation", "optim", "reprogramming", "utils"),
+    *("backbones/test_fold.py", "backbones/tiny/test_tiny_vit.py", "prompting/test_tokens.py", "runs/test_cells.py"),
+    *(
+        "data/test_archive.py",
+        "data/test_augment_rng.py",
+        "data/test_checks.py",
+        "data/test_readers.py",
+        "data/test_safe_pickle.py",
+    ),
+    *("data/test_samplers.py", "data/test_split.py", "data/test_walk.py", "data/test_wrapper.py", "datasets/test_digits.py"),
+    *("family/test_datasets.py", "family/test_distance.py", "family/test_utils.py", "engine/test_build.py"),
+    *("engine/test_events.py", "engine/test_resume_file.py", "methods/test_tiny_run.py", "report/test_canvas.py"),
+)
+
+
+def is_fast(path):
+    path = path.relative_to(TESTS)
+    return any(str(part) in FAST for part in (path, *path.parents))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Of other files not even the imports take time in the fast tier."""
+    asked = config.option.markexpr == "fast" and collection_path.suffix == ".py"
+    return True if asked and not is_fast(collection_path) else None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if is_fast(item.path) and not item.get_closest_marker("slow"):
+            item.add_marker("fast")
+
 
 # A run of seconds with real weights on real images: 30 digits at a side of 32
 TINY = [
