@@ -4,6 +4,7 @@ import torch
 from torchvision.utils import make_grid
 
 from ..engine.charts import attempt
+from ..reprogramming.classifier import inner_backbone
 from ..reprogramming.pictures import named_edges, prompt_pictures, signed_to_rgb
 from ..utils.errors import DataError
 from ..utils.text import markdown_cell, one_line
@@ -70,8 +71,9 @@ class RunPictures:
         x, labels = self._images(NUM_FEATURES), self._batch["label"][:NUM_FEATURES].tolist()
         names = [one_line(trainer.lab2cname[label]) for label in labels]
         size = cfg.DATALOADER.TEST.BATCH_SIZE
-        for tag, prompt in (("before", lambda images: images), ("after", model.f_in)):
-            features = torch.cat([model.backbone.features(prompt(part)) for part in x.split(size)])
+        pretrained = inner_backbone(model)  # tokens are a prompt too
+        for tag, of in (("before", pretrained.features), ("after", lambda part: model.backbone.features(model.f_in(part)))):
+            features = torch.cat([of(part) for part in x.split(size)])
             self.writer.add_embedding(features.float().cpu(), metadata=names, tag=tag)
 
     def _images(self, number):
