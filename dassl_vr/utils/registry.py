@@ -66,7 +66,7 @@ class Registry:
                 continue
             if _replaced is None or owner in self._of_plugins:
                 raise KeyError(f"'{key}' is already registered as a {self.kind}")
-            self._remove(owner)
+            self.remove(owner)
             _replaced.append(f"{self.kind} {owner}")
         for key in (public, *aliases):
             self._canonical[key.lower()] = public
@@ -75,7 +75,9 @@ class Registry:
             self._of_plugins.add(public)
         return obj
 
-    def _remove(self, public):
+    def remove(self, name: str) -> None:
+        """Forget the object called `name`, with its aliases. Raises `ConfigError` if there is none."""
+        public = self.canonical_name(name)
         del self._objects[public]
         self._canonical = {key: owner for key, owner in self._canonical.items() if owner != public}
 

@@ -22,9 +22,7 @@ def toy():
         )
 
     yield Toy
-    DATASET_REGISTRY._objects.pop("Toy")
-    for name in ("toy", "plaything"):
-        DATASET_REGISTRY._canonical.pop(name)
+    DATASET_REGISTRY.remove("Toy")
 
 
 @pytest.fixture

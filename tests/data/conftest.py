@@ -75,8 +75,7 @@ def register():
 
     yield add
     for name in names:
-        DATASET_REGISTRY._objects.pop(name)
-        DATASET_REGISTRY._canonical.pop(name.lower())
+        DATASET_REGISTRY.remove(name)
 
 
 def loader_of(cfg, items, num_workers=0, wrapper=DatasetWrapper, transform=None, sampler="RandomSampler"):

@@ -269,8 +269,7 @@ def test_a_plug_in_may_add_a_transform(make_cfg, picture):
         plain = build_transform(make_cfg("INPUT.TRANSFORMS", ("vr_squash",)))(picture)
         turned = build_transform(make_cfg("INPUT.TRANSFORMS", ("vr_squash", "upside_down")))(picture)
     finally:
-        TRANSFORM_REGISTRY._objects.pop("upside_down")
-        TRANSFORM_REGISTRY._canonical.pop("upside_down")
+        TRANSFORM_REGISTRY.remove("upside_down")
     assert torch.equal(turned, plain.flip(-2))
 
 

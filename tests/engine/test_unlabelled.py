@@ -42,7 +42,7 @@ def registered():
     DATASET_REGISTRY.register(DigitsWithUnlabelled, force=True)
     yield
     for registry, name in ((TRAINER_REGISTRY, "Watching"), (DATASET_REGISTRY, "DigitsWithUnlabelled")):
-        del registry._objects[name], registry._canonical[name.lower()]
+        registry.remove(name)
 
 
 @pytest.mark.parametrize(("count", "batches"), [("train_x", 2), ("train_u", 3), ("smaller_one", 2)])
