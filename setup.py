@@ -10,6 +10,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 MAPPED = ("trainers", "datasets", "configs")
+COMMANDS = ("train", "predict", "export", "visualize", "sweep", "compare", "reproduce", "report", "prepare")
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "dassl_vr" / "__init__.py").read_text(encoding="utf-8")).group(1)
 
 setup(
@@ -67,9 +68,5 @@ setup(
             "setuptools>=68",
         ],
     },
-    entry_points={
-        "console_scripts": [
-            f"dassl-vr-{name} = dassl_vr.cli.{name}:main" for name in ("train", "predict", "export", "visualize", "sweep")
-        ]
-    },
+    entry_points={"console_scripts": [f"dassl-vr-{name} = dassl_vr.cli.{name}:main" for name in COMMANDS]},
 )

@@ -4,6 +4,5 @@
 # Trains what is missing, skips what is finished, resumes what was cut off, prints one table. All options: --help
 # Environment: DATA, OUTPUT and PYTHON as for scripts/smm.sh.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-source scripts/_python.sh
+source "$(dirname "$0")/_python.sh"
 exec "$PYTHON" -m dassl_vr.cli.compare "$@"

@@ -2,15 +2,14 @@
 # The main job in a few minutes on two CPU cores: SMM and the full watermark re-purpose an ImageNet model for handwritten digits.
 # Needs the package index only. Writes to ./output (OUTPUT).
 set -euo pipefail
-cd "$(dirname "$0")/.."
-source scripts/_setup.sh
+source "$(dirname "$0")/_setup.sh"
 setup_python demo
-source scripts/_run.sh
-export TAG=demo
+source "$(dirname "$0")/_python.sh"
+export PYTHON TAG=demo
 START=$SECONDS
 # 60 images per class = 600 training images; digits are never mirrored (a fact of the data set)
-run_trainer VR full digits lite0 1 -- DATASET.NUM_SHOTS 60
-run_trainer SMM "" digits lite0 1 -- DATASET.NUM_SHOTS 60
+bash "$ROOT/scripts/vr.sh" full digits lite0 1 -- DATASET.NUM_SHOTS 60
+bash "$ROOT/scripts/smm.sh" digits lite0 1 -- DATASET.NUM_SHOTS 60
 echo
 "$PYTHON" -m dassl_vr.report "${OUTPUT:-output}/digits/VR-full/lite0/demo" "${OUTPUT:-output}/digits/SMM/lite0/demo"
 echo

@@ -2,9 +2,7 @@
 # Train SMM: bash scripts/smm.sh DATASET BACKBONE [SEED...] [-- KEY VALUE...]
 #   bash scripts/smm.sh eurosat rn50
 #   bash scripts/smm.sh digits lite0 1 2 3 -- OPTIM.MAX_EPOCH 4
-# See scripts/_run.sh for DATA, OUTPUT, TAG and PYTHON.
+# All that it takes, and the environment: --help
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
-cd "$(dirname "$0")/.."
-source scripts/_run.sh
-run_trainer SMM "" "$@"
+source "$(dirname "$0")/_python.sh"
+exec "$PYTHON" -m dassl_vr.cli.method smm "$@"

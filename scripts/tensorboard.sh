@@ -3,6 +3,5 @@
 #   bash scripts/tensorboard.sh output --port 6007
 # DIR is ./output (or $OUTPUT) by default. Rival methods share a chart on the page "custom scalars"; "hparams" compares accuracies.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-source scripts/_python.sh
+source "$(dirname "$0")/_python.sh"
 exec "$PYTHON" -m dassl_vr.cli.tensorboard "$@"

@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
 # Train a shared mask: bash scripts/vr.sh METHOD DATASET BACKBONE [SEED...] [-- KEY VALUE...]
 #   bash scripts/vr.sh full eurosat rn50
-# See scripts/_run.sh for DATA, OUTPUT, TAG and PYTHON.
+# All that it takes, and the environment: --help
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
-cd "$(dirname "$0")/.."
-source scripts/_run.sh
-run_trainer VR "$@"
+source "$(dirname "$0")/_python.sh"
+exec "$PYTHON" -m dassl_vr.cli.method vr "$@"

@@ -2,9 +2,7 @@
 # Test a CLIP without any training: bash scripts/zeroshot.sh DATASET BACKBONE [SHOTS] [-- KEY VALUE...]
 #   bash scripts/zeroshot.sh digits tiny_clip
 #   METHOD=ensemble bash scripts/zeroshot.sh digits tiny_clip   (or template, the default)
-# See scripts/_run.sh for SEEDS, DATA, OUTPUT, TAG and PYTHON.
+# All that it takes, and the environment: --help
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
-cd "$(dirname "$0")/.."
-source scripts/_run.sh
-run_with_shots ZeroshotCLIP "${METHOD:-template}" "$@"
+source "$(dirname "$0")/_python.sh"
+exec "$PYTHON" -m dassl_vr.cli.method zeroshot "$@"

@@ -1,11 +1,13 @@
 """The wheel works without the checkout, and puts nothing but `dassl_vr` at the top level."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
@@ -39,17 +41,57 @@ def test_content(wheel, repository):
             assert path.relative_to(repository).as_posix() in names
 
 
-def test_runs_without_the_checkout(wheel, tmp_path):
-    site = tmp_path / "site"
+@pytest.fixture(scope="module")
+def command(wheel, tmp_path_factory):
+    """command(name, *words): a console command as the wheel brings it, in the empty directory `command.place`."""
+    site, place = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("place")
     zipfile.ZipFile(wheel).extractall(site)
-    code = "import sys; from dassl_vr.cli.train import main; sys.exit(main(sys.argv[1:]))"
-    arguments = ["--trainer", "SMM", "--config-file", "configs/trainers/SMM/lite0.yaml", "--output-dir", "run"]
-    arguments += ["--dataset-config-file", "configs/datasets/digits.yaml", "INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "1"]
+    points = Distribution.at(next(site.glob("*.dist-info"))).entry_points.select(group="console_scripts")
     environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-c", code, *arguments, "OPTIM.MAX_EPOCH", "1"]
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert (tmp_path / "run" / "results.json").is_file()
+    environment = {name: value for name, value in environment.items() if name not in ("OUTPUT", "DATA", "TAG")}
+
+    def run(name, *words):
+        point = next(point for point in points if point.name == name)
+        script = tmp_path_factory.mktemp("bin") / name  # what an installer makes of it
+        script.write_text(f"import sys\nfrom {point.module} import {point.attr}\nsys.exit({point.attr}())\n")
+        started = [sys.executable, str(script), *words]
+        return subprocess.run(started, cwd=place, env=environment, capture_output=True, text=True)
+
+    run.names, run.place = [point.name for point in points], place
+    return run
+
+
+def test_the_console_commands_name_themselves(command):
+    names = ("train", "predict", "export", "visualize", "sweep", "compare", "reproduce", "report", "prepare")
+    assert sorted(command.names) == sorted(f"dassl-vr-{name}" for name in names)
+    for name in command.names:
+        done = command(name, "--help")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"usage: {name} ") and not re.search(r"%\(|[a-z]+\.py (?!\.\.\.)[-a-z]", done.stdout), (
+            done.stdout
+        )
+        done = command(name, "--no-such-flag")
+        assert done.returncode == 2 and f"(see {name} --help)" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_runs_without_the_checkout(command):
+    """A run, its results, a comparison: all in a directory that has nothing of ours."""
+    settings = ["DATASET.NUM_SHOTS", "1", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False", "TRAIN.END_FIGURES", "False"]
+    files = ["--config-file", "configs/trainers/LinearProbe/tiny_vit.yaml", "--dataset-config-file", "configs/datasets/digits.yaml"]
+    done = command("dassl-vr-train", "--trainer", "LinearProbe", *files, "--output-dir", "run", *settings)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((command.place / "run/results.json").read_text())
+    assert results["command"].startswith("dassl-vr-train --trainer LinearProbe")
+    done = command("dassl-vr-report", "run")
+    assert done.returncode == 0 and "LinearProbe" in done.stdout, done.stderr
+    table = ["digits", "tiny_vit", "--trainers", "LinearProbe"]
+    done = command("dassl-vr-compare", *table, "--dry-run")
+    assert done.returncode == 0 and "train     output/digits/LinearProbe/tiny_vit/default/seed1\n" in done.stdout, done.stderr
+    done = command("dassl-vr-compare", *table, "--epochs", "1", "--", "DATASET.SUBSAMPLE_CLASSES", "base")
+    assert done.returncode == 2 and "sets DATASET.SUBSAMPLE_CLASSES itself" in done.stderr
+    done = command("dassl-vr-compare", *table, "--epochs", "1", "--shots", "1", "--", "VERBOSE", "False")
+    assert done.returncode == 0, done.stderr
+    assert (command.place / "output/digits/comparison-tiny_vit-few-shot-1shots-ep1.json").is_file()
 
 
 def test_torch_with_known_holes_in_reading_weights_is_not_allowed(wheel):

@@ -6,9 +6,10 @@ import sys
 from ..engine.results import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL
 from ..plugins import load_plugins
 from ..runs.plan import describe
+from ..utils.arguments import OneLineParser, positive
 from ..utils.errors import ConfigError
 from .comparison import PROTOCOLS, Comparison
-from .errors import OneLineParser, one_line_errors, positive
+from .errors import one_line_errors
 from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
 
 SHOTS = {FEW_SHOT: (1, 2, 4, 8, 16), BASE_TO_NEW: (16,), CROSS_DATASET: (16,)}  # the family's
@@ -16,10 +17,10 @@ EPILOG = """protocols:
 {protocols}
 
 examples:
-  bash scripts/compare.sh digits lite0 --seeds 1 2 3 --jobs 2
-  bash scripts/compare.sh digits tiny_clip --shots 16 --trainers CoOp VPT SMM
-  bash scripts/compare.sh dtd clip_vit_b16 --protocol few-shot --epochs recipe
-  bash scripts/compare.sh dtd clip_vit_b16 --protocol cross-dataset --targets eurosat oxford_pets
+  %(prog)s digits lite0 --seeds 1 2 3 --jobs 2
+  %(prog)s digits tiny_clip --shots 16 --trainers CoOp VPT SMM
+  %(prog)s dtd clip_vit_b16 --protocol few-shot --epochs recipe
+  %(prog)s dtd clip_vit_b16 --protocol cross-dataset --targets eurosat oxford_pets
 {environment}
 """
 
@@ -27,11 +28,9 @@ examples:
 def build_compare_parser():
     epilog = EPILOG.format(environment=ENVIRONMENT, protocols="\n".join(f"  {name:<14} {what}" for name, what in PROTOCOLS.items()))
     parser = OneLineParser(
-        prog="scripts/compare.sh",
         usage="%(prog)s DATASET BACKBONE [options] [-- KEY VALUE ...]",
         description="Train what is missing of a comparison, resume what was cut off, and print the table.",
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dataset", metavar="DATASET", help="a file of configs/datasets, or a registered name")
     parser.add_argument("backbone", metavar="BACKBONE", help="one with recipes in configs/trainers")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config.recipes import recipe_path, recipes_of
 from ..engine import TRAINER_REGISTRY
-from ..engine.results import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, command_line, read_results
+from ..engine.results import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, read_results
 from ..methods import PromptLearning
 from ..report.canvas import save
 from ..report.comparison import Compared, by_size, protocol_table, shots_figure, summarize
@@ -15,6 +15,7 @@ from ..report.runs import warnings_about
 from ..report.tables import render, results_table
 from ..runs.cells import Cell, check_settings, data_arguments, join_tags, recipe_cfg, shots_tag
 from ..runs.plan import Run
+from ..utils.arguments import command_line
 from ..utils.errors import ConfigError
 from ..utils.files import write_json
 from ..utils.text import say

@@ -1,6 +1,5 @@
 """How the commands end."""
 
-import argparse
 import errno
 import functools
 import sys
@@ -14,7 +13,6 @@ from ..utils.errors import (
     EXIT_PREEMPTED,
     EXIT_READER_GONE,
     EXIT_USER_ERROR,
-    ConfigError,
     RunInterrupted,
     UserError,
 )
@@ -22,20 +20,6 @@ from ..utils.text import give_up_output, one_line, printable_output, say
 
 # Paths that cannot be
 PATH_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO}
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser that raises a `ConfigError` instead of printing the whole usage."""
-
-    def error(self, message):
-        raise ConfigError(f"{message} (see {self.prog} --help)")
-
-
-def positive(text):
-    """A whole number above 0, as the `type` of an argument."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got '{text}'")
-    return int(text)
 
 
 def one_line_errors(main):

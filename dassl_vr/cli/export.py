@@ -1,12 +1,11 @@
-"""`python export.py`: a trained model as a directory to hand on: a bundle, or a whole graph for ONNX Runtime or torch.export."""
-
-import argparse
+"""Write a trained model as a directory to hand on: a bundle, or a whole graph for ONNX Runtime or torch.export."""
 
 from ..deploy import PromptedModel, bundle, load_prompted
 from ..deploy.description import BUNDLE, FORMATS
+from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError
 from ..utils.places import check_new_directory
-from .errors import OneLineParser, one_line_errors
+from .errors import one_line_errors
 from .predict import add_model_flags, find_images
 
 EPILOG = """formats:
@@ -15,15 +14,14 @@ EPILOG = """formats:
   torch    the same as a program of torch.export (model.pt2)
 
 examples:
-  python export.py output/digits/SMM/lite0/default/seed1 my_bundle
-  python export.py my_bundle my_onnx --format onnx
+  %(prog)s output/digits/SMM/lite0/default/seed1 my_bundle
+  %(prog)s my_bundle my_onnx --format onnx
   python predict.py my_onnx photo.jpg
 """
 
 
 def build_export_parser():
-    parser = OneLineParser(prog="export.py", description=__doc__, epilog=EPILOG)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle")
     parser.add_argument("out", metavar="OUT", help="directory to write, which must not hold anything yet")
     parser.add_argument("--format", choices=FORMATS, default=BUNDLE, help="default: bundle")

@@ -1,6 +1,5 @@
-"""`python predict.py`: class names and probabilities for images, from a run, a bundle or an exported graph."""
+"""Print class names and probabilities for images, from a run, a bundle or an exported graph."""
 
-import argparse
 import csv
 import fnmatch
 import glob
@@ -13,23 +12,23 @@ import torch
 
 from ..data.datasets.walk import image_files
 from ..deploy import load_prompted
+from ..utils.arguments import OneLineParser, add_plugin_flag
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import left_out_line, once, remarks_to
 from ..utils.text import one_line, say, spreadsheet_cell
-from .errors import OneLineParser, one_line_errors
+from .errors import one_line_errors
 
 EXIT_SKIPPED = 1
 EPILOG = """examples:
-  python predict.py output/digits/SMM/lite0/default/seed1 photo.jpg
-  python predict.py my_bundle photos/ 'more/**/*.png' --topk 3 --csv > predictions.csv
+  %(prog)s output/digits/SMM/lite0/default/seed1 photo.jpg
+  %(prog)s my_bundle photos/ 'more/**/*.png' --topk 3 --csv > predictions.csv
 
 An image that cannot be read is named on standard error and left out; the exit code is then 1.
 """
 
 
 def build_predict_parser():
-    parser = OneLineParser(prog="predict.py", description=__doc__, epilog=EPILOG)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run, a bundle or an exported ONNX graph")
     parser.add_argument("images", nargs="+", metavar="IMAGE|DIR|GLOB", help="image files, directories of them, or patterns")
     parser.add_argument("--topk", type=int, default=1, metavar="K", help="classes per image (default: 1)")
@@ -46,13 +45,7 @@ def add_model_flags(parser, device=True):
     if device:
         parser.add_argument("--device", help="device of the model: cpu or cuda (default: cuda if there is one)")
     parser.add_argument("--weights", default="", metavar="FILE", help="local file with the backbone's weights")
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="Python file (or folder) with the trainer or the backbone, if it is not of this package; may be repeated",
-    )
+    add_plugin_flag(parser, "the trainer or the backbone, if it is not of this package")
 
 
 def find_images(patterns):

@@ -1,6 +1,5 @@
-"""`python -m dassl_vr.data.prepare NAME...`: fetch data sets and check that they are complete."""
+"""Fetch data sets and check that they are complete."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -13,20 +12,20 @@ from ..data.store import store_directories
 from ..data.store_file import check_stores
 from ..home import expand_home
 from ..plugins import load_plugins
+from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError, DataError
-from .errors import OneLineParser, one_line_errors
+from .errors import one_line_errors
 
 EPILOG = """examples:
-  python -m dassl_vr.data.prepare --list
-  python -m dassl_vr.data.prepare eurosat dtd flowers102 --root data     # fetches what is absent, then checks
-  python -m dassl_vr.data.prepare eurosat --root data --check            # fetches nothing
+  %(prog)s --list
+  %(prog)s eurosat dtd flowers102 --root data     # fetches what is absent, then checks
+  %(prog)s eurosat --root data --check            # fetches nothing
 """
 
 
 @one_line_errors
 def main(argv=None):
-    parser = OneLineParser(prog="python -m dassl_vr.data.prepare", description=__doc__, epilog=EPILOG)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("names", nargs="*", metavar="NAME", help="data sets, in any case and by any alias")
     parser.add_argument("--root", default="", metavar="DIR", help="directory that holds the data sets")
     parser.add_argument("--check", action="store_true", help="fetch nothing; say what is missing, incomplete or stale")

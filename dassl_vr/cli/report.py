@@ -1,21 +1,22 @@
-"""`python -m dassl_vr.report OUTPUT_DIR ...`: a table of all finished runs, and figures."""
+"""Print a table of all finished runs, and draw figures."""
 
 import sys
 from collections.abc import Sequence
 
 from ..plugins import load_plugins
 from ..report.paper import paper_notes
-from ..report.runs import group_runs, warnings_about
+from ..report.runs import Group, group_runs, warnings_about
 from ..report.tables import FORMATS, loss_change_table, render, results_table
 from ..runs.plan import Run
+from ..utils.arguments import OneLineParser, add_plugin_flag
 from ..utils.places import check_new_directory
 from ..utils.text import say
-from .errors import OneLineParser, one_line_errors
+from .errors import one_line_errors
 
 
 @one_line_errors
-def main(argv=None):
-    parser = OneLineParser(prog="python -m dassl_vr.report", description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    parser = OneLineParser(description=__doc__)
     parser.add_argument("directories", nargs="+", metavar="OUTPUT_DIR", help="directories with runs in them, at any depth")
     parser.add_argument("--format", choices=FORMATS, default="plain", help="of the tables (default: plain)")
     parser.add_argument(
@@ -24,23 +25,12 @@ def main(argv=None):
         help="write figures (PNG) to this new directory, and print for how many training samples the prompt raises the loss; loads"
         " every model",
     )
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="for --figures: Python file (or folder) with the trainers or data sets of runs that need them; may be repeated",
-    )
+    add_plugin_flag(parser, "the trainers or data sets of runs that need them, for --figures")
     args = parser.parse_args(argv)
     if args.figures:
         check_new_directory(args.figures)
     groups = group_runs(args.directories)
-    print(render(*results_table(groups), args.format))
-    # On standard error, so that a table can be piped
-    for line in warnings_about(groups):
-        say(f"warning: {line}")
-    for line in paper_notes(groups):
-        say(f"note: {line}")
+    print_tables(groups, args.format)
     if args.figures:
         from ..report.figures import draw_all  # here: the figures bring much along that a table does not need
 
@@ -53,12 +43,20 @@ def main(argv=None):
             say(f"wrote {path}")
 
 
+def print_tables(groups: Sequence[Group], style: str) -> None:
+    """Print the table; what is to be known beside it goes to standard error, so that a table can be piped."""
+    print(render(*results_table(groups), style))
+    for line in warnings_about(groups):
+        say(f"warning: {line}")
+    for line in paper_notes(groups):
+        say(f"note: {line}")
+
+
 def print_table(runs: Sequence[Run], style: str) -> None:
     """Print the table of those that did not fail."""
-    good = [str(run.output_dir) for run in runs if not run.problem]
-    if good:
+    if good := [str(run.output_dir) for run in runs if not run.problem]:
         print()
-        main([*good, "--format", style])
+        print_tables(group_runs(good), style)
 
 
 if __name__ == "__main__":

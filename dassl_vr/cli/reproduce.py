@@ -8,8 +8,9 @@ from ..plugins import load_plugins
 from ..reprogramming.mappings import LABELS, MAPPING_REGISTRY
 from ..runs.cells import Cell, check_settings, recipe_cfg
 from ..runs.plan import Run, describe, unique
+from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError
-from .errors import OneLineParser, one_line_errors
+from .errors import one_line_errors
 from .report import print_table
 from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
 
@@ -30,9 +31,9 @@ EPILOG = """tables:
 {tables}
 
 examples:
-  bash scripts/reproduce.sh methods --backbone rn18 --datasets eurosat dtd
-  bash scripts/reproduce.sh patch_size --datasets svhn --seeds 0 --dry-run
-  bash scripts/reproduce.sh methods --backbone lite0 --datasets digits --tag short -- OPTIM.MAX_EPOCH 2
+  %(prog)s methods --backbone rn18 --datasets eurosat dtd
+  %(prog)s patch_size --datasets svhn --seeds 0 --dry-run
+  %(prog)s methods --backbone lite0 --datasets digits --tag short -- OPTIM.MAX_EPOCH 2
 {environment}
 """
 
@@ -78,11 +79,9 @@ def _variant(cell, name, settings):
 def build_reproduce_parser():
     epilog = EPILOG.format(environment=ENVIRONMENT, tables="\n".join(f"  {name:<11} {what}" for name, what in TABLES.items()))
     parser = OneLineParser(
-        prog="scripts/reproduce.sh",
         usage="%(prog)s TABLE [options] [-- KEY VALUE ...]",
         description="Run what is missing of a table of the paper, resume what was cut off, and print the table.",
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("table", choices=TABLES, metavar="TABLE", help=", ".join(TABLES))
     parser.add_argument("--backbone", nargs="+", default=["rn18"], help="those with a recipe in configs/trainers (default: rn18)")

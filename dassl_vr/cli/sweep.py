@@ -7,15 +7,16 @@ from ..plugins import load_plugins
 from ..runs.cells import Cell, check_settings
 from ..runs.plan import Run, describe, unique
 from ..runs.search import check_space, read_space, search, search_place
-from .errors import OneLineParser, one_line_errors, positive
+from ..utils.arguments import OneLineParser, positive
+from .errors import one_line_errors
 from .report import print_table
 from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
 
 EPILOG = (
     """examples:
-  python sweep.py --trainers SMM VR-full VR-pad --datasets eurosat dtd --backbones rn18 rn50 --seeds 0 1 2
-  python sweep.py --trainers SMM --datasets digits --backbones lite0 --seeds 0 1 2 --address auto --gpus-per-run 0.25
-  python sweep.py --trainers SMM --datasets digits --backbones lite0 --seeds 0 --search space.yaml --trials 20
+  %(prog)s --trainers SMM VR-full VR-pad --datasets eurosat dtd --backbones rn18 rn50 --seeds 0 1 2
+  %(prog)s --trainers SMM --datasets digits --backbones lite0 --seeds 0 1 2 --address auto --gpus-per-run 0.25
+  %(prog)s --trainers SMM --datasets digits --backbones lite0 --seeds 0 --search space.yaml --trials 20
 
 A space names keys of the configuration and what they may be:
   OPTIM.LR: {loguniform: [0.001, 0.1]}       # or uniform: [0, 1], or
@@ -31,11 +32,9 @@ Every machine of a cluster has to see this directory, the data and the output di
 
 def build_sweep_parser():
     parser = OneLineParser(
-        prog="sweep.py",
         usage="%(prog)s --trainers T ... --datasets D ... --backbones B ... [options] [-- KEY VALUE ...]",
         description="Train what is missing of a grid on Ray, try again what fails, leave what is finished, and print the table.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--trainers", nargs="+", required=True, metavar="T", help="trainers, or one of their methods as in VR-full")
     parser.add_argument("--datasets", nargs="+", required=True, metavar="D")

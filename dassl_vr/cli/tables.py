@@ -9,9 +9,9 @@ from ..report.tables import FORMATS
 from ..runs.executors import Executor, Processes
 from ..runs.on_ray import OnRay
 from ..runs.plan import Run
+from ..utils.arguments import add_plugin_flag, positive
 from ..utils.errors import ConfigError
 from ..utils.text import say
-from .errors import positive
 
 ENVIRONMENT = "environment: DATA (directory of the data sets, ./data), OUTPUT (./output)"
 
@@ -44,13 +44,7 @@ def add_table_flags(parser: argparse.ArgumentParser, ray_only: bool = False) -> 
     parser.add_argument("--tag", default="default", help="part of the runs' directories, to keep apart runs with other settings")
     parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="Python file (or folder) with more trainers, f_in, label mappings or data sets; may be repeated",
-    )
+    add_plugin_flag(parser, "more trainers, f_in, label mappings or data sets")
     if not ray_only:
         parser.add_argument(
             "--jobs", type=positive, default=1, metavar="N", help="runs at a time, with one thread each if several (default: 1)"

@@ -1,4 +1,4 @@
-"""`scripts/tensorboard.sh`: TensorBoard over all runs under a directory, each by a name that says what it is."""
+"""Show all runs under a directory in TensorBoard, each by a name that says what it is."""
 
 import argparse
 import os
@@ -8,15 +8,16 @@ import tempfile
 from pathlib import Path
 
 from ..report.board import link_runs
+from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError
-from .errors import OneLineParser, one_line_errors
+from .errors import one_line_errors
 
 RESCAN = 5  # seconds
 
 
 @one_line_errors
 def main(argv=None):
-    parser = OneLineParser(prog="scripts/tensorboard.sh", description=__doc__)
+    parser = OneLineParser(description=__doc__)
     parser.add_argument("directory", nargs="?", default=os.environ.get("OUTPUT", "output"), metavar="DIR", help="default: ./output")
     parser.add_argument("options", nargs=argparse.REMAINDER, help="options of tensorboard, such as --port 6007")
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""`python train.py`: train a trainer on a data set, or evaluate a finished run."""
+"""Train a prompt on a data set, or test a finished run."""
 
 import argparse
 import sys
@@ -8,16 +8,17 @@ from yacs.config import CfgNode
 
 from ..runs import evaluate, run
 from ..runs.settings import cfg_of_flags
+from ..utils.arguments import OneLineParser, add_plugin_flag
 from ..utils.errors import EXIT_PREEMPTED
-from .errors import OneLineParser, one_line_errors
+from .errors import one_line_errors
 
 EPILOG = f"""examples:
-  python train.py --trainer SMM --dataset-config-file configs/datasets/digits.yaml \\
+  %(prog)s --trainer SMM --dataset-config-file configs/datasets/digits.yaml \\
       --config-file configs/trainers/SMM/lite0.yaml --output-dir output/try --seed 1
-  python train.py ... --resume output/try                          # continue an interrupted run
-  python train.py --eval-only --model-dir output/try               # test a finished run
-  python train.py ... TRAINER.SMM.PATCH_SIZE 16 OPTIM.MAX_EPOCH 20 # any key of the configuration
-  torchrun --nproc_per_node 4 train.py ...                         # the same run on four GPUs, or four processes without any
+  %(prog)s ... --resume output/try                          # continue an interrupted run
+  %(prog)s --eval-only --model-dir output/try               # test a finished run
+  %(prog)s ... TRAINER.SMM.PATCH_SIZE 16 OPTIM.MAX_EPOCH 20 # any key of the configuration
+  torchrun --nproc_per_node 4 -m dassl_vr.cli.train ...            # the same run on four GPUs, or four processes without any
 
 exit codes: 0 done, 2 an error (one line), 130 Ctrl-C, {EXIT_PREEMPTED} asked to end by SIGTERM or SIGUSR1: the run is
   saved after the batch in progress, and --resume continues from there with the same results
@@ -26,8 +27,7 @@ exit codes: 0 done, 2 an error (one line), 130 Ctrl-C, {EXIT_PREEMPTED} asked to
 
 def build_parser():
     """The family's flags; every one left out leaves the YAML files' values alone."""
-    parser = OneLineParser(prog="train.py", description=__doc__, epilog=EPILOG)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("--root", help="directory that holds the data sets")
     parser.add_argument("--output-dir", help="directory for the run's files")
     parser.add_argument("--resume", metavar="DIR", help="output directory of an interrupted run to continue")
@@ -40,13 +40,7 @@ def build_parser():
     parser.add_argument("--trainer", help="name of the trainer")
     parser.add_argument("--backbone", help="name of the backbone")
     parser.add_argument("--head", help="name of the head")
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="Python file (or folder) with more trainers or data sets; may be repeated",
-    )
+    add_plugin_flag(parser, "more trainers or data sets")
     parser.add_argument("--eval-only", action="store_true", help="test a checkpoint, train nothing")
     parser.add_argument("--model-dir", default="", metavar="DIR", help="output directory of the run to test")
     parser.add_argument(

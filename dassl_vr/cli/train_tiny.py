@@ -1,4 +1,4 @@
-"""`python -m dassl_vr.cli.train_tiny vit|clip --root DATA`: trains the small models of `dassl_vr.backbones.tiny`."""
+"""Train the small models of `dassl_vr.backbones.tiny`."""
 
 import argparse
 import sys
@@ -8,7 +8,8 @@ import torch
 
 from ..backbones.tiny import WEIGHTS
 from ..backbones.tiny.training import TASKS, optimize, save
-from .errors import OneLineParser, one_line_errors
+from ..utils.arguments import OneLineParser
+from .errors import one_line_errors
 
 
 def iterations(text):
@@ -20,7 +21,7 @@ def iterations(text):
 
 @one_line_errors
 def main(argv=None):
-    parser = OneLineParser(prog="python -m dassl_vr.cli.train_tiny", description=__doc__)
+    parser = OneLineParser(description=__doc__)
     parser.add_argument("kind", choices=TASKS)
     parser.add_argument("--root", required=True, help="directory that holds fashion-mnist/ (see datasets/fashion_mnist.py)")
     parser.add_argument("--out", type=Path, help="file to write, .safetensors (default: the one in the package)")

@@ -1,23 +1,22 @@
-"""`python visualize.py`: what a trained model does to images, as PNG files and one HTML page."""
-
-import argparse
+"""Show what a trained model does to images, as PNG files and one HTML page."""
 
 from ..deploy import PromptedModel, load_prompted
 from ..report.features import TSNE_SAMPLES
 from ..report.look import look_at
 from ..report.page import write_look
 from ..report.samples import data_of, spread
+from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import UnreadableImageError, once, read_image, remarks_to
 from ..utils.places import check_new_directory
 from ..utils.text import one_line, say
-from .errors import OneLineParser, one_line_errors
+from .errors import one_line_errors
 from .predict import EXIT_SKIPPED, add_model_flags, find_images
 
 FEATURES = f"random training images for t-SNE, 0 = none (default: {TSNE_SAMPLES})"
 EPILOG = """examples:
-  python visualize.py output/digits/SMM/lite0/default/seed1 --out look
-  python visualize.py my_bundle --images photos/ --out look
+  %(prog)s output/digits/SMM/lite0/default/seed1 --out look
+  %(prog)s my_bundle --images photos/ --out look
 
 An image of --images that cannot be read is named on standard error and left out; the exit code is then 1.
 Without --images, test images of the run's data set are shown, which must be available (for a bundle, name its place with --root).
@@ -25,8 +24,7 @@ Without --images, test images of the run's data set are shown, which must be ava
 
 
 def build_visualize_parser():
-    parser = OneLineParser(prog="visualize.py", description=__doc__, epilog=EPILOG)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle")
     parser.add_argument("--out", required=True, metavar="DIR", help="new directory for the pictures and index.html")
     parser.add_argument("--images", nargs="+", default=[], metavar="IMAGE|DIR|GLOB", help="show these")

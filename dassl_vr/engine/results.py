@@ -1,12 +1,11 @@
 """results.json: what a finished run says of itself, and the one reader of it."""
 
 import os
-import shlex
-import sys
 
 from yacs.config import CfgNode
 
 from ..utils import kinds
+from ..utils.arguments import command_line
 from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions
 from ..utils.errors import DataError
@@ -15,11 +14,6 @@ from .resume import peak_memory
 
 RESULTS_FILE = "results.json"
 CHECKPOINT = "checkpoint"  # `evaluated_model` of an evaluation
-
-
-def command_line() -> str:
-    """The command that this process runs, such that a shell takes it."""
-    return shlex.join([os.path.basename(sys.executable), *sys.argv])
 
 
 FULL, FEW_SHOT, BASE_TO_NEW, CROSS_DATASET = "full", "few-shot", "base-to-new", "cross-dataset"

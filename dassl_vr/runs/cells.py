@@ -84,7 +84,7 @@ def join_tags(tag: str, *more: str) -> str:
 
 def shots_tag(shots: int | str) -> str:
     """Part of a run's directory; "" for all images."""
-    return f"{shots}shots" if int(shots) else ""
+    return f"{shots}shots" if shots else ""
 
 
 def recipe_cfg(cell: Cell) -> CfgNode:

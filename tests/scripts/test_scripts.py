@@ -2,11 +2,13 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
+import time
 
 import pytest
+
+from dassl_vr.cli.method import SCRIPTS
 
 TINY = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "1", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False"]
 
@@ -27,7 +29,7 @@ def test_smm_over_seeds_and_again(bash, tmp_path):
     for seed in (0, 1):
         results = json.loads((tmp_path / f"out/digits/SMM/lite0/tiny/seed{seed}/results.json").read_text())
         assert results["seed"] == seed and results["epochs"] == 1
-        assert results["command"].split()[1].endswith("train.py")
+        assert " -m dassl_vr.cli.train --trainer SMM " in results["command"], "to be started again as it stands"
     again = bash("smm.sh", "digits", "lite0", 0, "--", *TINY, TAG="tiny")
     assert again.returncode == 0 and "finished already" in again.stdout
 
@@ -58,13 +60,12 @@ FAMILY = ("coop", "cocoop", "maple", "vp", "vpt", "zeroshot", "linear_probe", "f
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_a_script_a_trainer(bash, repository, name):
-    """What the head of each script says it does, as a shell reads it; and its usage."""
+def test_a_script_a_trainer(bash, name):
+    """Its usage, by its own name; and whose recipes it takes."""
     done = bash(f"{name}.sh", "digits")
     assert done.returncode == 2 and f"bash scripts/{name}.sh DATASET BACKBONE [SHOTS] [-- KEY VALUE...]" in done.stderr
-    trainer = re.search(r"run_with_shots (\w+)", (repository / f"scripts/{name}.sh").read_text())[1]
     done = bash(f"{name}.sh", "digits", "rn51")
-    assert done.returncode == 2 and f"no recipe configs/trainers/{trainer}/rn51.yaml" in done.stderr
+    assert done.returncode == 2 and f"no recipe configs/trainers/{SCRIPTS[name].trainer}/rn51.yaml" in done.stderr
 
 
 def test_shots_and_seeds(bash, tmp_path):
@@ -93,6 +94,31 @@ def test_shots_and_seeds(bash, tmp_path):
 def test_wrong_arguments_with_shots(bash, tmp_path, arguments, environment, words):
     done = bash("coop.sh", *arguments, **environment)
     assert done.returncode == 2 and words in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_they_write_where_they_are_called(repository, tmp_path):
+    """Paths are the user's: without $OUTPUT, runs go below the directory that the script is called in."""
+    environment = {name: value for name, value in os.environ.items() if name != "OUTPUT"} | {"PYTHON": sys.executable}
+    command = ["bash", str(repository / "scripts/zeroshot.sh"), "digits", "tiny_clip", "--", "VERBOSE", "False"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "output/digits/ZeroshotCLIP-template/tiny_clip/default/seed1/results.json").is_file()
+
+
+def test_a_signal_reaches_the_run(repository, tmp_path):
+    """SIGTERM to the script is SIGTERM to the run, which saves itself."""
+    environment = os.environ | {"PYTHON": sys.executable, "OUTPUT": str(tmp_path)}
+    settings = [*TINY, "OPTIM.MAX_EPOCH", "500", "VERBOSE", "False"]
+    command = ["bash", str(repository / "scripts/linear_probe.sh"), "digits", "tiny_vit", "--", *settings]
+    script = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    directory = tmp_path / "digits/LinearProbe/tiny_vit/default/seed1"
+    end = time.monotonic() + 120
+    while not (directory / "resume.pt").exists():
+        assert time.monotonic() < end and script.poll() is None
+        time.sleep(0.05)
+    script.terminate()
+    _, err = script.communicate(timeout=60)
+    assert script.returncode == 75 and "--resume" in err and err.count("\n") == 1
 
 
 def test_reproduce_says_what_it_would_do(bash, tmp_path):
