@@ -25,7 +25,7 @@ examples:
 """
 
 
-def build_compare_parser():
+def build_compare_parser() -> OneLineParser:
     epilog = EPILOG.format(environment=ENVIRONMENT, protocols="\n".join(f"  {name:<14} {what}" for name, what in PROTOCOLS.items()))
     parser = OneLineParser(
         usage="%(prog)s DATASET BACKBONE [options] [-- KEY VALUE ...]",

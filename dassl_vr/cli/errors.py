@@ -3,6 +3,7 @@
 import errno
 import functools
 import sys
+from collections.abc import Callable
 
 import torch
 
@@ -22,7 +23,7 @@ from ..utils.text import give_up_output, one_line, printable_output, say
 PATH_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO}
 
 
-def one_line_errors(main):
+def one_line_errors(main: Callable) -> Callable:
     """Make `main(argv)` print a `UserError`, a full or unwritable disk, or lack of memory, as one line on
     standard error and return 2; Ctrl-C returns 130, and a run that saved itself because a signal asked it to end 75. Where nobody
     reads the output any more (`| head`), it ends quietly. Of several processes of a run, the first that fails prints its line.
@@ -71,7 +72,7 @@ def _code_of(main, argv):
         return EXIT_INTERRUPTED
 
 
-def is_out_of_memory(error):
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether python, torch on a CPU or torch on a GPU could not get the memory that it asked for."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator: " in str(error)
 

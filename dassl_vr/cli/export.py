@@ -20,7 +20,7 @@ examples:
 """
 
 
-def build_export_parser():
+def build_export_parser() -> OneLineParser:
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle")
     parser.add_argument("out", metavar="OUT", help="directory to write, which must not hold anything yet")
@@ -37,7 +37,7 @@ def build_export_parser():
 
 
 @one_line_errors
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     args = build_export_parser().parse_args(argv)
     check_new_directory(args.out)
     images = find_images(args.images)

@@ -88,7 +88,7 @@ def plan(script: Script, words: list[str], settings: list[str]) -> list[Run]:
             raise ConfigError(f"'{rest[0]}' comes after SHOTS; seeds go into SEEDS=\"1 2 3\", further settings after --")
     for name, word in [*(("seed", seed) for seed in seeds), ("SHOTS", shots)]:
         if not re.fullmatch("[0-9]+", word):
-            raise ConfigError(f"{name} '{word}' is no whole number; further settings go after --")
+            raise ConfigError(f"{name} '{word}' is not a whole number; further settings go after --")
     shots = shots.lstrip("0")  # a text, however long: the configuration says which numbers can be
     cell = Cell(script.trainer, method, dataset, backbone)
     if not os.path.isfile(find_config(cell.recipe)):

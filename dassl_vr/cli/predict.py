@@ -1,5 +1,6 @@
 """Print class names and probabilities for images, from a run, a bundle or an exported graph."""
 
+import argparse
 import csv
 import fnmatch
 import glob
@@ -7,6 +8,7 @@ import itertools
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
@@ -27,7 +29,7 @@ An image that cannot be read is named on standard error and left out; the exit c
 """
 
 
-def build_predict_parser():
+def build_predict_parser() -> OneLineParser:
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run, a bundle or an exported ONNX graph")
     parser.add_argument("images", nargs="+", metavar="IMAGE|DIR|GLOB", help="image files, directories of them, or patterns")
@@ -40,7 +42,7 @@ def build_predict_parser():
     return parser
 
 
-def add_model_flags(parser, device=True):
+def add_model_flags(parser: argparse.ArgumentParser, device: bool = True) -> None:
     """The flags of all commands that load a trained model."""
     if device:
         parser.add_argument("--device", help="device of the model: cpu or cuda (default: cuda if there is one)")
@@ -48,7 +50,7 @@ def add_model_flags(parser, device=True):
     add_plugin_flag(parser, "the trainer or the backbone, if it is not of this package")
 
 
-def find_images(patterns):
+def find_images(patterns: Iterable[str]) -> list[str]:
     """Paths of the images that files, directories and glob patterns name, in order, each once.
 
     A name that matches nothing is kept: reading it says what is wrong.
@@ -95,7 +97,7 @@ def _fits(parts, wanted):
     return fnmatch.fnmatch(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
 
 
-def predict_files(model, paths, batch_size, on_unreadable):
+def predict_files(model, paths: Sequence[str], batch_size: int, on_unreadable: Callable) -> Iterator[tuple]:
     """Yields ([path, ...], their `Predictions`) batch by batch; what cannot be read goes to `on_unreadable(path, error)`."""
     for start in range(0, len(paths), batch_size):
         readable, images = [], []
@@ -110,7 +112,7 @@ def predict_files(model, paths, batch_size, on_unreadable):
 
 
 @one_line_errors
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     args = build_predict_parser().parse_args(argv)
     for flag, value, least in (("--topk", args.topk, 1), ("--batch-size", args.batch_size, 0)):
         if value < least:
@@ -133,13 +135,13 @@ def main(argv=None):
     return EXIT_SKIPPED if skipped else 0
 
 
-def write_text(rows, skipped):
+def write_text(rows: Iterable[tuple], skipped: dict) -> None:
     for path, classes in rows:
         place = path.replace("\n", "\\u000a")
         print(f"{place}: " + ", ".join(f"{one_line(name)} {100 * probability:.1f} %" for name, probability in classes), flush=True)
 
 
-def write_csv(rows, skipped):
+def write_csv(rows: Iterable[tuple], skipped: dict) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "rank", "class", "probability"])
     for path, classes in rows:
@@ -147,7 +149,7 @@ def write_csv(rows, skipped):
             writer.writerow([spreadsheet_cell(path), rank, spreadsheet_cell(name), f"{probability:.6g}"])
 
 
-def write_json(rows, skipped):
+def write_json(rows: Iterable[tuple], skipped: dict) -> None:
     predictions = [
         {"path": path, "classes": [{"class": name, "probability": probability} for name, probability in classes]}
         for path, classes in rows

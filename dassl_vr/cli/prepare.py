@@ -24,7 +24,7 @@ EPILOG = """examples:
 
 
 @one_line_errors
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("names", nargs="*", metavar="NAME", help="data sets, in any case and by any alias")
     parser.add_argument("--root", default="", metavar="DIR", help="directory that holds the data sets")
@@ -43,7 +43,7 @@ def main(argv=None):
         raise DataError(f"{len(failures)} of {len(names)} data set(s) not complete: {', '.join(failures)}; see above")
 
 
-def prepare_one(name, root, check=False, store_dir=""):
+def prepare_one(name: str, root: str, check: bool = False, store_dir: str = "") -> bool:
     """Fetch (unless `check`) and load a data set, and print what is there and what is wrong. Returns whether all is well."""
     cls = DATASET_REGISTRY.get(name)
     cfg = get_cfg_default()
@@ -63,7 +63,7 @@ def prepare_one(name, root, check=False, store_dir=""):
     return not problems
 
 
-def leftovers(cls, name, root, store_dir=""):
+def leftovers(cls: type, name: str, root: str, store_dir: str = "") -> list[str]:
     """One line for each required part that is absent, each download that was broken off, each useless image store."""
     directory = expand_home(Path(root, cls.dataset_dir)).absolute() if getattr(cls, "needs_root", True) else Path()
     absent = [part for part in getattr(cls, "parts", ()) if part.required and not (directory / part.provides).exists()]
@@ -76,7 +76,7 @@ def leftovers(cls, name, root, store_dir=""):
     return problems + check_stores(store_directories(str(directory), cls.__name__, store_dir))
 
 
-def list_rows(root=""):
+def list_rows(root: str = "") -> list[dict]:
     """A row for each registered data set."""
     rows = []
     for name in sorted(DATASET_REGISTRY.registered_names(), key=str.lower):

@@ -76,7 +76,7 @@ def _variant(cell, name, settings):
     return Cell(cell.trainer, cell.method, cell.dataset, cell.backbone, name, tuple(settings)) if settings else cell
 
 
-def build_reproduce_parser():
+def build_reproduce_parser() -> OneLineParser:
     epilog = EPILOG.format(environment=ENVIRONMENT, tables="\n".join(f"  {name:<11} {what}" for name, what in TABLES.items()))
     parser = OneLineParser(
         usage="%(prog)s TABLE [options] [-- KEY VALUE ...]",

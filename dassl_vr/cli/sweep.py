@@ -30,7 +30,7 @@ Every machine of a cluster has to see this directory, the data and the output di
 )
 
 
-def build_sweep_parser():
+def build_sweep_parser() -> OneLineParser:
     parser = OneLineParser(
         usage="%(prog)s --trainers T ... --datasets D ... --backbones B ... [options] [-- KEY VALUE ...]",
         description="Train what is missing of a grid on Ray, try again what fails, leave what is finished, and print the table.",

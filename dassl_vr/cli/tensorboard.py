@@ -16,7 +16,7 @@ RESCAN = 5  # seconds
 
 
 @one_line_errors
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = OneLineParser(description=__doc__)
     parser.add_argument("directory", nargs="?", default=os.environ.get("OUTPUT", "output"), metavar="DIR", help="default: ./output")
     parser.add_argument("options", nargs=argparse.REMAINDER, help="options of tensorboard, such as --port 6007")

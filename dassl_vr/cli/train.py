@@ -25,7 +25,7 @@ exit codes: 0 done, 2 an error (one line), 130 Ctrl-C, {EXIT_PREEMPTED} asked to
 """
 
 
-def build_parser():
+def build_parser() -> OneLineParser:
     """The family's flags; every one left out leaves the YAML files' values alone."""
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("--root", help="directory that holds the data sets")

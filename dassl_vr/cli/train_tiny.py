@@ -12,7 +12,7 @@ from ..utils.arguments import OneLineParser
 from .errors import one_line_errors
 
 
-def iterations(text):
+def iterations(text: str) -> int:
     """A whole number above zero."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of iterations; give a whole number above 0")
@@ -20,7 +20,7 @@ def iterations(text):
 
 
 @one_line_errors
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = OneLineParser(description=__doc__)
     parser.add_argument("kind", choices=TASKS)
     parser.add_argument("--root", required=True, help="directory that holds fashion-mnist/ (see datasets/fashion_mnist.py)")

@@ -23,7 +23,7 @@ Without --images, test images of the run's data set are shown, which must be ava
 """
 
 
-def build_visualize_parser():
+def build_visualize_parser() -> OneLineParser:
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle")
     parser.add_argument("--out", required=True, metavar="DIR", help="new directory for the pictures and index.html")
@@ -36,7 +36,7 @@ def build_visualize_parser():
 
 
 @one_line_errors
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     args = build_visualize_parser().parse_args(argv)
     for flag, value, least in (("--number", args.number, 1), ("--features", args.features, 0)):
         if value < least:

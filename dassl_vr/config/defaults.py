@@ -1,5 +1,7 @@
 """Every key of the configuration with its default. Trainers and data sets add their own with `extend_cfg(cfg)`."""
 
+from collections.abc import Callable
+
 from yacs.config import CfgNode as CN
 
 from ..utils.errors import ConfigError
@@ -259,13 +261,13 @@ _C.TRAINER.NAME = ""
 _EXTENSIONS = [family.extend_cfg]
 
 
-def add_defaults(extend_cfg):
+def add_defaults(extend_cfg: Callable[[CN], None]) -> None:
     """Have `extend_cfg(cfg)` add its keys to every configuration made from now on; a second call with it does nothing."""
     if extend_cfg not in _EXTENSIONS:
         _EXTENSIONS.append(extend_cfg)
 
 
-def get_cfg_default():
+def get_cfg_default() -> CN:
     """A fresh configuration: the defaults of the engine and of every plug-in loaded so far."""
     cfg = _C.clone()
     for extend_cfg in _EXTENSIONS:
@@ -276,7 +278,7 @@ def get_cfg_default():
     return cfg
 
 
-def clean_cfg(cfg, trainer):
+def clean_cfg(cfg: CN, trainer: str) -> None:
     """Remove the keys of all trainers but `trainer`, in place, for shorter print-outs."""
     for key in list(cfg.TRAINER):
         if key != "NAME" and key != trainer.upper():

@@ -1,7 +1,9 @@
 """Merging YAML files and KEY VALUE pairs into a configuration; all problems of a source are reported at once."""
 
 import ast
+import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -17,7 +19,7 @@ MOST_ENTRIES = 10**5  # values of a file
 LONGEST_VALUE = 10**4  # characters of a value on the command line that is read as a literal
 
 
-def read_yaml(path):
+def read_yaml(path: str | os.PathLike) -> dict:
     """The mapping in a YAML file, read without running anything.
 
     Raises:
@@ -71,7 +73,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def merge_mapping(cfg, mapping, source):
+def merge_mapping(cfg: CN, mapping: dict, source: str) -> None:
     """Merge a nested mapping into `cfg` in place.
 
     Values are converted where nothing is lost: an int where a float is due, `1e-3` (a string to YAML), a list where a tuple is.
@@ -91,7 +93,7 @@ def merge_mapping(cfg, mapping, source):
         node[key] = value
 
 
-def merge_list(cfg, pairs, source="command line"):
+def merge_list(cfg: CN, pairs: Sequence, source: str = "command line") -> None:
     """Merge a flat list `[KEY, value, KEY, value, ...]`, the tail of the family's command lines."""
     flags = [str(word) for word in pairs[::2] if str(word).startswith("--")]
     if flags:
@@ -110,7 +112,7 @@ def merge_list(cfg, pairs, source="command line"):
     merge_mapping(cfg, mapping, source)
 
 
-def to_yaml(cfg):
+def to_yaml(cfg: CN) -> str:
     """`cfg` as YAML that `read_yaml` and plain yacs read back."""
     return yaml.safe_dump(_plain(cfg), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
 

@@ -25,7 +25,7 @@ class Range:
     entries: int | None = None
     whole: bool = False
 
-    def problem(self, value):
+    def problem(self, value: object) -> str:
         """What `value` (a number, or a list of numbers) must be instead, as a clause; "" if it is in range."""
         if not isinstance(value, (list, tuple)):
             return self._problem_of(value)
@@ -143,10 +143,10 @@ CHOICES = {
 NAMES = ("INPUT.TRANSFORMS", "DATASET.SOURCE_DOMAINS", "DATASET.TARGET_DOMAINS", "DATASET.TEST_CLASSES", "OPTIM.NEW_LAYERS")
 
 
-def is_number(value):
+def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def is_finite(number):
+def is_finite(number: float) -> bool:
     """Whether it is neither NaN nor infinite, and of 64 bits if it is whole."""
     return -(2**63) <= number < 2**63 if isinstance(number, int) else math.isfinite(number)

@@ -1,18 +1,23 @@
 """Checks of a merged configuration before anything is built."""
 
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from yacs.config import CfgNode
+
 from ..utils.errors import ConfigError
 from ..utils.registry import nearest
-from .ranges import CHOICES, NAMES, RANGES, is_finite, is_number
+from .ranges import CHOICES, NAMES, RANGES, Range, is_finite, is_number
 
 
-def lookup(cfg, dotted):
+def lookup(cfg: CfgNode, dotted: str) -> Any:
     """The value of `A.B.C` in `cfg`."""
     for part in dotted.split("."):
         cfg = cfg[part]
     return cfg
 
 
-def leaves(node, prefix=""):
+def leaves(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields (dotted key, value) of every value in a configuration."""
     for key, value in node.items():
         if isinstance(value, dict):
@@ -21,7 +26,7 @@ def leaves(node, prefix=""):
             yield f"{prefix}{key}", value
 
 
-def choice_problems(cfg, choices):
+def choice_problems(cfg: CfgNode, choices: Mapping[str, Collection]) -> list[str]:
     """One sentence for each key of `choices` ({dotted key: allowed values}) that holds something else."""
     problems = []
     for key, allowed in choices.items():
@@ -33,7 +38,7 @@ def choice_problems(cfg, choices):
     return problems
 
 
-def range_problems(cfg, ranges):
+def range_problems(cfg: CfgNode, ranges: Mapping[str, Range]) -> list[str]:
     """One sentence for each key of `ranges` ({dotted key: `Range`}) that holds a number outside of it."""
     problems = ((key, lookup(cfg, key), allowed.problem(lookup(cfg, key))) for key, allowed in ranges.items())
     return [f"{key} is {value}; {problem}" for key, value, problem in problems if problem]
@@ -49,7 +54,7 @@ def _problem_of_any(key, value):
     return ""
 
 
-def validate_cfg(cfg):
+def validate_cfg(cfg: CfgNode) -> None:
     """Check the engine's own keys, and that every number is finite. Raises `ConfigError` with every problem found, in one line."""
     problems = choice_problems(cfg, CHOICES) + range_problems(cfg, RANGES)
     problems += filter(None, (_problem_of_any(key, value) for key, value in leaves(cfg) if key not in RANGES))
