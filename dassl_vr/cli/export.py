@@ -16,7 +16,6 @@ EPILOG = """formats:
 examples:
   %(prog)s output/digits/SMM/lite0/default/seed1 my_bundle
   %(prog)s my_bundle my_onnx --format onnx
-  python predict.py my_onnx photo.jpg
 """
 
 
