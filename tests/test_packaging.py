@@ -13,6 +13,22 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+ASK = """
+import contextlib, importlib, io, json, sys
+
+def answer(name, target, flag):
+    module, _, function = target.partition(":")
+    sys.argv = [name, flag]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+        try:
+            code = getattr(importlib.import_module(module), function)()
+        except SystemExit as end:
+            code = end.code
+    return code, out.getvalue()
+
+commands, *flags = json.loads(sys.argv[1]), *sys.argv[2:]
+print(json.dumps([(name, *(answer(name, target, flag) for flag in flags)) for name, target in map(str.split, commands)]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +73,18 @@ def command(wheel, tmp_path_factory):
         started = [sys.executable, str(script), *words]
         return subprocess.run(started, cwd=place, env=environment, capture_output=True, text=True)
 
+    def asked(*flags):
+        """(name, (exit code, what it printed) for each of `flags`) of each command; one process, since each start costs seconds."""
+        (place / "ask.py").write_text(ASK)
+        words = [f"{point.name} {point.value}" for point in points]
+        done = subprocess.run(
+            [sys.executable, "ask.py", json.dumps(words), *flags], cwd=place, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        (place / "ask.py").unlink()
+        return json.loads(done.stdout)
+
+    run.asked = asked
     run.names, run.place = [point.name for point in points], place
     return run
 
@@ -64,14 +92,10 @@ def command(wheel, tmp_path_factory):
 def test_the_console_commands_name_themselves(command):
     names = ("train", "predict", "export", "visualize", "sweep", "compare", "reproduce", "report", "prepare")
     assert sorted(command.names) == sorted(f"dassl-vr-{name}" for name in names)
-    for name in command.names:
-        done = command(name, "--help")
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(f"usage: {name} ") and not re.search(r"%\(|[a-z]+\.py (?!\.\.\.)[-a-z]", done.stdout), (
-            done.stdout
-        )
-        done = command(name, "--no-such-flag")
-        assert done.returncode == 2 and f"(see {name} --help)" in done.stderr and done.stderr.count("\n") == 1
+    for name, (code, shown), (wrong, complaint) in command.asked("--help", "--no-such-flag"):
+        assert code == 0 and shown.startswith(f"usage: {name} "), shown
+        assert not re.search(r"%\(|python \w+\.py|scripts/", shown), shown
+        assert wrong == 2 and f"(see {name} --help)" in complaint and complaint.count("\n") == 1
 
 
 def test_runs_without_the_checkout(command):
