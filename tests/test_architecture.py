@@ -60,11 +60,7 @@ IMPORT_EXCEPTIONS = {
     ("dassl_vr.prompting.text", "backbones"): "the loop over the layers of CLIP's towers is to be passed to it",
 }
 # module, or module:class: why it is larger
-SIZE_EXCEPTIONS = {
-    "dassl_vr.engine.trainer": "to be split",
-    "dassl_vr.engine.trainer:SimpleTrainer": "to be split",
-    "dassl_vr.engine.trainer:TrainerBase": "to be split",
-}
+SIZE_EXCEPTIONS = {}
 
 
 @functools.cache

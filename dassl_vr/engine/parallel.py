@@ -1,10 +1,12 @@
 """One model trained by several processes, each on its part of every batch.
 
-A process computes the mean loss over its own samples; `distributed.share()` is what that counts in the mean over the whole batch.
+A process computes the mean loss over its own samples; a `StepShare` says what that counts in the mean over the whole batch.
 The gradients of the trained parameters, and what batch norms say of the batch, are summed over the processes with these shares
 while the backward pass runs. So each process ends up with the gradient of the whole batch, however a trainer goes about its
 losses, scalers and optimizers, and all take the same step.
 """
+
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -12,24 +14,26 @@ from torch.nn import functional as F
 
 from ..utils import distributed
 from ..utils.checkpoint import trained_state
+from ..utils.distributed import StepShare
 
 
 class _SumOverProcesses(torch.autograd.Function):
     """The sum of a tensor over all processes, where each differentiates a mean loss of its own."""
 
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx, x, share):
+        ctx.share = share.value
         return distributed.sum_(x.clone())
 
     @staticmethod
     def backward(ctx, gradient):
-        total, share = _sum_of_shares(gradient), distributed.share()
-        return total / share if share else torch.zeros_like(total)  # in terms of this process's own loss again
+        total = _sum_of_shares(gradient, ctx.share)
+        return (total / ctx.share if ctx.share else torch.zeros_like(total)), None  # in terms of this process's own loss again
 
 
-def _sum_of_shares(gradient):
+def _sum_of_shares(gradient, share):
     """The gradient of the whole batch's mean loss, from that of this process's part."""
-    return distributed.sum_((gradient * distributed.share()).contiguous())
+    return distributed.sum_((gradient * share).contiguous())
 
 
 class _Synchronized:
@@ -45,9 +49,9 @@ class _Synchronized:
         dims = [dim for dim in range(x.dim()) if dim != 1]
         variance, mean = torch.var_mean(x.float(), dims, correction=0)  # (C,), (C,)
         variance, mean = variance.double(), mean.double()  # so that the difference of squares below costs no digits
-        own = (x.numel() // x.shape[1]) * (distributed.share() > 0)  # a stand-in for an empty part does not count
+        own = (x.numel() // x.shape[1]) * (self.step_share.value > 0)  # a stand-in for an empty part does not count
         sums = torch.cat([mean.new_tensor([own]), own * mean, own * (variance + mean**2)])
-        number, sums = torch.split(_SumOverProcesses.apply(sums), [1, 2 * len(mean)])
+        number, sums = torch.split(_SumOverProcesses.apply(sums, self.step_share), [1, 2 * len(mean)])
         if own <= 1 and number <= 1 and self.running_mean is not None:  # of all processes, which then do the same
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         mean, square = (sums / number).chunk(2)
@@ -69,7 +73,7 @@ class _Synchronized:
         self.running_var.lerp_((variance * number / (number - 1)).to(self.running_var), pace)
 
 
-def synchronize_batch_norms(module):
+def synchronize_batch_norms(module: nn.Module, share: StepShare) -> None:
     """Make every batch norm in `module` see the whole batch in training. Its state dict stays what it was.
 
     The modules change their class in place, because they are parts of several modules at a time.
@@ -77,20 +81,23 @@ def synchronize_batch_norms(module):
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, (_Synchronized, nn.SyncBatchNorm)):
             part.__class__ = type(f"Synchronized{type(part).__name__}", (_Synchronized, type(part)), {})
+        if isinstance(part, _Synchronized):
+            part.step_share = share
 
 
-def train_together(models):
+def train_together(models: Iterable[nn.Module], share: StepShare) -> None:
     """Make the processes of this run train these modules as one.
 
     Args:
         models: modules that are the same on every process (the main process's are taken in any case).
+        share: of this process in the current step; read while the backward pass runs.
     """
     seen = set()
     for model in models:
-        synchronize_batch_norms(model)
+        synchronize_batch_norms(model, share)
         for tensor in trained_state(model).values():
             distributed.broadcast_(tensor)
         for p in model.parameters():
             if p.requires_grad and id(p) not in seen:
                 seen.add(id(p))
-                p.register_hook(_sum_of_shares)
+                p.register_hook(lambda gradient: _sum_of_shares(gradient, share.value))

@@ -10,7 +10,6 @@ from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions
 from ..utils.errors import DataError
 from ..utils.files import read_json, write_json
-from .resume import peak_memory
 
 RESULTS_FILE = "results.json"
 CHECKPOINT = "checkpoint"  # `evaluated_model` of an evaluation
@@ -70,7 +69,7 @@ def write_results(trainer, eval_only: bool = False, trained_on: str = "") -> dic
         "params_trainable": trained,
         "params_backbone": frozen,
         "seconds_train": trainer.seconds_train(),
-        "peak_memory_bytes": peak_memory(trainer),
+        "peak_memory_bytes": trainer.peak_memory(),
         "device": device_name(trainer.device),
         "processes": world_size(),
         "precision": trainer.precision,

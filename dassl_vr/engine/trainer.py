@@ -1,7 +1,8 @@
 """The loop that all trainers share, under the names of the Dassl family.
 
-`TrainerBase` holds registered models and the order of events, `SimpleTrainer` data, evaluation and files, `TrainerX` and
-`TrainerXU` the pass over labelled (and unlabelled) batches. A method overrides what differs, mostly `build_model` and
+`TrainerBase` holds the order of events, around registered models (`models`) and what a run continues from (`run_state`);
+`SimpleTrainer` data, evaluation and the hooks between epochs; `TrainerX` and `TrainerXU` give labelled (and unlabelled) batches to
+the loop in `batch_loop`. A method overrides what differs, mostly `build_model` and
 `forward_backward`.
 """
 
@@ -10,12 +11,10 @@ import itertools
 import os
 import shutil
 import time
-from collections import OrderedDict
 
 import torch
 from tqdm import tqdm
 
-from ..backbones import FrozenBackbone
 from ..config.validate import lookup
 from ..data import DataManager
 from ..data.augment_rng import derive_seed
@@ -23,16 +22,17 @@ from ..data.loader import BatchLoader
 from ..evaluation import build_evaluator
 from ..utils import checkpoint as ckpt
 from ..utils import distributed
-from ..utils.errors import ConfigError, DataError, NonFiniteLossError
+from ..utils.errors import ConfigError, DataError
 from ..utils.memory import keep_freed_memory
-from ..utils.misc import check_availability, tolist_if_not
 from ..utils.seeding import set_deterministic, set_random_seed
+from .batch_loop import BatchLoop
 from .batch_norm import survive_single_images
 from .charts import write_hparams, write_layout
-from .epoch_pass import EpochPass
 from .events import EVENTS, EventWriter
+from .models import RegisteredModels
 from .parallel import train_together
 from .resume import load_resume_file, save_resume_file, stoppable
+from .run_state import RunState
 
 BEST_MODEL = ckpt.BEST_MODEL
 
@@ -46,116 +46,17 @@ def resolve_precision(precision, device):
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-class TrainerBase:
-    """Registered models, each with an optimizer and a schedule, and the order of events of a training run.
+class TrainerBase(RegisteredModels, RunState):
+    """Registered models, and the order of events of a training run.
 
     Attributes:
-        weights_sha256: of the pre-trained backbone as it was built; None = it has none, or not one of `dassl_vr.backbones`.
+        step_share: what this process's samples count in the current step (`utils.distributed.StepShare`).
     """
 
-    weights_sha256 = None
-
     def __init__(self):
-        self._models = OrderedDict()
-        self._optims = OrderedDict()
-        self._scheds = OrderedDict()
+        super().__init__()
         self._writer = None
-        # Not `scaler`, which the family's trainers set themselves, to None as well
-        self.loss_scaler = torch.amp.GradScaler(enabled=False)
-        self._bad_loss = None  # on the loss's device: whether any loss was NaN or infinite since the last look
-
-    # ------------------------------------------------------------------------------------------- registered models
-    def register_model(self, name="model", model=None, optim=None, sched=None):
-        """Hand a model over to the engine: it is saved, resumed, switched between modes, stepped.
-
-        Raises:
-            ValueError: the name is taken.
-        """
-        if name in self._models:
-            raise ValueError(f"a model called '{name}' is registered already")
-        self._models[name] = model
-        self._optims[name] = optim
-        self._scheds[name] = sched
-
-    def get_model_names(self, names=None):
-        """All registered names, or `names` as a list once they are checked."""
-        if names is None:
-            return list(self._models)
-        names = tolist_if_not(names)
-        for name in names:
-            check_availability(name, list(self._models))
-        return names
-
-    def set_model_mode(self, mode="train", names=None):
-        """Put registered models into "train" or "eval" ("test") mode."""
-        check_availability(mode, ["train", "eval", "test"])
-        for name in self.get_model_names(names):
-            self._models[name].train(mode == "train")
-
-    def update_lr(self, names=None):
-        """Step the schedules. A trainer calls it at the last batch of an epoch; the engine never does."""
-        for name in self.get_model_names(names):
-            if self._scheds[name] is not None:
-                self._scheds[name].step()
-
-    def get_current_lr(self, names=None):
-        """The learning rate of the first of `names` (of all, by default) that has an optimizer."""
-        return next(iter(self.get_current_lrs(names).values()), 0.0)
-
-    def get_current_lrs(self, names=None):
-        """{registered name: learning rate of its first parameter group}, of models with an optimizer."""
-        names = self.get_model_names(names)
-        return {n: self._optims[n].param_groups[0]["lr"] for n in names if self._optims[n] is not None}
-
-    # ------------------------------------------------------------------------------------------------- checkpoints
-    def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
-        """Write the family's checkpoint file of each registered model; frozen parameters are left out."""
-        if not distributed.is_main():
-            return
-        for name in self.get_model_names():
-            optim, sched = self._optims[name], self._scheds[name]
-            state = {
-                "state_dict": ckpt.trained_state(self._models[name]),
-                "epoch": epoch + 1,
-                "optimizer": None if optim is None else optim.state_dict(),
-                "scheduler": None if sched is None else sched.state_dict(),
-                "val_result": val_result,
-            }
-            ckpt.save_checkpoint(state, os.path.join(directory, name), is_best=is_best, model_name=model_name)
-
-    def resume_model_if_exist(self, directory):
-        """Continue from the family's checkpoint files, if there are any; returns the epoch to start with."""
-        names = self.get_model_names()
-        if not all(ckpt.newest_checkpoint(os.path.join(directory, name)) for name in names):
-            print(f"No checkpoint in {directory}, training from the start")
-            return 0
-        print(f"Continuing from the checkpoints in {directory} (they hold no random states: not bit for bit)")
-        epochs = [
-            ckpt.resume_from_checkpoint(os.path.join(directory, n), self._models[n], self._optims[n], self._scheds[n])
-            for n in names
-        ]
-        return epochs[0] if epochs else 0
-
-    def load_model(self, directory, epoch=None):
-        """Load each registered model's checkpoint.
-
-        Args:
-            directory: of a run; empty = do nothing.
-            epoch: which one; None = the best by validation if there is one, else the newest.
-
-        Raises:
-            WeightsError: there is none, or it does not fit.
-        """
-        if not directory:
-            print("No model directory given: the model stays as it was built")
-            return
-        for name in self.get_model_names():
-            path = ckpt.find_checkpoint(os.path.join(directory, name), epoch)
-            checkpoint = ckpt.load_checkpoint(path, ckpt.CHECKPOINT)
-            ckpt.load_trained_state(self._models[name], checkpoint["state_dict"], path)
-            val_result = checkpoint.get("val_result")
-            note = "" if val_result is None else f", val_result={val_result:.1f}"
-            print(f"Loaded {path} into {name} (epoch={checkpoint['epoch']}{note})")
+        self.step_share = distributed.StepShare()
 
     # ------------------------------------------------------------------------------------------------- TensorBoard
     def init_writer(self, log_dir, purge_step=None):
@@ -180,7 +81,7 @@ class TrainerBase:
         self.start_epoch = start_epoch
         self.max_epoch = max_epoch
         if distributed.is_parallel():
-            train_together(self._models.values())
+            train_together(self._models.values(), self.step_share)
         else:
             survive_single_images(self._models.values())
         self.before_train()
@@ -192,13 +93,6 @@ class TrainerBase:
             self.after_epoch()
             self._end_epoch()
         self.after_train()
-
-    def extra_state(self):
-        """{name: tensor} that a trainer needs to continue bit for bit besides what its models, optimizers and schedules hold."""
-        return {}
-
-    def load_extra_state(self, state):
-        """Take back what `extra_state` gave, or an empty dictionary."""
 
     def _begin_epoch(self):
         """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it.
@@ -241,64 +135,8 @@ class TrainerBase:
     def model_inference(self, input):
         raise NotImplementedError
 
-    # --------------------------------------------------------------------------------------------------- one update
-    def model_zero_grad(self, names=None):
-        for name in self.get_model_names(names):
-            if self._optims[name] is not None:
-                self._optims[name].zero_grad()
 
-    def detect_anomaly(self, loss):
-        """Stop at a NaN or infinite loss: at once on the CPU; on a GPU or several processes, where looking means waiting, at the
-        next print-out and in any case before a checkpoint is written.
-
-        Raises:
-            NonFiniteLossError: naming the place.
-        """
-        bad = ~torch.isfinite(loss.detach()).all()
-        self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
-        if loss.device.type == "cpu" and not distributed.is_parallel():
-            self.raise_if_anomaly()
-
-    def raise_if_anomaly(self):
-        """Look at what `detect_anomaly` gathered, on all processes."""
-        bad, self._bad_loss = self._bad_loss, None
-        if distributed.any_process(bad is not None and bool(bad)):
-            rates = ", ".join(f"{name} {lr:g}" for name, lr in self.get_current_lrs().items())
-            raise NonFiniteLossError(
-                f"the loss became NaN or infinite in epoch {self.epoch + 1}, at batch {self.batch_idx + 1} or shortly before;"
-                f" nothing was saved after that, earlier checkpoints are intact; try lower learning rates (now {rates})"
-                " or TRAIN.PRECISION fp32"
-            )
-
-    def check_before_saving(self):
-        """Raise `NonFiniteLossError` if a loss since the last look, or what the last update made of the weights, is not finite."""
-        self.raise_if_anomaly()
-        for name, model in self._models.items():
-            for key, p in model.named_parameters():
-                if p.requires_grad and not bool(torch.isfinite(p).all()):
-                    raise NonFiniteLossError(
-                        f"'{key}' of {name} became NaN or infinite in epoch {self.epoch + 1}; nothing was saved after that, earlier"
-                        " checkpoints are intact; try lower learning rates"
-                    )
-
-    def model_backward(self, loss):
-        self.detect_anomaly(loss)
-        self.loss_scaler.scale(loss).backward()
-
-    def model_update(self, names=None):
-        for name in self.get_model_names(names):
-            if self._optims[name] is not None:
-                self.loss_scaler.step(self._optims[name])
-        self.loss_scaler.update()
-
-    def model_backward_and_update(self, loss, names=None):
-        """Zero the gradients, go backward, step the optimizers (of `names`, or all)."""
-        self.model_zero_grad(names)
-        self.model_backward(loss)
-        self.model_update(names)
-
-
-class SimpleTrainer(TrainerBase):
+class SimpleTrainer(BatchLoop, TrainerBase):
     """A trainer with data loaders, evaluation, TensorBoard and the files of a run."""
 
     def __init__(self, cfg):
@@ -315,13 +153,7 @@ class SimpleTrainer(TrainerBase):
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
         self.output_dir = cfg.OUTPUT_DIR
         self.cfg = cfg
-        self.best_result = -float("inf")
-        self.progress = None  # the `EpochPass` of the current epoch
         self.watch = None  # called with the trainer at the end of each epoch, if set
-        self.history = []  # one dictionary of numbers per epoch, carried over a resume
-        self.results = {}  # split -> the metrics of the last test on it
-        self.peak_memory_before = 0  # in bytes, of the interrupted run that this one continues
-        self.dm = None  # a trainer that makes its own loaders may leave it so
         self.build_data_loader()
         self._check_data()
         if distributed.is_parallel() and not isinstance(self.train_loader_x, BatchLoader):
@@ -375,12 +207,16 @@ class SimpleTrainer(TrainerBase):
         elif self.cfg.RESUME and os.path.realpath(self.cfg.RESUME) != os.path.realpath(self.output_dir):
             self._bring_best_model(self.cfg.RESUME)
         steps = self.start_epoch * len(self.train_loader_x) + (self.progress.batches if self.progress else 0)
-        # What the interrupted run wrote after its last resume file is hidden; all of it, if it died before the first
-        self.init_writer(os.path.join(self.output_dir, EVENTS), purge_step=steps + 1 if steps else 0)
-        write_layout(self._writer)
+        self.begin_tensorboard(steps)
         if not distributed.is_main():  # what is drawn in a step shall not be the same for the samples of each process
             set_random_seed(derive_seed("process", self.cfg.SEED, distributed.rank(), steps) >> 1)
         self.time_start = time.time()  # for the family's trainers, which subtract it from `time.time()`
+
+    def begin_tensorboard(self, steps: int) -> None:
+        """Open TensorBoard's writer, `steps` training batches into the run."""
+        # What the interrupted run wrote after its last resume file is hidden; all of it, if it died before the first
+        self.init_writer(os.path.join(self.output_dir, EVENTS), purge_step=steps + 1 if steps else 0)
+        write_layout(self._writer)
 
     def _bring_best_model(self, directory):
         """The best model by validation so far is part of what a run continues from."""
@@ -393,11 +229,6 @@ class SimpleTrainer(TrainerBase):
     def steps_done(self):
         """Training batches up to the end of the current epoch: the x axis of TensorBoard."""
         return (self.epoch + 1) * len(self.train_loader_x)
-
-    def begin_progress(self):
-        """A new `EpochPass`, at its first batch."""
-        self.progress = EpochPass()
-        return self.progress
 
     def _begin_epoch(self):
         if self.progress is None:
@@ -422,6 +253,11 @@ class SimpleTrainer(TrainerBase):
 
     def after_epoch(self):
         self.check_before_saving()
+        self.validate_and_keep_best()
+        self.save_checkpoints()
+
+    def validate_and_keep_best(self) -> None:
+        """Test on the validation images if it is time to (TEST.VAL_FREQ) and the best model is wanted; keep the best."""
         last = self.epoch + 1 == self.max_epoch
         validates = last or (self.epoch + 1) % self.cfg.TEST.VAL_FREQ == 0
         if validates and not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
@@ -429,7 +265,11 @@ class SimpleTrainer(TrainerBase):
             if result > self.best_result:
                 self.best_result = result
                 self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_MODEL)
+
+    def save_checkpoints(self) -> None:
+        """Write the family's checkpoint files after the last epoch, and in between as TRAIN.CHECKPOINT_FREQ says."""
         frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
+        last = self.epoch + 1 == self.max_epoch
         if last or (frequency > 0 and (self.epoch + 1) % frequency == 0):
             self.save_model(self.epoch, self.output_dir)
 
@@ -487,26 +327,6 @@ class SimpleTrainer(TrainerBase):
     def parse_batch_test(self, batch):
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
-    def count_parameters(self):
-        """(trained, frozen) numbers of parameters of the registered models and `self.model`.
-
-        A frozen backbone counts with all parameters of the published model, those folded away included.
-        """
-        roots = [module for module in (*self._models.values(), getattr(self, "model", None)) if module is not None]
-        backbones = {m for root in roots for m in root.modules() if isinstance(m, FrozenBackbone) and m.frozen}
-        inside = {id(p) for backbone in backbones for p in backbone.parameters()}
-        params = {id(p): p for root in roots for p in root.parameters() if id(p) not in inside}
-        trained = sum(p.numel() for p in params.values() if p.requires_grad)
-        frozen = sum(p.numel() for p in params.values() if not p.requires_grad)
-        return trained, frozen + sum(backbone.num_parameters for backbone in backbones)
-
-    def _run_batches(self, batches, num_batches, endless=False):
-        """One pass: `batches` yields tuples of arguments for `forward_backward`, the first of them from `train_loader_x`."""
-        self.set_model_mode("train")
-        self.num_batches = num_batches
-        self.progress.run(self, batches, num_batches, self.train_loader_x, endless)
-        self._epoch_record.update(self.progress.record())
-
 
 class TrainerX(SimpleTrainer):
     """A trainer on labelled data."""
@@ -518,7 +338,7 @@ class TrainerX(SimpleTrainer):
             batches = iter(loader)
         else:  # of a trainer that makes its own
             batches = itertools.islice(loader, done, None)
-        self._run_batches(((batch,) for batch in batches), len(loader))
+        self.run_batches(((batch,) for batch in batches), len(loader))
 
     def parse_batch_train(self, batch):
         return batch["img"].to(self.device), batch["label"].to(self.device), batch["domain"].to(self.device)
@@ -535,7 +355,7 @@ class TrainerXU(SimpleTrainer):
         num_batches = lengths[self.cfg.TRAIN.COUNT_ITER]
         loaders = [self._endless(loader) for loader in (self.train_loader_x, self.train_loader_u)]
         batches = zip(range(self.progress.batches, num_batches), *loaders, strict=False)
-        self._run_batches(((batch_x, batch_u) for _, batch_x, batch_u in batches), num_batches, endless=True)
+        self.run_batches(((batch_x, batch_u) for _, batch_x, batch_u in batches), num_batches, endless=True)
 
     def _endless(self, loader):
         """Pass after pass; each after the first takes the order and the augmentation of an epoch beyond the run's own."""

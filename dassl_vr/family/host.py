@@ -20,6 +20,7 @@ from ..engine import TRAINER_REGISTRY, SimpleTrainer, TrainerBase
 from ..engine.build import put_on, resolve_input
 from ..engine.trainer import resolve_precision
 from ..plugins import load_plugins
+from ..utils.distributed import StepShare
 from ..utils.errors import ConfigError
 
 # Facts of a data set; None = not set by the user, so that what the data set states applies
@@ -70,6 +71,7 @@ class HostTrainer(dassl.engine.TrainerX):
     resume_model_if_exist = SimpleTrainer.resume_model_if_exist
     count_parameters = SimpleTrainer.count_parameters
     steps_done = SimpleTrainer.steps_done
+    step_share = StepShare()  # of the only process
 
     def __init__(self, cfg):
         cfg = resolve_host_cfg(cfg, type(self))

@@ -34,7 +34,7 @@ class PromptLearning:
     for settings that cannot be.
 
     Besides the Dassl family's surface it asks a few things of the trainer behind it, which `dassl_vr.family.host` adds to the
-    original's: `precision` (a name in `backbones.base.PRECISIONS`) and `count_parameters()`.
+    original's: `precision` (a name in `backbones.base.PRECISIONS`), `count_parameters()` and `step_share`.
 
     Attributes:
         backbone_kinds: what the method works on, of "cnn", "vit" and "clip".

@@ -12,7 +12,7 @@ from ..prompting.templates import TEMPLATE_SETS, fill_in, template_set
 from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY
 from ..reprogramming.classifier import ReprogrammedClassifier
 from ..reprogramming.mappings import LABELS
-from ..utils.distributed import is_main, is_parallel, no_progress_bar, share, sum_
+from ..utils.distributed import is_main, is_parallel, no_progress_bar, sum_
 from ..utils.errors import ConfigError
 from .pictures import RunPictures
 from .prompt_learning import PromptLearning
@@ -225,7 +225,7 @@ class VisualReprogramming(PromptLearning):
 
     def forward_backward(self, batch):
         summary = super().forward_backward(batch)
-        if self._reuses and share() > 0:  # not a stand-in for the empty part of a process
+        if self._reuses and self.step_share.value > 0:  # not a stand-in for the empty part of a process
             self.model.f_out.observe(self._seen, self.parse_batch_train(batch)[1])
         return summary
 

@@ -20,7 +20,6 @@ from .errors import ConfigError, LostProcessError
 TIMEOUT = datetime.timedelta(hours=12)
 
 _store = None  # shared by the processes while they are joined
-_share = None  # this process's part of the samples of the current step; None = an equal one
 
 
 def _launched_as(variable, alone):
@@ -176,15 +175,15 @@ def barrier():
     sums(0)
 
 
-def set_share(count, total):
-    """Say that this process works on `count` of the `total` samples of the step that begins."""
-    global _share
-    _share = count / total
+class StepShare:
+    """`value`: what a mean over this process's samples counts in the mean over all samples of a step; an equal part until `set`."""
 
+    def __init__(self):
+        self.value = 1 / world_size()
 
-def share():
-    """What a mean over this process's samples counts in the mean over all samples of the step."""
-    return 1 / world_size() if _share is None else _share
+    def set(self, count: float, total: float) -> None:
+        """Say that this process works on `count` of the `total` samples of the step that begins."""
+        self.value = count / total
 
 
 def is_first_to_report():

@@ -43,10 +43,11 @@ def test_gradients_and_batch_norm_are_those_of_the_whole_batch(processes, number
     def part():
         with distributed.process_group(use_cuda=False):
             model = network()
-            train_together([model, model[1]])  # a module may be registered as part of two models
+            share = distributed.StepShare()
+            train_together([model, model[1]], share)  # a module may be registered as part of two models
             own = slice(distributed.rank(), None, distributed.world_size())
             count = len(labels[own])
-            distributed.set_share(count, len(labels))
+            share.set(count, len(labels))
             own = own if count else slice(0, 1)
             return after_two_steps(model, images[own], labels[own])
 
@@ -61,8 +62,8 @@ def test_synchronized_batch_norm_is_torchs_in_evaluation_and_in_state():
     model = network()
     keys, x = list(model.state_dict()), torch.randn(2, 3, 8, 8)
     expected = model.eval()(x)
-    synchronize_batch_norms(model)
-    synchronize_batch_norms(model)
+    for _ in range(2):
+        synchronize_batch_norms(model, distributed.StepShare())
     assert type(model[1]).__name__ == "SynchronizedBatchNorm2d" and list(model.state_dict()) == keys
     assert torch.equal(model(x), expected)
 

@@ -14,7 +14,7 @@ from dassl_vr.utils.errors import ConfigError, LostProcessError
 def test_alone_everything_is_a_no_op(monkeypatch):
     for name in ("RANK", "WORLD_SIZE"):  # of some batch system: no torchrun, no group
         monkeypatch.setenv(name, "3")
-    assert not distributed.is_parallel() and distributed.is_main() and distributed.share() == 1
+    assert not distributed.is_parallel() and distributed.is_main() and distributed.StepShare().value == 1
     x = torch.ones(2)
     with distributed.process_group():
         assert distributed.sum_(x) is x and distributed.gather(x)[0] is x

@@ -1,0 +1,100 @@
+"""The loop over the training batches of an epoch, the only one."""
+
+import datetime
+import time
+from collections.abc import Callable, Iterable
+
+from tqdm import tqdm
+
+from ..utils import distributed
+from ..utils.meters import AverageMeter
+from ..utils.signals import asked, asked_anywhere
+from .epoch_pass import EpochPass
+from .resume import save_resume_file, stop
+
+
+class BatchLoop:
+    """The part of a trainer that goes over batches: `forward_backward` and `after_batch` for each, `log_batch` now and then."""
+
+    def begin_progress(self) -> EpochPass:
+        """A new `EpochPass`, at its first batch."""
+        self.progress = EpochPass()
+        return self.progress
+
+    def run_batches(self, batches: Iterable, num_batches: int, endless: bool = False) -> None:
+        """Train on the batches that are left of the current epoch.
+
+        Args:
+            batches: yields tuples of arguments for `forward_backward`, the first of them from `train_loader_x`, from
+                `progress.position` on.
+            num_batches: of the whole epoch.
+            endless: `batches` may go round the loader several times.
+        """
+        self.set_model_mode("train")
+        self.num_batches = num_batches
+        loader, progress = self.train_loader_x, self.progress
+        batch_time, data_time = AverageMeter(), AverageMeter()
+        end = time.monotonic()
+        bar = tqdm(
+            batches,
+            total=num_batches,
+            initial=progress.batches,
+            desc=f"epoch {self.epoch + 1}/{self.max_epoch}",
+            disable=distributed.no_progress_bar(),
+            leave=False,
+        )
+        write = tqdm.write if not bar.disable else print
+        for arguments in bar:
+            count = getattr(loader, "real", len(arguments[0]["label"]))
+            if not self._agree(count):
+                continue  # none of its images can be read
+            self.batch_idx = progress.batches
+            data_time.update(time.monotonic() - end)
+            summary = self.forward_backward(*arguments)
+            seconds = time.monotonic() - end
+            progress.add(summary, count, seconds, None if endless else getattr(loader, "position", None))
+            batch_time.update(seconds)
+            frequency = self.cfg.TRAIN.PRINT_FREQ
+            if progress.batches % frequency == 0 or progress.batches == num_batches or num_batches < frequency:
+                self.log_batch(batch_time, data_time, write)
+            self.after_batch()
+            end = time.monotonic()
+        self._epoch_record.update(progress.record())
+
+    def log_batch(self, batch_time: AverageMeter, data_time: AverageMeter, write: Callable = print) -> None:
+        """Print the line of the current batch, in the family's format, and write its numbers to TensorBoard."""
+        self.raise_if_anomaly()
+        progress, num_batches = self.progress, self.num_batches
+        losses, rates = progress.overall(), self.get_current_lrs()
+        remaining = num_batches - progress.batches + (self.max_epoch - self.epoch - 1) * num_batches
+        eta = datetime.timedelta(seconds=int(batch_time.avg * remaining))
+        write(
+            f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{progress.batches}/{num_batches}]"
+            f" time {batch_time.val:.3f} ({batch_time.avg:.3f}) data {data_time.val:.3f} ({data_time.avg:.3f})"
+            f" {losses} lr {self.get_current_lr():.4e} eta {eta}"
+        )
+        step = self.epoch * num_batches + progress.batches
+        for name, meter in losses.meters.items():
+            self.write_scalar(f"train/{name}", meter.avg, step)
+        for name, lr in rates.items():
+            self.write_scalar(f"train/lr/{name}", lr, step)
+        images, *_ = distributed.sums(progress.images)
+        self.write_scalar("train/images_per_second", images / progress.seconds, step)
+
+    def after_batch(self) -> None:
+        """End the run here if it was asked to, or save it if a file within the epoch is due (TRAIN.RESUME_BATCHES)."""
+        frequency = self.cfg.TRAIN.RESUME_BATCHES
+        if asked() and not distributed.is_parallel():  # several processes agree before the next step
+            stop(self, asked())
+        if frequency and self.progress.batches % frequency == 0 and self.progress.batches < self.num_batches:
+            self.check_before_saving()
+            save_resume_file(self, self.output_dir)
+
+    def _agree(self, count):
+        """The samples of this step on all processes; ends the run here if any of them has been asked to."""
+        total, ends = distributed.sums(count, asked() is not None)
+        if ends:
+            stop(self, asked_anywhere())
+        if total:
+            self.step_share.set(count, total)
+        return total
