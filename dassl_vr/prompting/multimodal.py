@@ -1,5 +1,7 @@
 """Prompts in both towers of a CLIP, coupled."""
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -29,16 +31,16 @@ class MultimodalClassifier(TextPromptedClassifier):
         self.deep_text = nn.Parameter(torch.empty(depth - 1, prompts.count, backbone.text_width).normal_(std=0.02))
         self.couplings = nn.ModuleList(nn.Linear(backbone.text_width, backbone.tokens.width) for _ in range(depth))
 
-    def inside_text(self):
+    def inside_text(self) -> AbstractContextManager[None]:
         return replaced_tokens(self.backbone.text_blocks, dict(enumerate(self.deep_text, start=1)), start=1)
 
-    def image_features(self, x):
+    def image_features(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, D) of unit length."""
         text = [self.prompts.context, *self.deep_text]
         visual = [coupling(tokens) for coupling, tokens in zip(self.couplings, text)]
         with inserted_tokens(self.backbone.tokens, visual):
             return F.normalize(self.backbone.features(x), dim=-1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, K) logits."""
         return self.classify(self.image_features(x))

@@ -16,7 +16,7 @@ ENSEMBLE = (
 TEMPLATE_SETS = ("ensemble", "imagenet", "vp")
 
 
-def template_set(name, of_data_set):
+def template_set(name: str, of_data_set: str) -> tuple[str, ...]:
     """The templates of a set, (T,) strings.
 
     - `ensemble`: the data set's own and seven general ones;
@@ -36,7 +36,7 @@ def template_set(name, of_data_set):
     return (of_data_set, *ENSEMBLE)
 
 
-def fill_in(template, classname):
+def fill_in(template: str, classname: str) -> str:
     """`template` about one class, whose name may have underscores for spaces.
 
     Raises:

@@ -80,7 +80,7 @@ class ContextPrompts(nn.Module):
         """Tokens of a text, without those of start and end."""
         return backbone.text_length(backbone.tokenize([text])) - 2
 
-    def forward(self, context=None):
+    def forward(self, context: torch.Tensor | None = None) -> torch.Tensor:
         """The embedded sentences, (K, L, width).
 
         Args:
@@ -121,11 +121,11 @@ class TextPromptedClassifier(nn.Module):
         self.prompts = prompts
         self._known = None  # (state of the prompts, text features) of the last pass without gradient
 
-    def inside_text(self):
+    def inside_text(self) -> contextlib.AbstractContextManager[None]:
         """A context for the pass through the text tower, for methods that do something in its blocks."""
         return contextlib.nullcontext()
 
-    def text_features(self):
+    def text_features(self) -> torch.Tensor:
         """(K, D) of unit length; without gradient they are computed anew only when the prompts have changed."""
         if torch.is_grad_enabled():
             return self._text_features()
@@ -141,11 +141,11 @@ class TextPromptedClassifier(nn.Module):
         own = [p for name, p in self.named_parameters() if not name.startswith("backbone.")] + [self.prompts.embeddings]
         return [(id(p), p.data_ptr(), p._version) for p in own]
 
-    def classify(self, image_features):
+    def classify(self, image_features: torch.Tensor) -> torch.Tensor:
         """(B, D) features of unit length -> (B, K) logits."""
         return self.backbone.scale * image_features @ self.text_features().T
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, K) logits."""
         return self.classify(self.backbone.image_features(x))
 
@@ -165,7 +165,7 @@ class ConditionalClassifier(TextPromptedClassifier):
             nn.Linear(width, max(1, width // 16)), nn.ReLU(inplace=True), nn.Linear(max(1, width // 16), backbone.text_width)
         )
 
-    def classify(self, image_features):
+    def classify(self, image_features: torch.Tensor) -> torch.Tensor:
         shifts = self.meta_net(image_features)[:, None]  # (B, 1, width)
         together = max(1, clip.CHUNK // len(self.prompts.tokens))  # images whose sentences are kept for the backward pass
         if torch.compiler.is_exporting() or len(shifts) <= together:  # a traced graph takes any number
@@ -200,6 +200,6 @@ class FixedClassifier(nn.Module):
         features = [of_class.mean(dim=0) for of_class in features.split([len(of_class) for of_class in sentences])]
         self.register_buffer("text_features", F.normalize(torch.stack(features), dim=-1), persistent=False)  # (K, D)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, K) logits."""
         return self.backbone.scale * self.backbone.image_features(x) @ self.text_features.T

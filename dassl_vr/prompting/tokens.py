@@ -5,13 +5,18 @@ Sequences are batch first: (B, L, width).
 
 import contextlib
 import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+if TYPE_CHECKING:
+    from ..backbones.base import TokenLayout
+
 
 @contextlib.contextmanager
-def replaced_tokens(blocks, prompts, start):
+def replaced_tokens(blocks: Sequence[nn.Module], prompts: dict[int, torch.Tensor], start: int) -> Iterator[None]:
     """While open, tokens `start` to `start + n` of the sequence are those of `prompts[i]` in front of block i.
 
     Args:
@@ -31,7 +36,7 @@ def replaced_tokens(blocks, prompts, start):
 
 
 @contextlib.contextmanager
-def inserted_tokens(layout, prompts, start=None):
+def inserted_tokens(layout: "TokenLayout", prompts: Sequence[torch.Tensor], start: int | None = None) -> Iterator[None]:
     """While open, `prompts[0]` is put into the sequence where it enters the transformer, `prompts[i]` takes its place in front of
     block i, and behind the last block the sequence is as long as it was.
 
@@ -108,7 +113,7 @@ class VisualTokens(nn.Module):
         else:
             nn.init.normal_(self.tokens, std=0.02)
 
-    def inside(self, layout):
+    def inside(self, layout: "TokenLayout") -> contextlib.AbstractContextManager[None]:
         """A context in which the tokens are in the transformer's sequence."""
         if not self.tokens.shape[1]:
             return contextlib.nullcontext()
@@ -128,31 +133,31 @@ class TokenPrompted(nn.Module):
         self.backbone = backbone
         self.prompts = prompts
 
-    def logits(self, x):
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, source)"""
         with self.prompts.inside(self.backbone.tokens):
             return self.backbone.logits(x)
 
-    def features(self, x):
+    def features(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, D)"""
         with self.prompts.inside(self.backbone.tokens):
             return self.backbone.features(x)
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         return self.backbone.kind
 
     @property
-    def source_classes(self):
+    def source_classes(self) -> list[str]:
         return self.backbone.source_classes
 
     @property
-    def out_features(self):
+    def out_features(self) -> int:
         return self.backbone.out_features
 
     @property
-    def scale(self):
+    def scale(self) -> torch.Tensor:
         return self.backbone.scale
 
-    def text_features(self, sentences):
+    def text_features(self, sentences: Sequence[str]) -> torch.Tensor:
         return self.backbone.text_features(sentences)

@@ -6,8 +6,12 @@ name that a mapping's `reads` has. `options` are the trainer's keys; on CLIP als
 templates) and CLASS_PROMPTS (one sentence per class). It raises `ValueError` for a backbone that lacks what is read.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import nn
 from torch.nn import functional as F
+from yacs.config import CfgNode
 
 from ..utils.registry import Registry
 from .mappings import CLASSES, FEATURES, LABELS
@@ -30,7 +34,7 @@ class ReprogrammedClassifier(nn.Module):
         self.backbone = backbone
         self.f_out = f_out
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, target classes) logits."""
         return self.f_out(self.backbone.logits(self.f_in(x)))
 
@@ -48,15 +52,15 @@ class Source(nn.Module):
         self.backbone = backbone
         self.source_classes = list(source_classes)
 
-    def features(self, x):
+    def features(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, D)"""
         return self.backbone.features(x)
 
-    def logits(self, x):
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, source)"""
         raise NotImplementedError
 
-    def on(self, backbone) -> "Source":
+    def on(self, backbone: nn.Module) -> "Source":
         """The same on another backbone."""
         return type(self)(backbone)
 
@@ -67,7 +71,7 @@ class FeatureSource(Source):
     def __init__(self, backbone):
         super().__init__(backbone, [f"feature {i}" for i in range(backbone.out_features)])
 
-    def logits(self, x):
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, D) features."""
         return self.backbone.features(x)
 
@@ -84,20 +88,20 @@ class TextSource(Source):
         super().__init__(backbone, prompts)
         self.register_buffer("text_features", backbone.text_features(self.source_classes), persistent=False)  # (source, D)
 
-    def logits(self, x):
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, source) logits."""
         return self.backbone.scale * F.normalize(self.backbone.features(x), dim=-1) @ self.text_features.T
 
-    def on(self, backbone):
+    def on(self, backbone: nn.Module) -> "TextSource":
         return type(self)(backbone, self.source_classes)
 
 
-def source_on(source, backbone):
+def source_on(source: nn.Module, backbone: nn.Module) -> nn.Module:
     """What `source` is (a backbone or a `Source`), on `backbone` in place of its own one with a prompt in it."""
     return source.on(backbone) if isinstance(source, Source) else backbone
 
 
-def inner_backbone(network):
+def inner_backbone(network: nn.Module) -> nn.Module:
     """The pre-trained model inside of a network, whatever is wrapped around it."""
     backbone = network.backbone
     while hasattr(backbone, "backbone"):
@@ -106,19 +110,19 @@ def inner_backbone(network):
 
 
 @SOURCE_REGISTRY.register(name=LABELS)
-def source_labels(options, backbone, classnames):
+def source_labels(options: CfgNode, backbone: nn.Module, classnames: Sequence[str]) -> nn.Module:
     """The backbone's own classes, or on CLIP the sentences in `options.PROMPTS`."""
     return TextSource(backbone, options.PROMPTS) if backbone.kind == "clip" else backbone
 
 
 @SOURCE_REGISTRY.register(name=FEATURES)
-def features(options, backbone, classnames):
+def features(options: CfgNode, backbone: nn.Module, classnames: Sequence[str]) -> FeatureSource:
     """The backbone's features."""
     return FeatureSource(backbone)
 
 
 @SOURCE_REGISTRY.register(name=CLASSES)
-def class_sentences(options, backbone, classnames):
+def class_sentences(options: CfgNode, backbone: nn.Module, classnames: Sequence[str]) -> TextSource:
     """One sentence a target class, `options.CLASS_PROMPTS`."""
     if backbone.kind != "clip":
         raise ValueError(f"MAPPING {options.MAPPING} needs a text tower; take a CLIP backbone or another MAPPING")

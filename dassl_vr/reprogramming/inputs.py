@@ -4,11 +4,11 @@ A new one is a class in any file that is imported, a plug-in's included:
 
     @INPUT_REGISTRY.register(name="colour")
     class Colour(InputPrompt):
-        def __init__(self, size):
+        def __init__(self, size: int):
             super().__init__()
             self.shift = nn.Parameter(torch.zeros(3, 1, 1))
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x + self.shift
 
 `TRAINER.VR.METHOD colour` trains it. `InputPrompt` says what may be added.
@@ -16,6 +16,7 @@ A new one is a class in any file that is imported, a plug-in's included:
 
 import torch
 from torch import nn
+from yacs.config import CfgNode
 
 from ..utils.registry import Registry
 from . import pooled_block
@@ -29,20 +30,20 @@ FRAMES = {"narrow": 8, "medium": 4, "full": 2}
 _GENERATOR_WIDTHS = {5: (8, 16, 32, 64), 6: (8, 16, 32, 64, 128)}
 
 
-def frame_width(size, frame):
+def frame_width(size: int, frame: str) -> int:
     """Pixels of the frame called `frame` at side S = `size`: "narrow" S/8, "medium" S/4, "full" S/2 (rounded up)."""
     if frame not in FRAMES:
         raise ValueError(f"frame is '{frame}', expected one of {', '.join(FRAMES)}")
     return (size + 1) // 2 if frame == "full" else max(1, size // FRAMES[frame])
 
 
-def centred_box(size, inner):
+def centred_box(size: int, inner: int) -> tuple[int, int]:
     """(start, stop) along either axis of the centred square of side `inner` in an image of side `size`."""
     start = (size - inner) // 2
     return start, start + inner
 
 
-def patch_interpolate(mask, size, patch_size=None):
+def patch_interpolate(mask: torch.Tensor, size: int, patch_size: int | None = None) -> torch.Tensor:
     """Patch-wise interpolation: copy each mask value over its square patch of pixels.
 
     No arithmetic touches the values. Pixels right of or below the last whole patch take the nearest mask value
@@ -125,7 +126,7 @@ class MaskGenerator(nn.Module):
             nn.init.zeros_(self.last.weight)
             nn.init.ones_(self.last.bias)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if min(x.shape[-2:]) < self.patch_size:
             height, width = x.shape[-2:]
             raise ValueError(f"images are {height} x {width}, expected sides of at least patch_size = {self.patch_size}")
@@ -164,7 +165,7 @@ class InputPrompt(nn.Module):
     changes_nothing = False
 
     @classmethod
-    def from_cfg(cls, options, size: int) -> "InputPrompt":
+    def from_cfg(cls, options: CfgNode, size: int) -> "InputPrompt":
         """The module for images of side `size` that `options` describe: by default `cls(size)`.
 
         Args:
@@ -176,7 +177,7 @@ class InputPrompt(nn.Module):
         """
         return cls(size)
 
-    def parts(self, options) -> dict:
+    def parts(self, options: CfgNode) -> dict[str, tuple[nn.Module, dict[str, object]]]:
         """{name: (submodule, {key of `cfg.OPTIM`: value})} of the submodules that are trained with settings of their own, each
         saved under its name; none by default."""
         return {}
@@ -221,27 +222,27 @@ class SampleSpecificMask(InputPrompt):
         self.register_parameter("delta", nn.Parameter(torch.zeros(3, size, size)) if pattern else None)
 
     @classmethod
-    def from_cfg(cls, options, size):
+    def from_cfg(cls, options: CfgNode, size: int) -> "SampleSpecificMask":
         layers, patch_size, init = (options.get(key, default) for key, default in cls._DEFAULTS.items())
         return cls(size, layers, patch_size, mask_init=init, **cls.ablation)
 
-    def parts(self, options):
+    def parts(self, options: CfgNode) -> dict[str, tuple[nn.Module, dict[str, object]]]:
         rates = {key: options[name] for key, name in (("LR", "MASK_LR"), ("GAMMA", "MASK_GAMMA")) if name in options}
         return {"mask_generator": (self.generator, rates)}
 
-    def masks(self, x):
+    def masks(self, x: torch.Tensor) -> torch.Tensor:
         """The mask of each image at full resolution: (B, 3, S, S) -> (B, 3, S, S)."""
         values = self.generator(x)  # (B, 3 or 1, S // p, S // p)
         return patch_interpolate(values, self.size, self.generator.patch_size).expand(-1, 3, -1, -1)
 
-    def pattern(self):
+    def pattern(self) -> torch.Tensor | None:
         return self.delta
 
-    def added(self, x):
+    def added(self, x: torch.Tensor) -> torch.Tensor:
         masks = self.masks(x)
         return masks if self.delta is None else masks * self.delta
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         patch = self.generator.patch_size
         if self.delta is None or self.size % patch:
             return x + self.added(x)
@@ -276,7 +277,7 @@ class PlainInput(InputPrompt):
 
     changes_nothing = True
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
 
 
@@ -302,16 +303,16 @@ class Watermark(InputPrompt):
         self.delta = nn.Parameter((torch.zeros if init == "zeros" else torch.randn)(3, size, size))
         self.register_buffer("mask", mask, persistent=False)  # follows from the arguments
 
-    def masks(self, x):
+    def masks(self, x: torch.Tensor) -> torch.Tensor:
         return self.mask.expand(len(x), 3, -1, -1)
 
-    def pattern(self):
+    def pattern(self) -> torch.Tensor:
         return self.mask * self.delta
 
-    def added(self, x):
+    def added(self, x: torch.Tensor) -> torch.Tensor:
         return self.pattern().expand(len(x), -1, -1, -1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.mask * self.delta
 
 
@@ -319,7 +320,7 @@ class _FramedWatermark(Watermark):
     frame = ""
 
     @classmethod
-    def from_cfg(cls, options, size):
+    def from_cfg(cls, options: CfgNode, size: int) -> "_FramedWatermark":
         return cls(size, frame_width(size, cls.frame))
 
 
@@ -378,19 +379,19 @@ class Pad(InputPrompt):
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
 
     @classmethod
-    def from_cfg(cls, options, size):
+    def from_cfg(cls, options: CfgNode, size: int) -> "Pad":
         return cls(size, options.PAD_SIDE, options.PIXEL_MEAN, options.PIXEL_STD)
 
-    def masks(self, x):
+    def masks(self, x: torch.Tensor) -> torch.Tensor:
         return self.mask.to(x.dtype).expand(len(x), 3, -1, -1)
 
-    def pattern(self):
+    def pattern(self) -> torch.Tensor:
         return self.mask * self.delta
 
-    def added(self, x):
+    def added(self, x: torch.Tensor) -> torch.Tensor:
         """What `forward` adds to an image whose border is black: (B, 3, S, S)."""
         return (self.mask * torch.sigmoid(self.delta) / self.std).expand(len(x), -1, -1, -1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         border = (torch.sigmoid(self.delta) - self.mean) / self.std  # (3, S, S)
         return torch.where(self.mask, border, x)

@@ -15,11 +15,11 @@ A new one is a class in any file that is imported, a plug-in's included:
 
     @MAPPING_REGISTRY.register(name="scaled")
     class Scaled(LabelMapping):
-        def __init__(self, num_source, num_target):
+        def __init__(self, num_source: int, num_target: int):
             super().__init__(num_source, num_target)
             self.scale = nn.Parameter(torch.ones(num_target))
 
-        def forward(self, logits):
+        def forward(self, logits: torch.Tensor) -> torch.Tensor:
             return logits[:, : self.num_target] * self.scale
 
 `TRAINER.SMM.MAPPING scaled` uses it, under any trainer that has the key. `LabelMapping` says what may be added.
@@ -27,6 +27,7 @@ A new one is a class in any file that is imported, a plug-in's included:
 
 import torch
 from torch import nn
+from yacs.config import CfgNode
 
 from ..utils.registry import Registry
 from .assignment import bayesian_weights, check_classes, greedy_assignment
@@ -65,7 +66,7 @@ class LabelMapping(nn.Module):
         self.num_target = num_target
 
     @classmethod
-    def from_cfg(cls, options, num_source: int, num_target: int) -> "LabelMapping":
+    def from_cfg(cls, options: CfgNode, num_source: int, num_target: int) -> "LabelMapping":
         """The mapping that `options` describe: by default `cls(num_source, num_target)`.
 
         Args:
@@ -76,38 +77,38 @@ class LabelMapping(nn.Module):
         """
         return cls(num_source, num_target)
 
-    def forward(self, logits):
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
-    def reset(self):
+    def reset(self) -> None:
         """Begin a new pass over the training samples."""
 
     def observe(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Take in source logits (B, source) and target labels (B,) of a batch."""
 
-    def forget(self):
+    def forget(self) -> None:
         """Give up a pass that was begun."""
 
-    def update(self):
+    def update(self) -> None:
         """Compute the mapping from what was observed since `reset`."""
 
     @property
-    def observed(self) -> dict:
+    def observed(self) -> dict[str, torch.Tensor]:
         """{name: tensor} of what `observe` took in since `reset`; empty where nothing is gathered, and after `update`.
 
         Several processes of a run each observe their part; the tensors of all are added up before `update`.
         """
         return {}
 
-    def load_observed(self, state: dict) -> None:
+    def load_observed(self, state: dict[str, torch.Tensor]) -> None:
         """Continue from what `observed` gave, if `state` holds it. Raises `ValueError` for anything else under that name."""
 
-    def edges(self, most: int = 1) -> list:
+    def edges(self, most: int = 1) -> list[tuple[int, int, float]]:
         """[(target index, source index, share in 0 .. 1)], strongest first for each target class, `most` of each at the most, to
         show the mapping; [] where there is nothing to show."""
         return []
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.num_source} -> {self.num_target}"
 
 
@@ -126,10 +127,10 @@ class _OneToOne(LabelMapping):
             return
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
-    def forward(self, logits):
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.index_select(1, self.source_index)
 
-    def edges(self, most=1):
+    def edges(self, most: int = 1) -> list[tuple[int, int, float]]:
         return [(target, source, 1.0) for target, source in enumerate(self.source_index.tolist())]
 
 
@@ -164,25 +165,25 @@ class _Counted(LabelMapping):
         super()._load_from_state_dict(*arguments, **options)
         self.computed = self._is_computed()
 
-    def reset(self):
+    def reset(self) -> None:
         device = next(self.buffers()).device
         self.counts = torch.zeros(self.num_source, self.num_target, dtype=self.counts_dtype, device=device)
 
-    def forget(self):
+    def forget(self) -> None:
         self.counts = None
 
     @torch.no_grad()
-    def observe(self, logits, labels):
+    def observe(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         if self.counts is None:
             raise RuntimeError("observe() before reset()")
         cells = logits.argmax(dim=1) * self.num_target + labels  # (B,)
         self.counts.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
 
     @property
-    def observed(self):
+    def observed(self) -> dict[str, torch.Tensor]:
         return {} if self.counts is None else {"counts": self.counts}
 
-    def load_observed(self, state):
+    def load_observed(self, state: dict[str, torch.Tensor]) -> None:
         if "counts" in state:
             self.reset()
             counts = state["counts"]
@@ -209,7 +210,7 @@ class Rlm(_OneToOne):
         self.source_index.copy_(torch.randperm(num_source, generator=generator)[:num_target])
 
     @classmethod
-    def from_cfg(cls, options, num_source, num_target):
+    def from_cfg(cls, options: CfgNode, num_source: int, num_target: int) -> "Rlm":
         return cls(num_source, num_target, options.SEED)
 
 
@@ -219,10 +220,10 @@ class Flm(_Counted, _OneToOne):
 
     refresh = "start"
 
-    def update(self):
+    def update(self) -> None:
         self.source_index.copy_(greedy_assignment(self._take_counts()))
 
-    def forward(self, logits):
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
         self._check_computed()
         return super().forward(logits)
 
@@ -251,14 +252,14 @@ class Blm(_Counted):
         self.smoothing = smoothing
         self.register_buffer("weights", torch.zeros(num_source, num_target))
 
-    def forward(self, logits):
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
         self._check_computed()
         return logits @ self.weights  # (B, source) @ (source, target)
 
-    def update(self):
+    def update(self) -> None:
         self.weights.copy_(bayesian_weights(self._take_counts(), self.smoothing))
 
-    def edges(self, most=1):
+    def edges(self, most: int = 1) -> list[tuple[int, int, float]]:
         return _largest_shares(self.weights.T, most)
 
     def _is_computed(self):
@@ -277,7 +278,7 @@ class BlmPlus(Blm):
         self.top_k = max(1, 15 * num_target // 100)
 
     @torch.no_grad()
-    def observe(self, logits, labels):
+    def observe(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         if self.counts is None:
             raise RuntimeError("observe() before reset()")
         values, indices = logits.double().softmax(dim=1).topk(self.top_k, dim=1)  # (B, k)
@@ -295,10 +296,10 @@ class LinearMapping(LabelMapping):
         super().__init__(num_source, num_target)
         self.linear = nn.Linear(num_source, num_target)
 
-    def forward(self, logits):
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
         return self.linear(logits)
 
-    def edges(self, most=1):
+    def edges(self, most: int = 1) -> list[tuple[int, int, float]]:
         return _largest_shares(self.linear.weight, most)
 
 
@@ -308,7 +309,7 @@ class HeadMapping(LinearMapping):
 
     reads = FEATURES
 
-    def edges(self, most=1):
+    def edges(self, most: int = 1) -> list[tuple[int, int, float]]:
         return []  # features have no names
 
 
@@ -324,7 +325,7 @@ class TextMapping(LabelMapping):
             raise ValueError(f"{num_source} source classes for {num_target} target classes: expected as many")
         super().__init__(num_source, num_target)
 
-    def forward(self, logits):
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
         return logits
 
 

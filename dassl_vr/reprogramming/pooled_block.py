@@ -11,13 +11,14 @@ The blocks have few channels and many pixels, so nearly all of their time is rea
 """
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 # Position of a 3x3 kernel inside the 4x4 one, for the four places of a 2x2 pool in the order in which a max pool looks at them
 _PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
-def applies(x, conv, norm):
+def applies(x: torch.Tensor, conv: nn.Conv2d, norm: nn.Module) -> bool:
     """Whether `pooled_block` may stand in for these layers on `x`: in float32, in training or without gradients."""
     return (
         type(norm) is torch.nn.BatchNorm2d  # not a synchronized one, whose statistics come from other processes as well
@@ -27,7 +28,7 @@ def applies(x, conv, norm):
     )
 
 
-def pooled_block(x, conv, norm):
+def pooled_block(x: torch.Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.Tensor:
     """`relu(max_pool2d(norm(conv(x)), 2))`: (B, C, H, W) -> (B, D, H // 2, W // 2).
 
     Args:
