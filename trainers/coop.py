@@ -1,14 +1,17 @@
 """CoOp: context optimization (Zhou et al., IJCV 2022)."""
 
+from collections.abc import Sequence
+
 from yacs.config import CfgNode as CN
 
+from dassl_vr.backbones.clip import ClipBackbone
 from dassl_vr.config.ranges import TOKENS
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import TextPromptLearning
 from dassl_vr.prompting import ContextPrompts, TextPromptedClassifier
 
 
-def extend_cfg(cfg):
+def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer, under the names of the published code."""
     cfg.TRAINER.COOP = CN()
     # Number of context vectors; CTX_INIT sets it where it is given
@@ -29,11 +32,11 @@ class CoOp(TextPromptLearning):
     choices = {"CLASS_TOKEN_POSITION": ("end", "middle", "front")}
 
     @classmethod
-    def takes_new_classes(cls, cfg):
+    def takes_new_classes(cls, cfg: CN) -> bool:
         return not cls.options_in(cfg).CSC
 
     @classmethod
-    def build_network(cls, cfg, backbone, classnames):
+    def build_network(cls, cfg: CN, backbone: ClipBackbone, classnames: Sequence[str]) -> TextPromptedClassifier:
         options = cls.options_in(cfg)
         count = None if options.CTX_INIT else options.N_CTX
         prompts = ContextPrompts(backbone, classnames, count, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION)

@@ -1,15 +1,18 @@
 """MaPLe: multi-modal prompt learning (Khattak et al., CVPR 2023)."""
 
+from collections.abc import Sequence
+
 from torch import nn
 from yacs.config import CfgNode as CN
 
+from dassl_vr.backbones.clip import ClipBackbone
 from dassl_vr.config.ranges import TOKENS
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import PromptLearning
 from dassl_vr.prompting import ContextPrompts, MultimodalClassifier
 
 
-def extend_cfg(cfg):
+def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer, under the names of the published code."""
     cfg.TRAINER.MAPLE = CN()
     # Text tokens per block, and as many visual ones
@@ -29,17 +32,17 @@ class MaPLe(PromptLearning):
     ranges = {"N_CTX": TOKENS, "PROMPT_DEPTH": TOKENS}
 
     @classmethod
-    def takes_new_classes(cls, cfg):
+    def takes_new_classes(cls, cfg: CN) -> bool:
         return True
 
     @classmethod
-    def build_network(cls, cfg, backbone, classnames):
+    def build_network(cls, cfg: CN, backbone: ClipBackbone, classnames: Sequence[str]) -> MultimodalClassifier:
         options = cls.options_in(cfg)
         prompts = ContextPrompts(backbone, classnames, options.N_CTX, options.CTX_INIT)
         return MultimodalClassifier(backbone, prompts, options.PROMPT_DEPTH)
 
     @classmethod
-    def trained_parts(cls, cfg, network):
+    def trained_parts(cls, cfg: CN, network: MultimodalClassifier) -> dict[str, tuple[nn.Module, CN]]:
         learner = nn.ModuleDict({"prompts": network.prompts, "couplings": network.couplings})
         learner.register_parameter("deep_text", network.deep_text)
         return {"prompt_learner": (learner, cfg.OPTIM)}

@@ -1,11 +1,13 @@
 """SMM: sample-specific multi-channel masks (Cai et al., ICML 2024)."""
 
+from yacs.config import CfgNode as CN
+
 from dassl_vr.config.ranges import RATE
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 
 
-def extend_cfg(cfg):
+def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer, with the paper's values for ResNets (section 5 and appendix)."""
     node = add_reprogramming_keys(cfg, "SMM")
     # Options: smm, single_channel (one mask for the three colours), only_mask (the mask itself is added, without a pattern)

@@ -1,12 +1,14 @@
 """VP: visual prompting of CLIP by a pixel frame (Bahng et al., 2022)."""
 
+from yacs.config import CfgNode as CN
+
 from dassl_vr.config.ranges import SIDE
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 from dassl_vr.reprogramming import Watermark
 
 
-def extend_cfg(cfg):
+def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer."""
     node = add_reprogramming_keys(cfg, "VP")
     node.MAPPING = "text"
@@ -25,6 +27,6 @@ class VP(VisualReprogramming):
     choices = {"INIT": ("normal", "zeros")}
 
     @classmethod
-    def build_input(cls, cfg, size):
+    def build_input(cls, cfg: CN, size: int) -> Watermark:
         options = cls.options_in(cfg)
         return Watermark(size, max(1, round(options.WIDTH * size / 224)), options.INIT)

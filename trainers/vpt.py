@@ -1,17 +1,20 @@
 """VPT: visual prompt tuning (Jia et al., ECCV 2022), on supervised vision transformers and on CLIP's."""
 
 import math
+from collections.abc import Sequence
 
 from torch import nn
+from yacs.config import CfgNode as CN
 
+from dassl_vr.backbones import FrozenBackbone
 from dassl_vr.config.ranges import TOKENS
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 from dassl_vr.prompting import TokenPrompted, VisualTokens
-from dassl_vr.reprogramming import HeadMapping, PlainInput
+from dassl_vr.reprogramming import HeadMapping, LabelMapping, PlainInput, ReprogrammedClassifier
 
 
-def extend_cfg(cfg):
+def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer."""
     node = add_reprogramming_keys(cfg, "VPT")
     # The output side: a trained head (the paper's), a label mapping, or text (CLIP), see TRAINER.SMM.MAPPING
@@ -39,11 +42,11 @@ class VPT(VisualReprogramming):
     variants = {method: {"METHOD": method} for method in choices["METHOD"]}
 
     @classmethod
-    def build_input(cls, cfg, size):
+    def build_input(cls, cfg: CN, size: int) -> PlainInput:
         return PlainInput()
 
     @classmethod
-    def build_output(cls, cfg, backbone, classnames):
+    def build_output(cls, cfg: CN, backbone: FrozenBackbone, classnames: Sequence[str]) -> tuple[nn.Module, LabelMapping]:
         options, layout, clip = cls.options_in(cfg), backbone.tokens, backbone.kind == "clip"
         depth = len(layout.blocks) if options.METHOD == "deep" else 1
         tokens = VisualTokens(layout, options.N_CTX, depth, init="normal" if clip else "uniform", at_end=clip)
@@ -54,6 +57,6 @@ class VPT(VisualReprogramming):
         return source, f_out
 
     @classmethod
-    def trained_parts(cls, cfg, network):
+    def trained_parts(cls, cfg: CN, network: ReprogrammedClassifier) -> dict[str, tuple[nn.Module, CN]]:
         prompted = network.backbone if isinstance(network.backbone, TokenPrompted) else network.backbone.backbone
         return {"prompt": (nn.ModuleDict({"tokens": prompted.prompts, "mapping": network.f_out}), cfg.OPTIM)}

@@ -1,11 +1,13 @@
 """VR: visual reprogramming with one mask for all images: Pad (Chen et al., CVPR 2023) and the watermarks of the SMM paper."""
 
+from yacs.config import CfgNode as CN
+
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
 from dassl_vr.reprogramming import INPUT_REGISTRY
 
 
-def extend_cfg(cfg):
+def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer."""
     node = add_reprogramming_keys(cfg, "VR")
     # Any f_in of INPUT_REGISTRY: pad (a border around the image at its native side), narrow, medium, full (a frame of S/8, S/4, the

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 
 from ..data.datasets.walk import image_files
-from ..deploy import load_prompted
+from ..deploy import ImageClassifier, Predictions, load_prompted
 from ..utils.arguments import OneLineParser, add_plugin_flag
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import left_out_line, once, remarks_to
@@ -97,7 +97,9 @@ def _fits(parts, wanted):
     return fnmatch.fnmatch(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
 
 
-def predict_files(model, paths: Sequence[str], batch_size: int, on_unreadable: Callable) -> Iterator[tuple]:
+def predict_files(
+    model: ImageClassifier, paths: Sequence[str], batch_size: int, on_unreadable: Callable[[str, DataError], object]
+) -> Iterator[tuple[list[str], Predictions]]:
     """Yields ([path, ...], their `Predictions`) batch by batch; what cannot be read goes to `on_unreadable(path, error)`."""
     for start in range(0, len(paths), batch_size):
         readable, images = [], []

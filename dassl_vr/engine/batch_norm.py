@@ -1,9 +1,11 @@
 """Batch norms that are trained, at a batch too small for statistics of its own."""
 
+from collections.abc import Iterable
+
 from torch import nn
 
 
-def survive_single_images(models):
+def survive_single_images(models: Iterable[nn.Module]) -> None:
     """Have each batch norm in `models` use its running statistics where a training batch has one value a channel, as a last batch
     of one image can have, instead of raising an error. Says so once.
     """

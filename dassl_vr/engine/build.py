@@ -1,6 +1,7 @@
 """The trainer registry, and what has to be settled in a configuration before a trainer is built from it."""
 
 import traceback
+from collections.abc import Callable, Sequence
 
 import yacs.config
 from yacs.config import CfgNode
@@ -10,7 +11,7 @@ from ..data import DATASET_REGISTRY, build_transform
 from ..evaluation import EVALUATOR_REGISTRY
 from ..utils.errors import ConfigError
 from ..utils.registry import Registry
-from .trainer import TrainerBase, TrainerX
+from .trainer import SimpleTrainer, TrainerBase, TrainerX
 
 
 def put_on(method: type, trainer: type) -> type:
@@ -33,7 +34,9 @@ class TrainerRegistry(Registry):
         super().__init__(kind)
         self._declared = {}  # public name -> what was registered
 
-    def register(self, obj=None, force=False, *, name=None, aliases=()):
+    def register(
+        self, obj: Callable | None = None, force: bool = False, *, name: str | None = None, aliases: Sequence[str] = ()
+    ) -> Callable:
         if obj is None:
             return super().register(None, force, name=name, aliases=aliases)
         is_method = isinstance(obj, type) and not issubclass(obj, TrainerBase)
@@ -41,7 +44,7 @@ class TrainerRegistry(Registry):
         self._declared[name or obj.__name__] = obj
         return obj
 
-    def declared(self, name: str):
+    def declared(self, name: str) -> type:
         """The class that was registered as `name`. Raises `ConfigError` as `get`."""
         return self._declared[self.canonical_name(name)]
 
@@ -49,7 +52,7 @@ class TrainerRegistry(Registry):
 TRAINER_REGISTRY = TrainerRegistry("trainer")
 
 
-def build_trainer(cfg: CfgNode) -> TrainerBase:
+def build_trainer(cfg: CfgNode) -> SimpleTrainer:
     """The trainer that `cfg.TRAINER.NAME` names, with its data loaders and model built."""
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if cfg.VERBOSE:

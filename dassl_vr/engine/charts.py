@@ -1,9 +1,16 @@
 """What every run writes to TensorBoard about itself, so that runs can be distinguished and share charts."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from ..utils.errors import LostProcessError, RunInterrupted
 from ..utils.text import one_line, printable, say
+from .events import EventWriter
+
+if TYPE_CHECKING:
+    from .trainer import SimpleTrainer
 
 # Chart -> regular expression of its tags: one line per run, so that rival methods share a chart
 CHARTS = {
@@ -20,7 +27,7 @@ CHARTS = {
 }
 
 
-def attempt(what, draw, *arguments):
+def attempt(what: str, draw: Callable[..., object], *arguments: object) -> bool:
     """Call `draw(*arguments)`, which decorates a run: if it fails, a line says so and the run continues.
 
     Returns:
@@ -36,13 +43,13 @@ def attempt(what, draw, *arguments):
     return True
 
 
-def write_layout(writer):
+def write_layout(writer: EventWriter | None) -> None:
     """Group the scalars of all runs into charts (TensorBoard's page "custom scalars")."""
     if writer is not None:  # the main process has one
         attempt("TensorBoard's custom scalars", writer.add_custom_scalars, CHARTS)
 
 
-def write_hparams(trainer):
+def write_hparams(trainer: "SimpleTrainer") -> None:
     """The run's line in TensorBoard's table of hyperparameters: what it was, and how good it became."""
     cfg = trainer.cfg
     section = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})

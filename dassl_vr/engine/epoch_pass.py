@@ -51,7 +51,7 @@ class EpochPass:
             result.meters[name].put(total, int(count), latest / weight if weight else 0.0)
         return result
 
-    def add(self, summary: dict, count: int, seconds: float, position: int | None = None) -> None:
+    def add(self, summary: dict | None, count: int, seconds: float, position: int | None = None) -> None:
         """One more batch.
 
         Args:

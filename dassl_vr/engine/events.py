@@ -44,7 +44,7 @@ class EventWriter(SummaryWriter):
             self.all_writers = {self.log_dir: self.file_writer}
         return self.file_writer
 
-    def add_embedding(self, *args, **kwargs):
+    def add_embedding(self, *args, **kwargs) -> None:
         """As torch's, in text files beside the events; those of an end that was interrupted are written anew."""
         check_in_place(self.log_dir)
         with naming_file(self.log_dir), contextlib.redirect_stdout(io.StringIO()):  # torch would warn of them

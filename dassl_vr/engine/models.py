@@ -4,6 +4,9 @@ import os
 from collections import OrderedDict
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from ..backbones import FrozenBackbone
 from ..utils import checkpoint as ckpt
@@ -25,7 +28,9 @@ class RegisteredModels:
         self._bad_loss = None  # on the loss's device: whether any loss was NaN or infinite since the last look
 
     # ------------------------------------------------------------------------------------------- registered models
-    def register_model(self, name: str = "model", model=None, optim=None, sched=None) -> None:
+    def register_model(
+        self, name: str = "model", model: nn.Module | None = None, optim: Optimizer | None = None, sched: LRScheduler | None = None
+    ) -> None:
         """Hand a model over to the engine: it is saved, resumed, switched between modes, stepped.
 
         Raises:
@@ -37,7 +42,7 @@ class RegisteredModels:
         self._optims[name] = optim
         self._scheds[name] = sched
 
-    def get_model_names(self, names=None) -> list:
+    def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
         """All registered names, or `names` as a list once they are checked."""
         if names is None:
             return list(self._models)
@@ -46,28 +51,28 @@ class RegisteredModels:
             check_availability(name, list(self._models))
         return names
 
-    def set_model_mode(self, mode: str = "train", names=None) -> None:
+    def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
         """Put registered models into "train" or "eval" ("test") mode."""
         check_availability(mode, ["train", "eval", "test"])
         for name in self.get_model_names(names):
             self._models[name].train(mode == "train")
 
-    def update_lr(self, names=None) -> None:
+    def update_lr(self, names: str | list[str] | None = None) -> None:
         """Step the schedules. A trainer calls it at the last batch of an epoch; the engine never does."""
         for name in self.get_model_names(names):
             if self._scheds[name] is not None:
                 self._scheds[name].step()
 
-    def get_current_lr(self, names=None) -> float:
+    def get_current_lr(self, names: str | list[str] | None = None) -> float:
         """The learning rate of the first of `names` (of all, by default) that has an optimizer."""
         return next(iter(self.get_current_lrs(names).values()), 0.0)
 
-    def get_current_lrs(self, names=None) -> dict:
+    def get_current_lrs(self, names: str | list[str] | None = None) -> dict[str, float]:
         """{registered name: learning rate of its first parameter group}, of models with an optimizer."""
         names = self.get_model_names(names)
         return {n: self._optims[n].param_groups[0]["lr"] for n in names if self._optims[n] is not None}
 
-    def count_parameters(self) -> tuple:
+    def count_parameters(self) -> tuple[int, int]:
         """(trained, frozen) numbers of parameters of the registered models and `self.model`.
 
         A frozen backbone counts with all parameters of the published model, those folded away included.
@@ -81,7 +86,9 @@ class RegisteredModels:
         return trained, frozen + sum(backbone.num_parameters for backbone in backbones)
 
     # ------------------------------------------------------------------------------------------------- checkpoints
-    def save_model(self, epoch: int, directory: str, is_best=False, val_result=None, model_name: str = "") -> None:
+    def save_model(
+        self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
+    ) -> None:
         """Write the family's checkpoint file of each registered model; frozen parameters are left out."""
         if not distributed.is_main():
             return
@@ -131,7 +138,7 @@ class RegisteredModels:
             print(f"Loaded {path} into {name} (epoch={checkpoint['epoch']}{note})")
 
     # --------------------------------------------------------------------------------------------------- one update
-    def model_zero_grad(self, names=None) -> None:
+    def model_zero_grad(self, names: str | list[str] | None = None) -> None:
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
                 self._optims[name].zero_grad()
@@ -174,13 +181,13 @@ class RegisteredModels:
         self.detect_anomaly(loss)
         self.loss_scaler.scale(loss).backward()
 
-    def model_update(self, names=None) -> None:
+    def model_update(self, names: str | list[str] | None = None) -> None:
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
                 self.loss_scaler.step(self._optims[name])
         self.loss_scaler.update()
 
-    def model_backward_and_update(self, loss: torch.Tensor, names=None) -> None:
+    def model_backward_and_update(self, loss: torch.Tensor, names: str | list[str] | None = None) -> None:
         """Zero the gradients, go backward, step the optimizers (of `names`, or all)."""
         self.model_zero_grad(names)
         self.model_backward(loss)

@@ -1,6 +1,7 @@
 """results.json: what a finished run says of itself, and the one reader of it."""
 
 import os
+from typing import TYPE_CHECKING
 
 from yacs.config import CfgNode
 
@@ -10,6 +11,9 @@ from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions
 from ..utils.errors import DataError
 from ..utils.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from .trainer import SimpleTrainer
 
 RESULTS_FILE = "results.json"
 CHECKPOINT = "checkpoint"  # `evaluated_model` of an evaluation
@@ -34,7 +38,7 @@ def protocol_of(cfg: CfgNode, trained_on: str = "") -> str:
     return FEW_SHOT if cfg.DATASET.NUM_SHOTS >= 1 else FULL
 
 
-def write_results(trainer, eval_only: bool = False, trained_on: str = "") -> dict | None:
+def write_results(trainer: "SimpleTrainer", eval_only: bool = False, trained_on: str = "") -> dict | None:
     """Write `OUTPUT_DIR/results.json`: all that a table of results needs to know of a run. Its presence marks the run finished.
 
     All processes of a run call it; the main one writes, and gets what it wrote.

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from ..backbones.base import PRECISIONS
 from ..utils import distributed, kinds
@@ -9,6 +10,9 @@ from ..utils.checkpoint import read_torch_file, save_atomically
 from ..utils.errors import RunInterrupted, WeightsError
 from ..utils.signals import asked, asked_anywhere
 from .run_state import ExtraStateError
+
+if TYPE_CHECKING:
+    from .trainer import SimpleTrainer
 
 RESUME_FILE = "resume.pt"
 REMEDY = "remove it and start the same command again, which continues from the checkpoint files beside it, or from the beginning"
@@ -51,7 +55,7 @@ RESUME = kinds.record(
 )
 
 
-def stop(trainer, signal_name: str) -> None:
+def stop(trainer: "SimpleTrainer", signal_name: str) -> None:
     """Save a run that was asked to end by a signal, if it is in an epoch, and end it by `RunInterrupted`."""
     directory = trainer.output_dir
     if trainer.progress is not None:
@@ -65,7 +69,7 @@ def stop(trainer, signal_name: str) -> None:
     raise RunInterrupted(f"stopped by {signal_name} {place}; add --resume {directory} to continue")
 
 
-def stoppable(trainer, batches: Iterable, undo: Callable | None = None) -> Iterator:
+def stoppable(trainer: "SimpleTrainer", batches: Iterable, undo: Callable | None = None) -> Iterator:
     """Iterate over `batches`; before and after each the run is saved and ends, if any of its processes was asked to.
 
     For passes without training steps. The processes may have different numbers of batches.
@@ -90,7 +94,7 @@ def stoppable(trainer, batches: Iterable, undo: Callable | None = None) -> Itera
         look()
 
 
-def save_resume_file(trainer, directory: str) -> None:
+def save_resume_file(trainer: "SimpleTrainer", directory: str) -> None:
     """Write the state of now, at the end of `trainer.epoch` or within it, atomically. All processes of a run call it.
 
     Data loaders need no state of their own: their order and their augmentation are functions of (seed, epoch, sample).
@@ -118,7 +122,7 @@ def read_resume_file(directory: str) -> dict | None:
     return state
 
 
-def load_resume_file(trainer, directory: str) -> bool:
+def load_resume_file(trainer: "SimpleTrainer", directory: str) -> bool:
     """Put `trainer` into the state that the resume file of `directory` holds. All of it is checked before anything is touched.
 
     Returns:

@@ -2,6 +2,8 @@
 
 import os
 
+import torch
+
 from ..backbones.weights import require_same_weights
 from ..utils import distributed, kinds
 from ..utils.checkpoint import check_trained_state, load_trained_state, trained_state
@@ -38,11 +40,11 @@ class RunState:
         self.peak_memory_before = 0
         self.dm = None  # a trainer that makes its own loaders may leave it so
 
-    def extra_state(self) -> dict:
+    def extra_state(self) -> dict[str, torch.Tensor]:
         """{name: tensor} that a trainer needs to continue bit for bit besides what its models, optimizers and schedules hold."""
         return {}
 
-    def load_extra_state(self, state: dict) -> None:
+    def load_extra_state(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `extra_state` gave, or an empty dictionary."""
 
     def run_state(self) -> dict:

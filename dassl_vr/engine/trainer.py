@@ -14,6 +14,7 @@ import time
 
 import torch
 from tqdm import tqdm
+from yacs.config import CfgNode
 
 from ..config.validate import lookup
 from ..data import DataManager
@@ -37,7 +38,7 @@ from .run_state import RunState
 BEST_MODEL = ckpt.BEST_MODEL
 
 
-def resolve_precision(precision, device):
+def resolve_precision(precision: str, device: torch.device) -> str:
     """TRAIN.PRECISION as one of fp32, bf16, fp16: `auto` is the fastest that is safe on `device`."""
     if precision != "auto":
         return precision
@@ -59,24 +60,24 @@ class TrainerBase(RegisteredModels, RunState):
         self.step_share = distributed.StepShare()
 
     # ------------------------------------------------------------------------------------------------- TensorBoard
-    def init_writer(self, log_dir, purge_step=None):
+    def init_writer(self, log_dir: str, purge_step: int | None = None) -> None:
         """Open the TensorBoard writer, in the main process. Events of an interrupted run from `purge_step` on are hidden."""
         if self._writer is None and distributed.is_main():
             print(f"Initialize tensorboard (log_dir={log_dir})")
             self._writer = EventWriter(log_dir, purge_step)
 
-    def close_writer(self):
+    def close_writer(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
-    def write_scalar(self, tag, scalar_value, global_step=None):
+    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
         """Write one number to TensorBoard; nothing outside of training."""
         if self._writer is not None:
             self._writer.add_scalar(tag, scalar_value, global_step)
 
     # ---------------------------------------------------------------------------------------------- order of events
-    def train(self, start_epoch, max_epoch):
+    def train(self, start_epoch: int, max_epoch: int) -> None:
         """Run the epochs from `start_epoch` to `max_epoch`."""
         self.start_epoch = start_epoch
         self.max_epoch = max_epoch
@@ -105,34 +106,34 @@ class TrainerBase(RegisteredModels, RunState):
     def _end_epoch(self):
         pass
 
-    def before_train(self):
+    def before_train(self) -> None:
         pass
 
-    def after_train(self):
+    def after_train(self) -> None:
         pass
 
-    def before_epoch(self):
+    def before_epoch(self) -> None:
         pass
 
-    def after_epoch(self):
+    def after_epoch(self) -> None:
         pass
 
-    def run_epoch(self):
+    def run_epoch(self) -> None:
         raise NotImplementedError
 
-    def test(self):
+    def test(self) -> float:
         raise NotImplementedError
 
-    def parse_batch_train(self, batch):
+    def parse_batch_train(self, batch: dict) -> tuple[torch.Tensor, ...]:
         raise NotImplementedError
 
-    def parse_batch_test(self, batch):
+    def parse_batch_test(self, batch: dict) -> tuple[torch.Tensor, ...]:
         raise NotImplementedError
 
-    def forward_backward(self, batch):
+    def forward_backward(self, batch: dict) -> dict[str, float | torch.Tensor] | None:
         raise NotImplementedError
 
-    def model_inference(self, input):
+    def model_inference(self, input: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
 
@@ -179,10 +180,10 @@ class SimpleTrainer(BatchLoop, TrainerBase):
                 f"{' and '.join(needs_val)}, but {cfg.DATASET.NAME} has no validation split, and the test split selects nothing"
             )
 
-    def check_cfg(self, cfg):
+    def check_cfg(self, cfg: CfgNode) -> None:
         """Check what this trainer needs of the configuration, before anything is built; raise `ConfigError`."""
 
-    def build_data_loader(self):
+    def build_data_loader(self) -> None:
         """Make the loaders and what is known of the classes."""
         dm = DataManager(self.cfg, device=self.device)
         self.train_loader_x = dm.train_loader_x
@@ -194,14 +195,14 @@ class SimpleTrainer(BatchLoop, TrainerBase):
         self.lab2cname = dm.lab2cname
         self.dm = dm
 
-    def build_model(self):
+    def build_model(self) -> None:
         """Build `self.model` and register what is trained (`register_model`): a trainer's own to do."""
         raise NotImplementedError
 
-    def train(self):
+    def train(self) -> None:
         super().train(self.start_epoch, self.max_epoch)
 
-    def before_train(self):
+    def before_train(self) -> None:
         if self.cfg.RESUME and not load_resume_file(self, self.cfg.RESUME):
             self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME)
         elif self.cfg.RESUME and os.path.realpath(self.cfg.RESUME) != os.path.realpath(self.output_dir):
@@ -226,7 +227,7 @@ class SimpleTrainer(BatchLoop, TrainerBase):
                 os.makedirs(os.path.join(self.output_dir, name), exist_ok=True)
                 shutil.copy2(path, os.path.join(self.output_dir, name, BEST_MODEL))
 
-    def steps_done(self):
+    def steps_done(self) -> int:
         """Training batches up to the end of the current epoch: the x axis of TensorBoard."""
         return (self.epoch + 1) * len(self.train_loader_x)
 
@@ -251,7 +252,7 @@ class SimpleTrainer(BatchLoop, TrainerBase):
             self.watch(self)
         self._epoch_start = time.monotonic()
 
-    def after_epoch(self):
+    def after_epoch(self) -> None:
         self.check_before_saving()
         self.validate_and_keep_best()
         self.save_checkpoints()
@@ -273,7 +274,7 @@ class SimpleTrainer(BatchLoop, TrainerBase):
         if last or (frequency > 0 and (self.epoch + 1) % frequency == 0):
             self.save_model(self.epoch, self.output_dir)
 
-    def after_train(self):
+    def after_train(self) -> None:
         test = not self.cfg.TEST.NO_TEST
         if test and self.cfg.TEST.FINAL_MODEL == "best_val":
             print("Deploy the model with the best val performance")
@@ -290,12 +291,12 @@ class SimpleTrainer(BatchLoop, TrainerBase):
             write_hparams(self)
         print(f"Elapsed: {datetime.timedelta(seconds=round(self.seconds_train()))}")
 
-    def seconds_train(self):
+    def seconds_train(self) -> float:
         """Seconds spent in epochs, over all interruptions."""
         return sum(record["seconds"] for record in self.history)
 
     @torch.no_grad()
-    def test(self, split=None):
+    def test(self, split: str | None = None) -> float:
         """Evaluate on a split ("test", "val" or "train", the last with the transform for testing).
 
         Returns:
@@ -321,17 +322,17 @@ class SimpleTrainer(BatchLoop, TrainerBase):
             self.write_scalar(f"{split}/{name}", value, self.steps_done())
         return next(iter(results.values()))
 
-    def model_inference(self, input):
+    def model_inference(self, input: torch.Tensor) -> torch.Tensor:
         return self.model(input)
 
-    def parse_batch_test(self, batch):
+    def parse_batch_test(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
 
 class TrainerX(SimpleTrainer):
     """A trainer on labelled data."""
 
-    def run_epoch(self):
+    def run_epoch(self) -> None:
         loader, done = self.train_loader_x, self.progress.position
         if hasattr(loader, "start_at"):
             loader.start_at(done)
@@ -340,14 +341,14 @@ class TrainerX(SimpleTrainer):
             batches = itertools.islice(loader, done, None)
         self.run_batches(((batch,) for batch in batches), len(loader))
 
-    def parse_batch_train(self, batch):
+    def parse_batch_train(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return batch["img"].to(self.device), batch["label"].to(self.device), batch["domain"].to(self.device)
 
 
 class TrainerXU(SimpleTrainer):
     """A trainer on labelled and unlabelled data: `forward_backward(batch_x, batch_u)`."""
 
-    def run_epoch(self):
+    def run_epoch(self) -> None:
         if self.train_loader_u is None:
             raise ConfigError(f"trainer {self.cfg.TRAINER.NAME} needs unlabelled data; {self.cfg.DATASET.NAME} has none")
         len_x, len_u = len(self.train_loader_x), len(self.train_loader_u)
@@ -366,5 +367,5 @@ class TrainerXU(SimpleTrainer):
             yield from loader
             first = 0
 
-    def parse_batch_train(self, batch_x, batch_u):
+    def parse_batch_train(self, batch_x: dict, batch_u: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)

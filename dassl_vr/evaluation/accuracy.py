@@ -1,7 +1,13 @@
 """Accuracy of a batch."""
 
+from collections.abc import Sequence
 
-def compute_accuracy(output, target, topk=(1,)):
+import torch
+
+
+def compute_accuracy(
+    output: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor, topk: Sequence[int] = (1,)
+) -> list[torch.Tensor]:
     """Share of samples whose label is among the k highest scores, in percent.
 
     Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.metrics import confusion_matrix, f1_score
+from yacs.config import CfgNode
 
 from ..utils import distributed
 from ..utils.checkpoint import save_atomically
@@ -17,7 +18,7 @@ CMAT_FILE = "cmat.pt"
 EVALUATOR_REGISTRY = Registry("evaluator")
 
 
-def build_evaluator(cfg, **kwargs):
+def build_evaluator(cfg: CfgNode, **kwargs) -> "EvaluatorBase":
     """The evaluator called `cfg.TEST.EVALUATOR`; `kwargs` go to its constructor."""
     evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
     if cfg.VERBOSE:
@@ -31,15 +32,15 @@ class EvaluatorBase:
     def __init__(self, cfg):
         self.cfg = cfg
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all batches."""
         raise NotImplementedError
 
-    def process(self, mo, gt):
+    def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
         """Take in the model output and the ground truth of a batch."""
         raise NotImplementedError
 
-    def evaluate(self):
+    def evaluate(self) -> dict[str, float]:
         """Print the results and return them by name; the first one is what the run is judged by."""
         raise NotImplementedError
 
@@ -68,18 +69,18 @@ class Classification(EvaluatorBase):
         self._lab2cname = lab2cname
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         self._y_true = []
         self._y_pred = []
         self._num_classes = 0
 
-    def process(self, mo, gt):
+    def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
         """mo: (B, classes) scores; gt: (B,) labels. Stays on their device: nothing is waited for before `evaluate`."""
         self._y_pred.append(mo.detach().argmax(dim=1))
         self._y_true.append(gt.detach())
         self._num_classes = mo.shape[1]
 
-    def evaluate(self):
+    def evaluate(self) -> dict[str, float]:
         y_true, y_pred = (_of_all_processes(parts) for parts in (self._y_true, self._y_pred))
         if not len(y_true):
             raise DataError("there is nothing to evaluate: the split has no images; choose another one with TEST.SPLIT")

@@ -1,6 +1,7 @@
 """What a visual-reprogramming run shows in TensorBoard besides its curves."""
 
 import torch
+from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from ..engine.charts import attempt
@@ -29,10 +30,10 @@ class RunPictures:
         self._works = True
 
     @property
-    def writer(self):
+    def writer(self) -> SummaryWriter | None:
         return self.trainer._writer if self._works else None
 
-    def after(self, epoch):
+    def after(self, epoch: int) -> None:
         """Draw the state after `epoch` (-1 = before training), if it is one of those to be shown."""
         if epoch < 0 and getattr(self.trainer, "progress", None) is not None:
             return  # within the first epoch: the state before training is gone
@@ -59,7 +60,7 @@ class RunPictures:
         if edges:
             self.writer.add_text("label mapping", _mapping_table(edges), step)
 
-    def finish(self):
+    def finish(self) -> None:
         """At the end of a run: the projector with features before and after."""
         if self.writer is not None:
             self._works = attempt("the features in TensorBoard's projector", self._project)

@@ -1,8 +1,13 @@
 """What all trainers of ours share: something small is learned around a frozen pre-trained model."""
 
-from torch.nn import functional as F
+from collections.abc import Sequence
 
-from ..backbones import backbone_spec
+import torch
+from torch import nn
+from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from ..backbones import FrozenBackbone, backbone_spec
 from ..backbones.from_cfg import backbone_from_cfg
 from ..config.validate import choice_problems, range_problems
 from ..evaluation import compute_accuracy
@@ -13,7 +18,7 @@ from ..utils.errors import ConfigError
 from ..utils.registry import Registry
 
 
-def in_iterations(optim_cfg, num_batches):
+def in_iterations(optim_cfg: CfgNode, num_batches: int) -> CfgNode:
     """A copy of a node of `cfg.OPTIM`'s keys whose schedule is stepped after each of `num_batches` batches per epoch.
 
     WARMUP_EPOCH counts iterations already; a cosine that starts after the warm-up takes the rest of the run.
@@ -59,12 +64,12 @@ class PromptLearning:
     ranges = {}
 
     @classmethod
-    def options_in(cls, cfg):
+    def options_in(cls, cfg: CfgNode) -> CfgNode:
         """This trainer's own keys, `cfg.TRAINER.<NAME>`."""
         return cfg.TRAINER[cls.__name__.upper()]
 
     @classmethod
-    def all_choices(cls) -> dict:
+    def all_choices(cls) -> dict[str, tuple]:
         """{key of `TRAINER.<NAME>`: names that are allowed now}, of this class and its bases."""
         found = cls._of_all_bases("choices")
         return {key: tuple(v.registered_names() if isinstance(v, Registry) else v) for key, v in found.items()}
@@ -75,25 +80,25 @@ class PromptLearning:
         return {key: value for base in reversed(cls.__mro__) for key, value in vars(base).get(attribute, {}).items()}
 
     @classmethod
-    def compared_as(cls) -> dict:
+    def compared_as(cls) -> dict[str, dict[str, object]]:
         """{name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods: `variants`."""
         return dict(cls.variants)
 
     @classmethod
-    def takes_new_classes(cls, cfg):
+    def takes_new_classes(cls, cfg: CfgNode) -> bool:
         """Whether what is trained on some classes works on others: where the output side is made from the classes' names."""
         return False
 
     @property
-    def options(self):
+    def options(self) -> CfgNode:
         return self.options_in(self.cfg)
 
-    def check_cfg(self, cfg):
+    def check_cfg(self, cfg: CfgNode) -> None:
         problems = self.config_problems(cfg)
         if problems:
             raise ConfigError("; ".join(problems))
 
-    def config_problems(self, cfg):
+    def config_problems(self, cfg: CfgNode) -> list[str]:
         """One sentence for each setting that cannot be, before anything is built."""
         name = type(self).__name__.upper()
         choices, ranges = self.all_choices(), self._of_all_bases("ranges")
@@ -107,16 +112,16 @@ class PromptLearning:
         return problems
 
     @classmethod
-    def build_network(cls, cfg, backbone, classnames):
+    def build_network(cls, cfg: CfgNode, backbone: FrozenBackbone, classnames: Sequence[str]) -> nn.Module:
         """(B, 3, S, S) normalized images -> (B, len(classnames)) logits, as a module with `backbone` in it."""
         raise NotImplementedError
 
     @classmethod
-    def trained_parts(cls, cfg, network):
+    def trained_parts(cls, cfg: CfgNode, network: nn.Module) -> dict[str, tuple[nn.Module, CfgNode]]:
         """{name to register: (module, its node of `cfg.OPTIM`'s keys)} of what is trained and saved, in order."""
         raise NotImplementedError
 
-    def build_model(self):
+    def build_model(self) -> None:
         cfg = self.cfg
         backbone = backbone_from_cfg(cfg, self.precision, frozen=self.freeze_backbone).to(self.device)
         self.weights_sha256 = backbone.weights_sha256
@@ -142,7 +147,7 @@ class PromptLearning:
         share = f" ({100 * trained / frozen:.2f} %)" if frozen else ""
         print(f"# params: {trained:,} trained, {frozen:,} frozen in {cfg.MODEL.BACKBONE.NAME}{share}")
 
-    def register_trained(self, name, module, optim_cfg):
+    def register_trained(self, name: str, module: nn.Module, optim_cfg: CfgNode) -> None:
         """Register `module` with an optimizer and a schedule of its own; a module without parameters gets none."""
         optim = sched = None
         if any(p.requires_grad for p in module.parameters()):
@@ -152,11 +157,11 @@ class PromptLearning:
             sched = build_lr_scheduler(optim, optim_cfg)
         self.register_model(name, module, optim, sched)
 
-    def train_logits(self, batch, images):
+    def train_logits(self, batch: dict, images: torch.Tensor) -> torch.Tensor:
         """(B, target classes) logits of the parsed images of a training batch."""
         return self.model(images)
 
-    def forward_backward(self, batch):
+    def forward_backward(self, batch: dict) -> dict[str, torch.Tensor]:
         images, labels = self.parse_batch_train(batch)
         logits = self.train_logits(batch, images)
         loss = F.cross_entropy(logits, labels)
@@ -165,5 +170,5 @@ class PromptLearning:
             self.update_lr()
         return {"loss": loss.detach(), "acc": compute_accuracy(logits.detach(), labels)[0]}
 
-    def parse_batch_train(self, batch):
+    def parse_batch_train(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
         return batch["img"].to(self.device), batch["label"].to(self.device)

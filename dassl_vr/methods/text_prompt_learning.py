@@ -1,10 +1,13 @@
 """What trainers share that learn in front of a CLIP's text tower: image features are computed once where they cannot change."""
 
 import torch
+from torch import nn
 from tqdm import tqdm
+from yacs.config import CfgNode
 
 from ..data import build_transform
 from ..engine.resume import stoppable
+from ..prompting import TextPromptedClassifier
 from ..utils.distributed import no_progress_bar, sum_
 from .prompt_learning import PromptLearning
 
@@ -20,14 +23,14 @@ class TextPromptLearning(PromptLearning):
     needs_text_tokens = True
 
     @classmethod
-    def takes_new_classes(cls, cfg):
+    def takes_new_classes(cls, cfg: CfgNode) -> bool:
         return True
 
     @classmethod
-    def trained_parts(cls, cfg, network):
+    def trained_parts(cls, cfg: CfgNode, network: TextPromptedClassifier) -> dict[str, tuple[nn.Module, CfgNode]]:
         return {"prompt_learner": (network.prompts, cfg.OPTIM)}
 
-    def before_train(self):
+    def before_train(self) -> None:
         super().before_train()
         cached = self.cfg.TRAIN.CACHE_FEATURES and build_transform(self.cfg, is_train=True).repeatable
         self._features = self._all_features() if cached else None
@@ -44,7 +47,7 @@ class TextPromptLearning(PromptLearning):
             features[batch["index"].to(part.device)] = part
         return sum_(features)  # each process has those of its part of the images
 
-    def train_logits(self, batch, images):
+    def train_logits(self, batch: dict, images: torch.Tensor) -> torch.Tensor:
         if self._features is None:
             return self.model(images)
         return self.model.classify(self._features[batch["index"].to(self.device)])

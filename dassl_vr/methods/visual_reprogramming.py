@@ -1,15 +1,17 @@
 """What all visual-reprogramming trainers share: f_out o backbone o f_in, trained by cross entropy on the mapped labels."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
-from ..backbones import backbone_spec
+from ..backbones import FrozenBackbone, backbone_spec
 from ..data.transforms import pad_side
 from ..engine.resume import stoppable
-from ..prompting.templates import TEMPLATE_SETS, fill_in, template_set
-from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY
+from ..prompting import TEMPLATE_SETS, TokenPrompted, fill_in, template_set
+from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY, InputPrompt, LabelMapping
 from ..reprogramming.classifier import ReprogrammedClassifier
 from ..reprogramming.mappings import LABELS
 from ..utils.distributed import is_main, is_parallel, no_progress_bar, sum_
@@ -18,7 +20,7 @@ from .pictures import RunPictures
 from .prompt_learning import PromptLearning
 
 
-def add_reprogramming_keys(cfg, name):
+def add_reprogramming_keys(cfg: CN, name: str) -> CN:
     """Add `TRAINER.<NAME>` with the keys that every visual-reprogramming trainer has; returns the node for more."""
     node = cfg.TRAINER[name.upper()] = CN()
     # How source labels become target labels, any f_out of MAPPING_REGISTRY: rlm, flm, ilm, blm, blm+, linear; text (CLIP: the
@@ -64,7 +66,7 @@ class PromptAndMapping(nn.Module):
             raise ValueError(f"{type(f_in).__name__} has a part called 'mapping', the name of the label mapping; rename it")
         self.mapping = f_out
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "PromptAndMapping":
         self._whole[0].training = mode
         return super().train(mode)
 
@@ -86,7 +88,7 @@ class VisualReprogramming(PromptLearning):
         "MAPPING_PASS": ("exact", "reuse"),
     }
 
-    def config_problems(self, cfg):
+    def config_problems(self, cfg: CN) -> list[str]:
         problems = super().config_problems(cfg)
         height, width = cfg.INPUT.SIZE
         if height != width:
@@ -100,7 +102,7 @@ class VisualReprogramming(PromptLearning):
             )
         return problems
 
-    def check_cfg(self, cfg):
+    def check_cfg(self, cfg: CN) -> None:
         super().check_cfg(cfg)
         with torch.device("meta"):  # no memory, no random numbers: it raises before data and weights are read
             self._input_module(cfg)
@@ -113,7 +115,7 @@ class VisualReprogramming(PromptLearning):
             raise ConfigError(f"TRAINER.{cls.__name__.upper()}: {error}") from error
 
     @classmethod
-    def build_input(cls, cfg, size):
+    def build_input(cls, cfg: CN, size: int) -> InputPrompt:
         """The f_in for normalized images of side `size`, an `InputPrompt`."""
         method = cls.options_in(cfg).METHOD
         f_in = INPUT_REGISTRY.get(method)
@@ -140,7 +142,7 @@ class VisualReprogramming(PromptLearning):
         return options
 
     @classmethod
-    def compared_as(cls):
+    def compared_as(cls) -> dict[str, dict[str, object]]:
         registered = {name: INPUT_REGISTRY.get(name) for name in cls.all_choices().get("METHOD", ()) if name in INPUT_REGISTRY}
         shown = {
             name: {"METHOD": name}
@@ -150,15 +152,17 @@ class VisualReprogramming(PromptLearning):
         return super().compared_as() | shown
 
     @classmethod
-    def takes_new_classes(cls, cfg):
+    def takes_new_classes(cls, cfg: CN) -> bool:
         return MAPPING_REGISTRY.get(cls.options_in(cfg).MAPPING).takes_new_classes
 
     @classmethod
-    def build_network(cls, cfg, backbone, classnames):
+    def build_network(cls, cfg: CN, backbone: FrozenBackbone, classnames: Sequence[str]) -> ReprogrammedClassifier:
         return ReprogrammedClassifier(cls._input_module(cfg), *cls.build_output(cfg, backbone, classnames))
 
     @classmethod
-    def build_output(cls, cfg, backbone, classnames):
+    def build_output(
+        cls, cfg: CN, backbone: FrozenBackbone | TokenPrompted, classnames: Sequence[str]
+    ) -> tuple[nn.Module, LabelMapping]:
         """(source, f_out): a module with `logits(images)` of the source labels, and what maps them to the target classes."""
         options = cls._options_with(cfg, SEED=cfg.SEED)
         if backbone.kind == "clip":
@@ -175,12 +179,12 @@ class VisualReprogramming(PromptLearning):
         return source, mapping.from_cfg(options, len(source.source_classes), len(classnames))
 
     @classmethod
-    def trained_parts(cls, cfg, network):
+    def trained_parts(cls, cfg: CN, network: ReprogrammedClassifier) -> dict[str, tuple[nn.Module, CN]]:
         parts = network.f_in.parts(cls._input_options(cfg))
         prompt = PromptAndMapping(network.f_in, network.f_out, apart=[module for module, _ in parts.values()])
         return {"prompt": (prompt, cfg.OPTIM), **{name: (module, _optim_with(cfg, keys)) for name, (module, keys) in parts.items()}}
 
-    def build_model(self):
+    def build_model(self) -> None:
         PromptLearning.build_model(self)
         self.pictures = RunPictures(self)
         self._seen = None  # source logits of the batch in training, for MAPPING_PASS reuse
@@ -192,7 +196,7 @@ class VisualReprogramming(PromptLearning):
         self._seen = arguments[0].detach()
 
     # ---------------------------------------------------------------------------------------------------- training
-    def before_epoch(self):
+    def before_epoch(self) -> None:
         mapping = self.model.f_out
         if self._reuses:
             if mapping.observed:
@@ -204,7 +208,7 @@ class VisualReprogramming(PromptLearning):
             self.refresh_mapping()
 
     @torch.inference_mode()
-    def refresh_mapping(self):
+    def refresh_mapping(self) -> None:
         """Recompute the label mapping over all training samples with the current prompt, in evaluation mode."""
         self.set_model_mode("eval")
         mapping, backbone = self.model.f_out, self.model.backbone
@@ -223,33 +227,33 @@ class VisualReprogramming(PromptLearning):
             mapping.load_observed({name: sum_(counts) for name, counts in mapping.observed.items()})
         mapping.update()
 
-    def forward_backward(self, batch):
+    def forward_backward(self, batch: dict) -> dict[str, torch.Tensor]:
         summary = super().forward_backward(batch)
         if self._reuses and self.step_share.value > 0:  # not a stand-in for the empty part of a process
             self.model.f_out.observe(self._seen, self.parse_batch_train(batch)[1])
         return summary
 
-    def extra_state(self):
+    def extra_state(self) -> dict[str, torch.Tensor]:
         # With `reuse`, what the next epoch's mapping is made of, of all processes
         observed = {name: sum_(counts.clone()) for name, counts in self.model.f_out.observed.items()}
         return {**super().extra_state(), **observed}
 
-    def load_extra_state(self, state):
+    def load_extra_state(self, state: dict[str, torch.Tensor]) -> None:
         super().load_extra_state(state)
         if self._reuses:  # the main process takes what all have seen
             self.model.f_out.load_observed({k: v if is_main() else torch.zeros_like(v) for k, v in state.items()})
 
     # ---------------------------------------------------------------------------------------------------- pictures
-    def before_train(self):
+    def before_train(self) -> None:
         super().before_train()
         if self.start_epoch == 0:
             self.pictures.after(-1)
 
-    def after_epoch(self):
+    def after_epoch(self) -> None:
         super().after_epoch()
         self.pictures.after(self.epoch)
 
-    def after_train(self):
+    def after_train(self) -> None:
         super().after_train()
         self.pictures.finish()
 

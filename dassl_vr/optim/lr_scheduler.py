@@ -1,6 +1,8 @@
 """Learning-rate schedules, stepped once per epoch."""
 
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
+from yacs.config import CfgNode
 
 from ..utils.errors import ConfigError
 from ..utils.registry import unknown_name_message
@@ -84,7 +86,7 @@ def _epochs(stepsize, max_epoch):
     return epochs
 
 
-def build_lr_scheduler(optimizer, optim_cfg):
+def build_lr_scheduler(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
     """The schedule that `optim_cfg`, a node with the keys of `cfg.OPTIM`, describes.
 
     - `single_step`: x GAMMA every STEPSIZE epochs (the last entry of a list);

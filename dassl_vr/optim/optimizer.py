@@ -1,9 +1,11 @@
 """Optimizers by name."""
 
 import warnings
+from collections.abc import Iterable
 
 import torch
 from torch import nn
+from yacs.config import CfgNode
 
 from ..utils.errors import ConfigError
 from ..utils.registry import unknown_name_message
@@ -28,7 +30,11 @@ _OPTIMIZERS = {
 }
 
 
-def build_optimizer(model, optim_cfg, param_groups=None):
+def build_optimizer(
+    model: nn.Module | torch.Tensor | Iterable[torch.Tensor] | None,
+    optim_cfg: CfgNode,
+    param_groups: Iterable[dict] | Iterable[torch.Tensor] | None = None,
+) -> torch.optim.Optimizer:
     """An optimizer over what is trainable in `model`.
 
     Args:

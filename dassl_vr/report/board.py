@@ -8,7 +8,7 @@ from ..engine.events import EVENTS
 from ..utils.errors import ConfigError
 
 
-def run_names(root):
+def run_names(root: Path | str) -> dict[Path, str]:
     """{directory of a run's events: name of the run} for all runs under `root`.
 
     A name is the path below `root`, without `default` where runs can be distinguished without it. None is the beginning of
@@ -33,7 +33,7 @@ def run_names(root):
     return {run / EVENTS: name_of(run) for run in found}
 
 
-def link_runs(root, links):
+def link_runs(root: Path | str, links: Path | str) -> int:
     """Make `links` a directory with a link for each run under `root`, by its name; returns how many there are.
 
     Of what is there, nothing but links to runs under `root` is moved or removed.

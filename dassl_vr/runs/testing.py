@@ -13,7 +13,7 @@ from ..data import DATASET_REGISTRY, build_dataset
 from ..data.datasets.names import differing_classes
 from ..engine.results import RESULTS_FILE, read_results, write_results
 from ..engine.run_directory import CONFIG_FILE, WEIGHTS, check_place, check_unused, hold_unused, holds_images_of, weights_sha256_of
-from ..engine.trainer import BEST_MODEL
+from ..engine.trainer import BEST_MODEL, SimpleTrainer
 from ..utils import distributed
 from ..utils.checkpoint import newest_checkpoint
 from ..utils.errors import ConfigError, DataError, WeightsError
@@ -113,7 +113,7 @@ def classes_of_run(directory: str) -> list[str]:
         ) from error
 
 
-def check_classes(trainer, directory: str) -> None:
+def check_classes(trainer: SimpleTrainer, directory: str) -> None:
     """Raises `ConfigError` if the run in `directory` was trained on other classes and its output side belongs to those."""
     takes_new_classes = getattr(trainer, "takes_new_classes", None)  # not of the family's trainers
     if takes_new_classes is None or not directory or not os.path.isfile(os.path.join(directory, RESULTS_FILE)):
@@ -128,7 +128,7 @@ def check_classes(trainer, directory: str) -> None:
         )
 
 
-def check_weights(trainer, directory: str) -> None:
+def check_weights(trainer: SimpleTrainer, directory: str) -> None:
     """Raises `WeightsError` if the run in `directory` was trained on other weights of the same backbone than are found
     now. One that is to be tested on another backbone, or at another size, is accepted as it is."""
     path = os.path.join(directory, CONFIG_FILE)
@@ -140,7 +140,7 @@ def check_weights(trainer, directory: str) -> None:
         require_same_weights(weights_sha256_of(directory), trainer.weights_sha256, f"--model-dir {directory}", WEIGHTS)
 
 
-def load(trainer, directory: str, epoch: int | None) -> None:
+def load(trainer: SimpleTrainer, directory: str, epoch: int | None) -> None:
     """`trainer.load_model`, which the family's trainers override, so that it finds what a run of ours left."""
     names = trainer.get_model_names()
     if not names:

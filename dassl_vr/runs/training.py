@@ -11,7 +11,7 @@ import torch
 from yacs.config import CfgNode
 
 from ..config import to_yaml
-from ..engine import build_trainer
+from ..engine import SimpleTrainer, build_trainer
 from ..engine.build import check_side
 from ..engine.results import read_results, write_results
 from ..engine.run_directory import CONFIG_FILE, FINISHED, LOG_FILE, NEW, check_unused, claim_run_directory, hold, write_config
@@ -156,7 +156,7 @@ def telling_of_files_and_workers(directory: str) -> Iterator[None]:
         ) from error
 
 
-def build(cfg: CfgNode, heading: str = ""):
+def build(cfg: CfgNode, heading: str = "") -> SimpleTrainer:
     """The trainer, with every random generator seeded before it is built."""
     if cfg.SEED < 0:
         cfg.SEED = distributed.from_main(secrets.randbelow(2**31))
