@@ -9,8 +9,12 @@ import os
 import pickle
 import warnings
 import zipfile
+from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from . import kinds
 from .errors import WeightsError
@@ -25,7 +29,7 @@ CHECKPOINT = kinds.record(
 )
 
 
-def save_atomically(state, path):
+def save_atomically(state: dict, path: str | os.PathLike) -> None:
     """`torch.save` such that `path` is the old file or the whole new one, never half of one."""
     with atomic_write(path, "wb") as file:
         try:
@@ -36,13 +40,13 @@ def save_atomically(state, path):
             raise
 
 
-def trained_state(module):
+def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """The part of a module's state dict that training changes: parameters with a gradient, and buffers."""
     frozen = {name for name, p in module.named_parameters(remove_duplicate=False) if not p.requires_grad}
     return {key: value for key, value in module.state_dict().items() if key not in frozen}
 
 
-def check_trained_state(module, state, source):
+def check_trained_state(module: nn.Module, state: dict, source: str | os.PathLike) -> None:
     """Raises `WeightsError` unless `state` has all that is trained of `module`: finite tensors of its shapes and kinds.
 
     Args:
@@ -83,7 +87,7 @@ def _described(value):
     return f"a tensor on {value.device}" if value.is_meta else f"a {'quantized' if value.is_quantized else value.layout} tensor"
 
 
-def load_trained_state(module, state, source):
+def load_trained_state(module: nn.Module, state: dict, source: str | os.PathLike) -> None:
     """Load what `trained_state` gave, in place. Raises `WeightsError` before that as `check_trained_state` does."""
     check_trained_state(module, state, source)
     try:
@@ -92,7 +96,7 @@ def load_trained_state(module, state, source):
         raise WeightsError(f"{source} does not fit this model: {' '.join(str(error).split())[:200]}") from error
 
 
-def read_torch_file(path, what):
+def read_torch_file(path: str | os.PathLike, what: str) -> Any:
     """What `torch.save` wrote to `path`, on the CPU: tensors and plain values only, and no changed byte.
 
     Args:
@@ -127,7 +131,7 @@ def _check_records(path):
             raise zipfile.BadZipFile(f"the checksum of its record {changed!a} differs")
 
 
-def load_checkpoint(fpath, kind=NAMED):
+def load_checkpoint(fpath: str | os.PathLike, kind: kinds.Kind = NAMED) -> dict:
     """The dictionary in a checkpoint file, on the CPU; tensors and plain values only.
 
     Args:
@@ -142,7 +146,9 @@ def load_checkpoint(fpath, kind=NAMED):
     return content
 
 
-def save_checkpoint(state, save_dir, is_best=False, remove_module_from_keys=True, model_name=""):
+def save_checkpoint(
+    state: dict, save_dir: str | os.PathLike, is_best: bool = False, remove_module_from_keys: bool = True, model_name: str = ""
+) -> None:
     """Write `state` to `save_dir/model.pth.tar-<epoch>` (or `model_name`) and note it in `save_dir/checkpoint`.
 
     Args:
@@ -162,7 +168,7 @@ def save_checkpoint(state, save_dir, is_best=False, remove_module_from_keys=True
     print(f"Checkpoint saved to {fpath}")
 
 
-def newest_checkpoint(directory):
+def newest_checkpoint(directory: str | os.PathLike) -> str | None:
     """The file that `directory/checkpoint` names, or None.
 
     Raises:
@@ -181,7 +187,7 @@ def newest_checkpoint(directory):
     return os.path.join(directory, name)
 
 
-def find_checkpoint(folder, epoch=None):
+def find_checkpoint(folder: str | os.PathLike, epoch: int | None = None) -> str:
     """The file of one registered model in its `folder`: that of `epoch`; with None the best by validation, else the newest.
 
     Raises:
@@ -201,7 +207,9 @@ def find_checkpoint(folder, epoch=None):
     return path
 
 
-def resume_from_checkpoint(fdir, model, optimizer=None, scheduler=None):
+def resume_from_checkpoint(
+    fdir: str | os.PathLike, model: nn.Module, optimizer: Optimizer | None = None, scheduler: LRScheduler | None = None
+) -> int:
     """Load the newest checkpoint of `fdir` into a model, its optimizer and its schedule; returns the epoch to continue with.
 
     Raises:
@@ -223,7 +231,7 @@ def resume_from_checkpoint(fdir, model, optimizer=None, scheduler=None):
     return checkpoint["epoch"]
 
 
-def load_pretrained_weights(model, weight_path):
+def load_pretrained_weights(model: nn.Module, weight_path: str | os.PathLike) -> None:
     """Load the tensors of a checkpoint that fit `model` by name and shape; the others are named in a line.
 
     Raises:

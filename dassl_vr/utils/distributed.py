@@ -10,6 +10,8 @@ import functools
 import json
 import os
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -26,38 +28,38 @@ def _launched_as(variable, alone):
     return int(os.environ[variable]) if dist.is_available() and dist.is_torchelastic_launched() else alone
 
 
-def world_size():
+def world_size() -> int:
     """The number of processes that work on this run."""
     return _launched_as("WORLD_SIZE", 1)
 
 
-def rank():
+def rank() -> int:
     """The number of this process, from 0."""
     return _launched_as("RANK", 0)
 
 
-def local_rank():
+def local_rank() -> int:
     """The number of this process among those on its machine."""
     return _launched_as("LOCAL_RANK", 0)
 
 
-def local_world_size():
+def local_world_size() -> int:
     """The number of processes on this machine."""
     return _launched_as("LOCAL_WORLD_SIZE", 1)
 
 
-def is_parallel():
+def is_parallel() -> bool:
     """Whether there is more than one process."""
     return world_size() > 1
 
 
-def is_main():
+def is_main() -> bool:
     """Whether this process is the one that prints and writes files."""
     return rank() == 0
 
 
 @contextlib.contextmanager
-def process_group(use_cuda=True):
+def process_group(use_cuda: bool = True) -> Iterator[None]:
     """Join the other processes of `torchrun` inside the block; only the main process prints there.
 
     Args:
@@ -118,25 +120,25 @@ def _collective(function):
 
 
 @_collective
-def sum_(tensor):
+def sum_(tensor: torch.Tensor) -> torch.Tensor:
     """Replace `tensor` by its sum over all processes, in place; returns it."""
     if is_parallel():
         dist.all_reduce(tensor)
     return tensor
 
 
-def sums(*numbers):
+def sums(*numbers: float) -> list[float]:
     """The sum of each number over all processes, as a list of floats."""
     return sum_(torch.tensor(numbers, dtype=torch.float64)).tolist() if is_parallel() else list(map(float, numbers))
 
 
-def any_process(flag):
+def any_process(flag: bool) -> bool:
     """Whether `flag` is true on any process."""
     return bool(sums(bool(flag))[0])
 
 
 @_collective
-def gather(tensor):
+def gather(tensor: torch.Tensor) -> list[torch.Tensor]:
     """The tensors of all processes, which may differ in length: a list by rank, on the device of `tensor` (n, ...)."""
     if not is_parallel():
         return [tensor]
@@ -150,7 +152,7 @@ def gather(tensor):
     return [part[: int(length)] for part, length in zip(parts, lengths, strict=True)]
 
 
-def gather_values(value):
+def gather_values(value: Any) -> list:
     """The values of all processes by rank; `value` is anything that JSON can hold."""
     if not is_parallel():
         return [value]
@@ -158,19 +160,19 @@ def gather_values(value):
     return [json.loads(part.numpy().tobytes()) for part in gather(text)]
 
 
-def from_main(value):
+def from_main(value: Any) -> Any:
     """The main process's `value`, on every process."""
     return gather_values(value)[0]
 
 
 @_collective
-def broadcast_(tensor):
+def broadcast_(tensor: torch.Tensor) -> None:
     """Replace `tensor` by the main process's, in place."""
     if is_parallel():
         dist.broadcast(tensor, 0)
 
 
-def barrier():
+def barrier() -> None:
     """Wait until every process is here."""
     sums(0)
 
@@ -186,7 +188,7 @@ class StepShare:
         self.value = count / total
 
 
-def is_first_to_report():
+def is_first_to_report() -> bool:
     """Whether it falls to this process to say why the run ends: true for the first that asks."""
     if not is_parallel():
         return True
@@ -198,6 +200,6 @@ def is_first_to_report():
         return True  # the store is gone, with whoever held it
 
 
-def no_progress_bar():
+def no_progress_bar() -> bool:
     """For tqdm's `disable`: none beside the main process's, and none where there is no terminal."""
     return not is_main() or not sys.stderr.isatty()

@@ -6,8 +6,9 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from .places import check_in_place
 
@@ -36,7 +37,7 @@ def _check_regular(status, path):
 
 
 @contextlib.contextmanager
-def atomic_write(path, mode="w"):
+def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside `path` and put it in place of `path` only when the block ends without an error.
 
     A reader sees the old file or the new one, never half of one, also after a power cut.
@@ -75,7 +76,7 @@ def _umask():
     return mask
 
 
-def read_json(fpath):
+def read_json(fpath: str | os.PathLike) -> Any:
     """The content of a JSON file in UTF-8, with or without a byte order mark, or in the UTF-16 of a Windows shell.
 
     Raises:
@@ -87,7 +88,7 @@ def read_json(fpath):
         raise ValueError("nested too deeply") from error
 
 
-def write_json(obj, fpath):
+def write_json(obj: object, fpath: str | os.PathLike) -> None:
     """Write `obj` as JSON, atomically, making the directory if needed."""
     with atomic_write(fpath) as file:
         json.dump(obj, file, indent=2, ensure_ascii=False)

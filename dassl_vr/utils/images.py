@@ -6,6 +6,7 @@ import functools
 import os
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -32,19 +33,19 @@ _listener = contextvars.ContextVar("listener", default=None)
 class UnreadableImageError(DataError):
     """An image file cannot be read; the message names it."""
 
-    def in_a_run(self):
+    def in_a_run(self) -> "UnreadableImageError":
         """The same with what can be done about it where a run would continue without the image."""
         return UnreadableImageError(f"{self}; put a readable image in its place, or set DATASET.ON_BAD_IMAGE skip")
 
 
 # ----------------------------------------------------------------------------------------------------------- names
 @functools.cache
-def image_suffixes():
+def image_suffixes() -> tuple[str, ...]:
     """The suffixes of image files, in lower case: of those formats that the installed Pillow opens."""
     return tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS))
 
 
-def left_out_line(paths):
+def left_out_line(paths: Iterable[str | os.PathLike]) -> str:
     """How many files of which kinds these are, for example `2 .heic, 1 without a suffix`; "" if there are none."""
     kinds = Counter(os.path.splitext(path)[1].lower() or "without a suffix" for path in paths)
     shown = [f"{count} {kind}" for kind, count in kinds.most_common(10)]
@@ -53,7 +54,7 @@ def left_out_line(paths):
 
 # --------------------------------------------------------------------------------------------------------- remarks
 @contextlib.contextmanager
-def remarks_to(listener):
+def remarks_to(listener: Callable[[tuple[str, str]], object]) -> Iterator[None]:
     """Have remarks on images that are read in this block given to `listener((kind, line))` instead of Python's warnings."""
     token = _listener.set(listener)
     try:
@@ -67,7 +68,7 @@ def print_warning(line: str) -> None:
     print(f"WARNING: {line}")
 
 
-def once(tell=print_warning):
+def once(tell: Callable[[str], object] = print_warning) -> Callable[[tuple[str, str]], None]:
     """A listener that calls `tell(line)` for the first remark of each kind."""
     told = set()
 
@@ -80,7 +81,7 @@ def once(tell=print_warning):
     return listener
 
 
-def remark(kind, line):
+def remark(kind: str, line: str) -> None:
     """Give a remark of this kind to who listens."""
     listener = _listener.get()
     if listener is None:
@@ -90,7 +91,7 @@ def remark(kind, line):
 
 
 # --------------------------------------------------------------------------------------------------------- reading
-def read_image(path, grey_bits=0):
+def read_image(path: str | os.PathLike, grey_bits: int = 0) -> Image.Image:
     """The image file at `path` as a PIL image in RGB, upright, of 8 bits a channel; transparency is dropped.
 
     Of several frames the first is read. A JPEG of more than `MAX_PIXELS` is read at half its size.
@@ -116,7 +117,7 @@ def read_image(path, grey_bits=0):
         raise UnreadableImageError(f"image {path}: cannot be read ({_reason(error)})") from error
 
 
-def upright_rgb(image, grey_bits=0, name="in memory"):
+def upright_rgb(image: Image.Image, grey_bits: int = 0, name: str | os.PathLike = "in memory") -> Image.Image:
     """A PIL image of any mode as `read_image` gives it: RGB of 8 bits a channel, turned as EXIF or XMP data say.
 
     Grey values of 16 and 32 bits are scaled, all images alike: nothing is stretched to the values that one image happens to have.

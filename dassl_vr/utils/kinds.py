@@ -8,12 +8,15 @@ A kind is a function `(value, place) -> str`: "" if the value is of that kind, e
 """
 
 import math
+from collections.abc import Callable
+
+Kind = Callable[[object, str], str]
 
 LARGEST = 2**63 - 1  # of whole numbers: those of 64 bits
 HUGE = 1e300  # of other numbers: sums and means of them are numbers still
 
 
-def kind(expected, fits):
+def kind(expected: str, fits: Callable[[object], bool]) -> Kind:
     """The kind of the values for which `fits` is true; `expected` says in words what these are."""
 
     def check(value, place=""):
@@ -22,7 +25,7 @@ def kind(expected, fits):
     return check
 
 
-def record(needed, others=None, rest=None):
+def record(needed: dict[str, Kind], others: dict[str, Kind] | None = None, rest: Kind | None = None) -> Kind:
     """A dictionary with these entries.
 
     Args:
@@ -49,7 +52,7 @@ def record(needed, others=None, rest=None):
     return check
 
 
-def dict_of(of_values, of_keys=None):
+def dict_of(of_values: Kind, of_keys: Kind | None = None) -> Kind:
     """A dictionary whose values are of one kind; its keys are texts, if no other kind is given."""
     of_keys = of_keys or TEXT
 
@@ -66,7 +69,7 @@ def dict_of(of_values, of_keys=None):
     return check
 
 
-def list_of(of_entries, length=None):
+def list_of(of_entries: Kind, length: int | None = None) -> Kind:
     """A list, or a tuple, with entries of one kind."""
 
     def check(value, place=""):
@@ -79,7 +82,7 @@ def list_of(of_entries, length=None):
     return check
 
 
-def tuple_of(*kinds):
+def tuple_of(*kinds: Kind) -> Kind:
     """A list, or a tuple, with one entry of each of `kinds`."""
 
     def check(value, place=""):
@@ -90,27 +93,27 @@ def tuple_of(*kinds):
     return check
 
 
-def optional(of_value):
+def optional(of_value: Kind) -> Kind:
     """None, or a value of that kind."""
     return lambda value, place="": "" if value is None else of_value(value, place)
 
 
-def one_of(*values):
+def one_of(*values: str) -> Kind:
     return kind(f"one of {', '.join(map(str, values))}", lambda value: isinstance(value, str) and value in values)
 
 
-def whole(lowest, highest):
+def whole(lowest: int, highest: int) -> Kind:
     """A whole number between these two, which are included."""
     expected = f"a whole number from {lowest} on" if highest >= LARGEST else f"a whole number from {lowest} to {highest}"
     return kind(expected, lambda value: type(value) is int and lowest <= value <= highest)
 
 
-def is_number(value):
+def is_number(value: object) -> bool:
     """Whether `value` is a number to compute with: no NaN, not infinite, not huge."""
     return type(value) in (int, float) and -HUGE <= value <= HUGE
 
 
-def is_text(value, errors="strict"):
+def is_text(value: object, errors: str = "strict") -> bool:
     """Whether `value` is a text that can be written as UTF-8."""
     try:
         return isinstance(value, str) and value.encode(errors=errors) is not None

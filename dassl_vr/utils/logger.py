@@ -25,7 +25,7 @@ class Logger:
         if fpath is not None:
             self.open(fpath, mode)
 
-    def open(self, fpath, mode="w"):
+    def open(self, fpath: str | os.PathLike, mode: str = "w") -> None:
         """Write everything so far, and from now on, to `fpath`."""
         os.makedirs(os.path.dirname(os.path.abspath(fpath)), exist_ok=True)
         # Line by line, so that a killed run keeps its log
@@ -46,7 +46,7 @@ class Logger:
         with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
             self.close()
 
-    def write(self, msg):
+    def write(self, msg: str) -> int:
         shown = printable(msg)
         if self.file is not None:
             self._to_file(shown)
@@ -55,7 +55,7 @@ class Logger:
         self.console.write(shown)
         return len(msg)
 
-    def note(self, msg):
+    def note(self, msg: str) -> None:
         """Write a line to the file alone."""
         if self.file is not None:
             self._to_file(f"{printable(msg)}\n")
@@ -64,13 +64,13 @@ class Logger:
         with naming_file(self.file.name):
             self.file.write(text)
 
-    def flush(self):
+    def flush(self) -> None:
         self.console.flush()
         if self.file is not None:
             with naming_file(self.file.name):
                 self.file.flush()
 
-    def close(self):
+    def close(self) -> None:
         file, self.file = self.file, None
         if file is not None:
             with naming_file(file.name):

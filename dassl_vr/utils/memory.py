@@ -9,7 +9,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _DEFAULT_MMAP_THRESHOLD = 32 << 20
 
 
-def keep_freed_memory(keep=True):
+def keep_freed_memory(keep: bool = True) -> bool:
     """Whether memory that tensors leave stays with this process for the next ones; bits of results do not change.
 
     The C library gives blocks above 32 MB back to the system at once, and each training step then gets its activations anew, page

@@ -11,15 +11,15 @@ class AverageMeter:
     def __init__(self):
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         self._val = self._sum = 0.0
         self.count = self.latest_n = 0
 
-    def put(self, total, count, val=0.0):
+    def put(self, total: float, count: float, val: float = 0.0) -> None:
         """Set sum and count, and the latest value."""
         self._sum, self.count, self._val = total, count, val
 
-    def update(self, val, n=1):
+    def update(self, val: float | torch.Tensor, n: float = 1) -> None:
         """Take in `val`, the mean over `n` items; a tensor causes no synchronisation with its device."""
         if isinstance(val, torch.Tensor):
             val = val.detach().double() if val.device.type == "cpu" else val.detach().float()
@@ -29,15 +29,15 @@ class AverageMeter:
         self.latest_n = n
 
     @property
-    def val(self):
+    def val(self) -> float:
         return float(self._val)
 
     @property
-    def sum(self):
+    def sum(self) -> float:
         return float(self._sum)
 
     @property
-    def avg(self):
+    def avg(self) -> float:
         return self.sum / self.count if self.count else 0.0
 
 
@@ -54,7 +54,7 @@ class MetricMeter:
         self.meters = defaultdict(AverageMeter)
         self.delimiter = delimiter
 
-    def update(self, input_dict, n=1):
+    def update(self, input_dict: dict[str, float | torch.Tensor] | None, n: float = 1) -> None:
         """Take in {name: value}; None is an empty one.
 
         Raises:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import ConfigError, DiskError
@@ -12,7 +13,7 @@ _kept = {}  # directory -> what it was when it was first written to
 
 
 @contextlib.contextmanager
-def naming_file(path, instead_of=None):
+def naming_file(path: str | os.PathLike, instead_of: str | os.PathLike | None = None) -> Iterator[None]:
     """Give an `OSError` of the block the file's name `path`, where it has none: `file.write` names no file.
 
     Args:
@@ -31,7 +32,7 @@ def naming_file(path, instead_of=None):
 
 # ---------------------------------------------------------------------------------------------- while a run is in progress
 @contextlib.contextmanager
-def kept_in_place(directory):
+def kept_in_place(directory: str | os.PathLike) -> Iterator[None]:
     """In the block, `check_in_place` refuses what is in `directory` once that was moved, removed or replaced: what is written
     there then would make a second one with the rest of the files, or go among somebody else's.
     """
@@ -43,7 +44,7 @@ def kept_in_place(directory):
         _kept.pop(path, None)
 
 
-def check_in_place(path):
+def check_in_place(path: str | os.PathLike) -> None:
     """Raises `DiskError` if `path` is, or is in, a directory that was to be `kept_in_place` and is not there any more."""
     path = os.path.abspath(path)
     for directory, identity in list(_kept.items()):
@@ -63,7 +64,7 @@ def _identity(directory):
 
 
 # ------------------------------------------------------------------------------------------------- new directories
-def check_new_directory(out):
+def check_new_directory(out: str | os.PathLike) -> None:
     """Raises `ConfigError` if `out` is more than an empty directory, or a link, whatever it leads to."""
     out = Path(os.path.abspath(out))
     try:
@@ -76,7 +77,7 @@ def check_new_directory(out):
 
 
 @contextlib.contextmanager
-def new_directory(out):
+def new_directory(out: str | os.PathLike) -> Iterator[Path]:
     """A directory to fill, which becomes `out` when the block ends without an error: whole or not at all.
 
     Raises:

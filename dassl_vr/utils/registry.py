@@ -2,6 +2,8 @@
 
 import contextlib
 import difflib
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 from .errors import ConfigError
 
@@ -9,7 +11,7 @@ _replaced = None  # a list within `plugins_win()`
 
 
 @contextlib.contextmanager
-def plugins_win():
+def plugins_win() -> Iterator[list[str]]:
     """Within, what is registered takes the place of what was registered outside under the same name.
 
     Yields the list that the replaced names are added to.
@@ -22,7 +24,7 @@ def plugins_win():
         _replaced = before
 
 
-def nearest(name, names):
+def nearest(name: str, names: Iterable[str]) -> str | None:
     """The entry of `names` most like `name` (case ignored), or None."""
     if len(name) > 100:  # slow to compare, and like nothing
         return None
@@ -31,7 +33,7 @@ def nearest(name, names):
     return by_lower[match[0]] if match else None
 
 
-def unknown_name_message(kind, name, names):
+def unknown_name_message(kind: str, name: str, names: Iterable[str]) -> str:
     """One line for an unknown name: the nearest known one first, then all of them."""
     names = sorted(names, key=str.lower)
     hint = nearest(name, names)
@@ -55,7 +57,7 @@ class Registry:
         self._canonical = {}  # lower-case name or alias -> public name
         self._of_plugins = set()  # public names registered within `plugins_win()`
 
-    def register(self, obj=None, force=False, *, name=None, aliases=()):
+    def register(self, obj: Any = None, force: bool = False, *, name: str | None = None, aliases: Collection[str] = ()) -> Any:
         """Add `obj`, or use as a decorator: `@REGISTRY.register()`. `force` replaces an entry of the same name."""
         if obj is None:
             return lambda o: self.register(o, force=force, name=name, aliases=aliases)
@@ -81,11 +83,11 @@ class Registry:
         del self._objects[public]
         self._canonical = {key: owner for key, owner in self._canonical.items() if owner != public}
 
-    def get(self, name):
+    def get(self, name: str) -> Any:
         """The object called `name`. Raises `ConfigError` naming the nearest and all known names."""
         return self._objects[self.canonical_name(name)]
 
-    def canonical_name(self, name):
+    def canonical_name(self, name: str) -> str:
         """The public name behind a name or alias written in any case."""
         if str(name).lower() not in self._canonical:
             raise ConfigError(unknown_name_message(self.kind, str(name), self.registered_names()))
@@ -94,10 +96,10 @@ class Registry:
     def __contains__(self, name):
         return str(name).lower() in self._canonical
 
-    def aliases(self, name):
+    def aliases(self, name: str) -> list[str]:
         """The other names of the object called `name`, in lower case."""
         public = self.canonical_name(name)
         return sorted(key for key, value in self._canonical.items() if value == public and key != public.lower())
 
-    def registered_names(self):
+    def registered_names(self) -> list[str]:
         return list(self._objects)

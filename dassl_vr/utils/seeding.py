@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 
-def set_random_seed(seed):
+def set_random_seed(seed: int) -> None:
     """Seed python, numpy and torch (all devices)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
-def set_deterministic(wanted):
+def set_deterministic(wanted: bool) -> None:
     """Have torch take only algorithms that give the same bits again, or whichever is fastest."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the GPU is first used
@@ -22,7 +22,7 @@ def set_deterministic(wanted):
     torch.backends.cudnn.benchmark = False
 
 
-def get_random_states():
+def get_random_states() -> dict:
     """The states of all generators, made of tensors and plain values only (so that they load with `weights_only`)."""
     name, keys, *rest = np.random.get_state()
     return {
@@ -33,7 +33,7 @@ def get_random_states():
     }
 
 
-def set_random_states(states):
+def set_random_states(states: dict) -> None:
     """Put back what `get_random_states` gave. CUDA states are skipped on a machine with another number of GPUs."""
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))

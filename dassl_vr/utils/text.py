@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import unicodedata
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from .places import naming_file
@@ -29,17 +30,17 @@ def _escape(character):
 codecs.register_error("dassl_vr.escape", lambda error: ("".join(map(_escape, error.object[error.start : error.end])), error.end))
 
 
-def printable(text, unshown=_UNSHOWN):
+def printable(text: str, unshown: re.Pattern[str] = _UNSHOWN) -> str:
     r"""`text` with an escape such as `\u001b` in place of each character that is obeyed, not shown; newlines and tabs stay."""
     return unshown.sub(lambda match: _escape(match[0]), text)
 
 
-def one_line(text):
+def one_line(text: object) -> str:
     """`printable` text without line breaks and repeated spaces."""
     return printable(" ".join(str(text).split()))
 
 
-def shorten(value, length=200):
+def shorten(value: object, length: int = 200) -> str:
     """The `repr` of a value (a text as it is), cut off at `length` characters."""
     try:
         text = value if isinstance(value, str) else repr(value)
@@ -53,12 +54,12 @@ def excerpt(text: object, limit: int = 200) -> str:
     return shorten(one_line(str(text)[: 10 * limit]), limit)
 
 
-def markdown_cell(value):
+def markdown_cell(value: object) -> str:
     """A cell of a Markdown table in which no character is markup."""
     return re.sub(r"[|<>&*`\[\]\\~]|(?<!\w)_|_(?!\w)", lambda match: f"&#{ord(match[0])};", one_line(value))
 
 
-def spreadsheet_cell(value):
+def spreadsheet_cell(value: object) -> str:
     """A cell of a CSV file that no spreadsheet takes for a formula: such texts get an apostrophe in front, numbers stay."""
     text = str(value)
     # NFKC: full-width signs begin a formula too
@@ -75,24 +76,24 @@ class PrintableStream:
     def __getattr__(self, name):
         return getattr(self._stream, name)  # isatty, fileno, encoding, ...
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         shown = printable(text, self._unshown)
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         with naming_file(self._name):
             self._stream.write(shown.encode(encoding, "dassl_vr.escape").decode(encoding))
         return len(text)
 
-    def writelines(self, lines):
+    def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 
-    def flush(self):
+    def flush(self) -> None:
         with naming_file(self._name):
             self._stream.flush()
 
 
 @contextlib.contextmanager
-def printable_output():
+def printable_output() -> Iterator[None]:
     """Within, whatever is printed is shown (`PrintableStream`); what is printed to a stream that was closed goes nowhere."""
     before = sys.stdout, sys.stderr
     sys.stdout = PrintableStream(before[0] or _nowhere(), "standard output")
@@ -107,7 +108,7 @@ def _nowhere():
     return open(os.devnull, "w", encoding="utf-8")
 
 
-def give_up_output():
+def give_up_output() -> None:
     """Send what standard output and error still hold to nowhere, so that the interpreter does not complain about it at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
@@ -119,7 +120,7 @@ def give_up_output():
     os.close(nowhere)
 
 
-def say(line):
+def say(line: str) -> None:
     """Print a line on standard error that holds text of others (a warning, an error)."""
     print(printable(line), file=sys.stderr)
 

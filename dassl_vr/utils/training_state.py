@@ -10,6 +10,8 @@ from collections import defaultdict
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from . import kinds
 from .kinds import ANYTHING, COUNT, dict_of, is_number, kind, list_of, optional, record, tuple_of, whole
@@ -25,12 +27,12 @@ RANDOM_STATES = record({
 })  # fmt: skip
 
 
-def is_dense(value):
+def is_dense(value: object) -> bool:
     """Whether `value` is a tensor with values in memory of its own: not sparse, quantized or on the `meta` device."""
     return isinstance(value, torch.Tensor) and value.layout == torch.strided and not (value.is_quantized or value.is_meta)
 
 
-def is_finite(value):
+def is_finite(value: object) -> bool:
     """Whether a number or a dense tensor holds no NaN and no infinity."""
     if not isinstance(value, torch.Tensor):
         return is_number(value)
@@ -40,7 +42,7 @@ def is_finite(value):
 FINITE = kind("a finite number or a dense tensor of such", is_finite)
 
 
-def optimizer_problem(optimizer, state, place):
+def optimizer_problem(optimizer: Optimizer, state: object, place: str) -> str:
     """Why `optimizer` cannot continue from `state`, the dictionary that another like it gave; "" if it can."""
     groups = optimizer.param_groups
     owners = [(group, param) for group, options in enumerate(groups) for param in options["params"]]
@@ -82,7 +84,7 @@ def _failing_step(optimizer, group, param, entries, options):
     return "" if is_finite(stand_in.detach()) else "it gives NaN or infinity"
 
 
-def schedule_problem(schedule, state, place, steps=1):
+def schedule_problem(schedule: LRScheduler, state: object, place: str, steps: int = 1) -> str:
     """Why `schedule` cannot continue for `steps` steps from `state`, which another like it gave; "" if it can."""
     own = schedule.state_dict()
     # Names that torch uses for itself come and go with its versions
@@ -135,7 +137,7 @@ def _like(own):
     return ANYTHING
 
 
-def random_states_problem(states, place):
+def random_states_problem(states: object, place: str) -> str:
     """Why the generators cannot be put into `states` (see `seeding.get_random_states`); "" if they can."""
     if problem := RANDOM_STATES(states, place):
         return problem
