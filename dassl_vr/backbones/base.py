@@ -39,11 +39,11 @@ class BackboneSpec:
     text_tokens: bool = False
 
     @property
-    def library(self):
+    def library(self) -> str:
         return self.name.partition(":")[0]
 
     @property
-    def model_name(self):
+    def model_name(self) -> str:
         """The library's own name of the model, tag included."""
         return self.name.partition(":")[2]
 
@@ -71,7 +71,7 @@ class Backbone(nn.Module):
     """Base class of the family's backbones: `forward` gives features of `out_features` numbers per image."""
 
     @property
-    def out_features(self):
+    def out_features(self) -> int | None:
         return getattr(self, "_out_features", None)
 
 
@@ -115,29 +115,29 @@ class FrozenBackbone(Backbone):
         self.train(not frozen)
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         return self.spec.kind
 
     @property
-    def input_size(self):
+    def input_size(self) -> int:
         return self.spec.input_size
 
     @property
-    def mean(self):
+    def mean(self) -> tuple[float, ...]:
         return self.spec.mean
 
     @property
-    def std(self):
+    def std(self) -> tuple[float, ...]:
         return self.spec.std
 
     @property
-    def tokens(self):
+    def tokens(self) -> TokenLayout:
         """The `TokenLayout` of a transformer; raises `ConfigError` for other models."""
         if not self.spec.tokens:
             raise ConfigError(f"backbone '{self.spec.name}' is not a plain transformer: it has no sequence of patch tokens")
         return self._adapter.tokens(self.model)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "FrozenBackbone":
         return super().train(mode and not self.frozen)
 
     def _autocast(self, x):
@@ -147,7 +147,7 @@ class FrozenBackbone(Backbone):
         half = self.precision != "fp32"
         return torch.autocast(x.device.type, dtype=PRECISIONS[self.precision] if half else None, enabled=half)
 
-    def logits(self, x):
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, source) float32."""
         if not self.source_classes:
             raise ConfigError(
@@ -156,12 +156,12 @@ class FrozenBackbone(Backbone):
             )
         return self._run("logits", x)
 
-    def features(self, x):
+    def features(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, D) float32: what the classifier sees."""
         return self._run("features", x)
 
     @torch.no_grad()
-    def reads_features(self):
+    def reads_features(self) -> bool:
         """Whether the logits are the classifier's of `features`, and of nothing else; True for a model without a classifier."""
         if not self.source_classes:
             return True
@@ -177,7 +177,7 @@ class FrozenBackbone(Backbone):
         self.train(training)
         return got.numel() == logits.numel() and torch.allclose(got.reshape(logits.shape), logits, rtol=0.05, atol=0.01)
 
-    def freeze_unused(self):
+    def freeze_unused(self) -> None:
         """Freeze what `features` has no use for, such as the classifier or a text tower, in a model that is trained on features."""
         training = self.training
         self.eval()  # no batch norm shall take notice
@@ -190,14 +190,14 @@ class FrozenBackbone(Backbone):
             p.grad = None
         self.train(training)
 
-    def use_channels_last(self):
+    def use_channels_last(self) -> None:
         """Store weights and images in channels_last order: faster for convolutions, on CPUs and on tensor cores."""
         self._memory_format = torch.channels_last
         for tensor in (*self.model.parameters(), *self.model.buffers()):
             if tensor.dim() == 4:  # torch's own way trips over those of five dimensions
                 tensor.data = tensor.data.contiguous(memory_format=self._memory_format)
 
-    def compile_model(self):
+    def compile_model(self) -> None:
         """Run the model through `torch.compile` from now on. Where that fails at the first images, a line says so and the model
         stays as it is."""
         self._compiled = {name: torch.compile(getattr(self._adapter, name)) for name in ("logits", "features")}
@@ -217,10 +217,10 @@ class FrozenBackbone(Backbone):
                 self._compiled = {}
                 return result
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The features, as the family expects of a backbone."""
         return self.features(x)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         state = "frozen" if self.frozen else "trainable"
         return f"{self.spec.name}, {self.kind}, {self.input_size} pixels, {state}, {self.precision}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ..utils.errors import ConfigError
 from ..utils.registry import Registry
 from .adapters import Adapter, adapters
-from .base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
+from .base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, FrozenBackbone
 from .fold import fold_batch_norm
 from .probe import side_problem
 from .weights import WeightsFile, weights_sha256
@@ -104,7 +104,7 @@ def _unknown(name, wanted, asked):
     return f"unknown backbone '{name}'; {hint} (MODEL.BACKBONE.NAME takes the models of {', '.join(adapters())})"
 
 
-def backbone_spec(name, size=None):
+def backbone_spec(name: str, size: int | None = None) -> BackboneSpec:
     """Facts of a backbone, without building or downloading it.
 
     Args:
@@ -120,7 +120,7 @@ def backbone_spec(name, size=None):
     return replace(spec, input_size=size) if size else spec
 
 
-def check_backbone(name, size=None):
+def check_backbone(name: str, size: int | None = None) -> None:
     """Look, without weights and before anything is read, at what the backbone makes of images of `size` pixels.
 
     Raises:
@@ -133,20 +133,20 @@ def check_backbone(name, size=None):
 
 
 def build_backbone(
-    name,
-    pretrained=True,
-    weights="",
-    weights_entry="",
-    size=None,
-    frozen=True,
-    precision="fp32",
-    fold=True,
-    channels_last=True,
-    verbose=True,
-    checksum=False,
-    compiled=False,
-    check_side=True,
-):
+    name: str,
+    pretrained: bool = True,
+    weights: str = "",
+    weights_entry: str = "",
+    size: int | None = None,
+    frozen: bool = True,
+    precision: str = "fp32",
+    fold: bool = True,
+    channels_last: bool = True,
+    verbose: bool = True,
+    checksum: bool = False,
+    compiled: bool = False,
+    check_side: bool = True,
+) -> FrozenBackbone:
     """A backbone ready for use.
 
     Args:

@@ -1,9 +1,11 @@
 """The surface of a CLIP: an image tower, as of any backbone, and a text tower that takes sentences or prompted embeddings."""
 
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -25,50 +27,52 @@ class ClipBackbone(FrozenBackbone):
         return self._adapter.tokenizer(self.spec)
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.model.logit_scale.device
 
     @property
-    def scale(self):
+    def scale(self) -> torch.Tensor:
         """The factor of the cosines, a number in a tensor."""
         return self.model.logit_scale.detach().exp()
 
-    def image_features(self, x):
+    def image_features(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, D) features of unit length."""
         return F.normalize(self.features(x), dim=-1)
 
     # ------------------------------------------------------------------------------------------------- text tower
-    def tokenize(self, sentences):
+    def tokenize(self, sentences: Iterable[str]) -> torch.Tensor:
         """N sentences -> (N, L) int64 token numbers; L is the text tower's length, longer sentences are cut off."""
         return self._tokenizer(list(sentences)).to(self.device)
 
     @torch.no_grad()
-    def text_features(self, sentences):
+    def text_features(self, sentences: Iterable[str]) -> torch.Tensor:
         """N sentences -> (N, D) features of unit length, float32, without gradient."""
         tokens = self.tokenize(sentences)
         with self._autocast(tokens):
             parts = [self._adapter.encode_text(self.model, part) for part in tokens.split(CHUNK)]
         return F.normalize(torch.cat(parts).float(), dim=-1)
 
-    def text_length(self, tokens):
+    def text_length(self, tokens: torch.Tensor) -> int:
         """Tokens up to the end of the longest of (N, L) sentences: all that `prompted_text_features` needs."""
         return self._adapter.text_length(self.model, tokens)
 
     @property
-    def text_width(self):
+    def text_width(self) -> int:
         """Numbers per token in the text tower."""
         return self._text_tower().token_embedding.embedding_dim
 
     @property
-    def text_blocks(self):
+    def text_blocks(self) -> list[nn.Module]:
         """The blocks of the text tower in order; each takes and gives (N, L, text_width)."""
         return list(self._text_tower().transformer.resblocks)
 
-    def token_embeddings(self, tokens):
+    def token_embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
         """(N, L) token numbers -> (N, L, text_width), before the positions are added."""
         return self._text_tower().token_embedding(tokens)
 
-    def prompted_text_features(self, embeddings, tokens, inside=nullcontext):
+    def prompted_text_features(
+        self, embeddings: torch.Tensor, tokens: torch.Tensor, inside: Callable[[], AbstractContextManager] = nullcontext
+    ) -> torch.Tensor:
         """Features of sentences whose tokens are given as embeddings, with gradient.
 
         Args:

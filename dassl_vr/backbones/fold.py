@@ -14,7 +14,7 @@ TOLERANCE = 1e-4  # of the largest logit
 
 
 @torch.no_grad()
-def fold_batch_norm(model, size):
+def fold_batch_norm(model: nn.Module, size: int) -> nn.Module:
     """A copy of `model` with batch norms folded, or `model` itself if there are none or the copy's outputs are not the same.
 
     Pairs are found by running an example: a batch norm whose input is the very tensor that a convolution returned. Where that

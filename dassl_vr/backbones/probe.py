@@ -5,6 +5,7 @@ before, as in a patch embedding, those are pixels that nothing sees: part of a p
 followed through the model, and with it which rows of the image each row of each tensor has seen.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, reduce
 
@@ -13,6 +14,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..utils.errors import ConfigError
+from .adapters import Adapter
+from .base import BackboneSpec
 from .weights import first_line
 
 aten = torch.ops.aten
@@ -134,7 +137,7 @@ def _resized(seen, side):
 
 
 @torch.no_grad()
-def unseen_rows(function, size):
+def unseen_rows(function: Callable[[torch.Tensor], torch.Tensor], size: int) -> int:
     """How many of the `size` rows of an image do not reach what `function` makes of it; -1 if that cannot be said.
 
     Args:
@@ -147,7 +150,7 @@ def unseen_rows(function, size):
 
 
 @cache
-def side_problem(adapter, spec):
+def side_problem(adapter: Adapter, spec: BackboneSpec) -> str:
     """Why the model of `spec` cannot be used for images of `spec.input_size`, in a line with sides that fit; "" if it can.
 
     A side that is the model's own is taken without a look. No weights are read and no random generator moves.

@@ -11,9 +11,11 @@ import urllib.request
 import warnings
 import zipfile
 from collections import Counter
+from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 import torch
+from torch import nn
 
 from ..home import expand_home
 from ..utils.errors import WeightsError
@@ -49,7 +51,7 @@ class WeightsFile:
     def __str__(self):
         return f"weights file '{self.path}'{self._taken}"
 
-    def read(self, model):
+    def read(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """The file's tensors by name, for `model`: without what wrappers, trainers and parallel training put in front of the names.
 
         Raises:
@@ -181,7 +183,7 @@ def _unusual(tensor):
     return "is quantized" if tensor.is_quantized else "has complex numbers" if tensor.is_complex() else ""
 
 
-def load_state(model, state, model_name, source):
+def load_state(model: nn.Module, state: dict[str, torch.Tensor], model_name: str, source: WeightsFile | str) -> None:
     """Copy `state` into `model`: exactly its tensors, with finite numbers of their kind, or a `WeightsError` that names the first
     misfit."""
     own = model.state_dict()
@@ -217,7 +219,7 @@ def _bad_values(name, tensor):
     return "negative variances" if name.endswith("running_var") and bool((tensor < 0).any()) else ""
 
 
-def weights_sha256(model, leave_out=()):
+def weights_sha256(model: nn.Module, leave_out: Collection[str] = ()) -> str:
     """SHA-256 over a model's tensors: name, type, shape and bytes of each, in the order of their names.
 
     Args:
@@ -234,7 +236,7 @@ def weights_sha256(model, leave_out=()):
     return digest.hexdigest()
 
 
-def require_same_weights(trained, found, source, flag):
+def require_same_weights(trained: str | None, found: str | None, source: str | os.PathLike, flag: str) -> None:
     """Raises `WeightsError` if a model was trained on a backbone with other weights than those found; None = not known.
 
     Args:
@@ -249,7 +251,7 @@ def require_same_weights(trained, found, source, flag):
         )
 
 
-def no_fit(model_name, source, error):
+def no_fit(model_name: str, source: WeightsFile | str, error: Exception) -> WeightsError:
     """`WeightsError` for a file on which the library's own conversion tripped, because it is another model's."""
     return WeightsError(
         f"{source} does not fit '{model_name}' ({type(error).__name__}: {first_line(error)}); take this "
@@ -257,7 +259,7 @@ def no_fit(model_name, source, error):
     )
 
 
-def rename_by_order(state, model):
+def rename_by_order(state: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor] | None:
     """`state` under the names of `model`, tensor by tensor in order; None when a number or a shape differs."""
     own = model.state_dict()
     if len(own) != len(state) or any(a.shape != b.shape for a, b in zip(own.values(), state.values())):
@@ -265,13 +267,13 @@ def rename_by_order(state, model):
     return dict(zip(own, state.values()))
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """The error in a few words, for a message of one line."""
     text = str(error).strip().splitlines()
     return re.sub(r"\s+", " ", text[0])[:160] if text else type(error).__name__
 
 
-def host_answers(url):
+def host_answers(url: str) -> bool:
     """Can the host of `url` be reached? Behind a proxy this is unknown, hence yes. Takes seconds at most."""
     address = urlsplit(url)
     if urllib.request.getproxies().get(address.scheme):
@@ -285,7 +287,7 @@ def host_answers(url):
 
 
 @contextlib.contextmanager
-def download(model_name, url, put_at):
+def download(model_name: str, url: str, put_at: str | os.PathLike) -> Iterator[None]:
     """Around a download: any failure becomes a `WeightsError` that says what to fetch, from where and to where."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT)  # of a silent connection, not of the whole download

@@ -6,6 +6,7 @@ OpenAI's weights go with the architectures called quickgelu; with the others the
 import contextlib
 import logging
 import re
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -24,18 +25,18 @@ class OpenClipAdapter(Adapter):
     library = "open_clip"
     order = 40
 
-    def names(self):
+    def names(self) -> list[str]:
         import open_clip
 
         return open_clip.list_models()
 
-    def owns(self, model_name):
+    def owns(self, model_name: str) -> bool:
         import open_clip
 
         architecture, _, tag = model_name.partition(".")
         return architecture in open_clip.list_models() and (not tag or open_clip.get_pretrained_cfg(architecture, tag) != {})
 
-    def spec(self, model_name):
+    def spec(self, model_name: str) -> BackboneSpec:
         import open_clip
 
         architecture, _, tag = model_name.partition(".")
@@ -51,7 +52,7 @@ class OpenClipAdapter(Adapter):
             )
         return self.spec_of(f"{architecture}.{tag}" if tag else architecture, open_clip.get_model_config(architecture), facts)
 
-    def spec_of(self, model_name, config, facts):
+    def spec_of(self, model_name: str, config: dict, facts: dict) -> BackboneSpec:
         """The spec of a model with open_clip's `config` and the facts of its weights (mean, std)."""
         from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
@@ -69,10 +70,10 @@ class OpenClipAdapter(Adapter):
             text_tokens=_takes_context(config["text_cfg"]),
         )
 
-    def source_classes(self, spec):
+    def source_classes(self, spec: BackboneSpec) -> list[str]:
         return []
 
-    def build(self, spec, pretrained, weights, verbose):
+    def build(self, spec: BackboneSpec, pretrained: bool, weights: WeightsFile | None, verbose: bool) -> nn.Module:
         from open_clip.convert import convert_state_dict
         from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
 
@@ -97,7 +98,7 @@ class OpenClipAdapter(Adapter):
             load_state(model, state, spec.name, file)
         return model
 
-    def create(self, spec, architecture):
+    def create(self, spec: BackboneSpec, architecture: str) -> nn.Module:
         """The module for `spec.input_size` with random weights."""
         import open_clip
 
@@ -129,39 +130,39 @@ class OpenClipAdapter(Adapter):
                 raise ConnectionError("its host does not answer")
             return download_pretrained(facts)
 
-    def wrap(self, model, spec, **kwargs):
+    def wrap(self, model: nn.Module, spec: BackboneSpec, **kwargs) -> ClipBackbone:
         return ClipBackbone(model, spec, self, self.source_classes(spec), **kwargs)
 
-    def tokenizer(self, spec):
+    def tokenizer(self, spec: BackboneSpec) -> Callable[[list[str]], torch.Tensor]:
         import open_clip
 
         with _quiet(), _needs_of_hugging_face(spec):
             return open_clip.get_tokenizer(spec.model_name.partition(".")[0])
 
     # ------------------------------------------------------------------------------------------------ image tower
-    def features(self, model, x):
+    def features(self, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return model.encode_image(x)
 
-    def num_features(self, model):
+    def num_features(self, model: nn.Module) -> int | None:
         projection = getattr(model, "text_projection", None)
         if projection is not None and not isinstance(projection, nn.Linear):
             return projection.shape[1]
         # timm's image towers do not say; the text tower has the same
         return next((part.output_dim for part in (model.visual, getattr(model, "text", None)) if hasattr(part, "output_dim")), None)
 
-    def tokens(self, model):
+    def tokens(self, model: nn.Module) -> TokenLayout:
         visual = model.visual
         blocks = list(visual.transformer.resblocks)
         return TokenLayout(blocks, visual.transformer.width, visual.patch_size[0], prefix=1, entry=visual.ln_pre)
 
     # ------------------------------------------------------------------------------------------------- text tower
-    def text_tower(self, model):
+    def text_tower(self, model: nn.Module) -> nn.Module | None:
         """What holds the parts of the text tower, if it is CLIP's: each token looks back only, the end of the text is read."""
         tower = getattr(model, "text", model)
         fits = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
         return tower if fits and _pooling(tower)[0] in ("argmax", "eos") else None
 
-    def encode_text(self, model, tokens):
+    def encode_text(self, model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
         """(N, L) token numbers -> (N, D). Positions behind the last end of a text are left out where nothing looks at them."""
         tower = self.text_tower(model)
         if tower is None:
@@ -169,13 +170,13 @@ class OpenClipAdapter(Adapter):
         tokens = tokens[:, : self.text_length(model, tokens)]
         return self.encode_embeddings(model, tower, tower.token_embedding(tokens), tokens)
 
-    def text_length(self, model, tokens):
+    def text_length(self, model: nn.Module, tokens: torch.Tensor) -> int:
         """Tokens up to the end of the longest of (N, L) texts."""
         kind, end = _pooling(self.text_tower(model))
         ends = tokens.argmax(dim=1) if kind == "argmax" else (tokens == end).int().argmax(dim=1)
         return int(ends.max()) + 1
 
-    def encode_embeddings(self, model, tower, embeddings, tokens):
+    def encode_embeddings(self, model: nn.Module, tower: nn.Module, embeddings: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """(N, L', W) embeddings of (N, L') tokens -> (N, D)"""
         from open_clip.transformer import text_global_pool
 

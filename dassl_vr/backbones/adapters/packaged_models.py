@@ -3,6 +3,8 @@
 import importlib.util
 from pathlib import Path
 
+from torch import nn
+
 from ...utils.errors import WeightsError
 from ..base import BackboneSpec
 from ..weights import REMEDY, WeightsFile, load_state, rename_by_order
@@ -31,17 +33,17 @@ class PackagedAdapter(TimmAdapter):
     library = "package"
     order = 30
 
-    def names(self):
+    def names(self) -> list[str]:
         return [_ARCHITECTURE]
 
-    def owns(self, model_name):
+    def owns(self, model_name: str) -> bool:
         return model_name == _ARCHITECTURE
 
-    def spec(self, model_name):
+    def spec(self, model_name: str) -> BackboneSpec:
         half = (0.5, 0.5, 0.5)
         return BackboneSpec(f"{self.library}:{_ARCHITECTURE}", "cnn", 224, half, half, 1000)
 
-    def build(self, spec, pretrained, weights, verbose):
+    def build(self, spec: BackboneSpec, pretrained: bool, weights: WeightsFile | None, verbose: bool) -> nn.Module:
         model = self._create(spec, {})
         file = weights or (WeightsFile(_package_file()) if pretrained else None)
         if file:

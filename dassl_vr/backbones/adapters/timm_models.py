@@ -3,12 +3,14 @@
 import contextlib
 import re
 import sys
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from ...utils.errors import ConfigError
 from ..base import BackboneSpec, TokenLayout
-from ..weights import download, first_line, host_answers, load_state, no_fit
+from ..weights import WeightsFile, download, first_line, host_answers, load_state, no_fit
 from . import Adapter, imagenet1k_classes
 
 # timm's files of plain vision transformers: one sequence of patch tokens runs through all blocks
@@ -26,12 +28,12 @@ class TimmAdapter(Adapter):
     library = "timm"
     order = 20
 
-    def names(self):
+    def names(self) -> list[str]:
         import timm
 
         return timm.list_models()
 
-    def owns(self, model_name):
+    def owns(self, model_name: str) -> bool:
         import timm
 
         architecture, _, tag = model_name.partition(".")
@@ -50,7 +52,7 @@ class TimmAdapter(Adapter):
             raise ConfigError(f"timm records neither size nor classes of backbone '{model_name}'; choose another one")
         return facts
 
-    def spec(self, model_name):
+    def spec(self, model_name: str) -> BackboneSpec:
         import timm
 
         facts = self._facts(model_name)
@@ -66,7 +68,7 @@ class TimmAdapter(Adapter):
             tokens=file in _VIT_FILES,
         )
 
-    def source_classes(self, spec):
+    def source_classes(self, spec: BackboneSpec) -> list[str]:
         from timm.data import ImageNetInfo, infer_imagenet_subset
 
         if spec.num_source_classes == 1000:
@@ -76,7 +78,7 @@ class TimmAdapter(Adapter):
             return ImageNetInfo(subset).label_descriptions()
         return [f"class {i}" for i in range(spec.num_source_classes)]
 
-    def build(self, spec, pretrained, weights, verbose):
+    def build(self, spec: BackboneSpec, pretrained: bool, weights: WeightsFile | None, verbose: bool) -> nn.Module:
 
         facts = self._facts(spec.model_name)
         arguments = {}
@@ -147,21 +149,21 @@ class TimmAdapter(Adapter):
             except OSError as error:
                 raise error if online else ConnectionError("its host does not answer") from error
 
-    def features(self, model, x):
+    def features(self, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return model.forward_head(model.forward_features(x), pre_logits=True)
 
-    def classifier(self, model):
+    def classifier(self, model: nn.Module) -> nn.Module | Sequence[nn.Module] | None:
         return model.get_classifier()
 
-    def num_features(self, model):
+    def num_features(self, model: nn.Module) -> int:
         return getattr(model, "head_hidden_size", None) or model.num_features
 
-    def tokens(self, model):
+    def tokens(self, model: nn.Module) -> TokenLayout:
         patch_size = model.patch_embed.patch_size[0]
         return TokenLayout(list(model.blocks), model.embed_dim, patch_size, model.num_prefix_tokens, model.norm_pre)
 
 
-def from_pytorch_pretrained_vit(state):
+def from_pytorch_pretrained_vit(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tensors of a `pytorch_pretrained_vit` file, such as the paper's `B_32_imagenet1k.pth`, under timm's names."""
     renames = (
         (r"^class_token$", "cls_token"),

@@ -1,7 +1,11 @@
 """The small models whose weights come with this package, see `dassl_vr.backbones.tiny`."""
 
+from collections.abc import Sequence
+
+from torch import nn
+
 from ...utils.errors import ConfigError
-from ..base import BackboneSpec
+from ..base import BackboneSpec, FrozenBackbone
 from ..tiny import (
     MEAN,
     PATCH,
@@ -63,26 +67,26 @@ class TinyAdapter(Adapter):
     order = 50
     _adapters = {_VIT: _Vit(), _CLIP: _Clip()}
 
-    def names(self):
+    def names(self) -> list[str]:
         return list(self._adapters)
 
-    def owns(self, model_name):
+    def owns(self, model_name: str) -> bool:
         return model_name in self._adapters
 
-    def spec(self, model_name):
+    def spec(self, model_name: str) -> BackboneSpec:
         return self._adapters[model_name].spec(model_name)
 
-    def source_classes(self, spec):
+    def source_classes(self, spec: BackboneSpec) -> Sequence[str]:
         return self._adapters[spec.model_name].source_classes(spec)
 
-    def build(self, spec, pretrained, weights, verbose):
+    def build(self, spec: BackboneSpec, pretrained: bool, weights: WeightsFile | None, verbose: bool) -> nn.Module:
         if spec.input_size % PATCH:
             raise ConfigError(
                 f"INPUT.SIZE is {spec.input_size}, expected a multiple of {PATCH}, the patch of backbone '{spec.name}'"
             )
         return self._adapters[spec.model_name].build(spec, pretrained, weights, verbose)
 
-    def wrap(self, model, spec, **kwargs):
+    def wrap(self, model: nn.Module, spec: BackboneSpec, **kwargs) -> FrozenBackbone:
         return self._adapters[spec.model_name].wrap(model, spec, **kwargs)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...utils.errors import ConfigError
 from ..base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, TokenLayout
-from ..weights import HUBS_FILE, download, host_answers, load_state, no_fit
+from ..weights import HUBS_FILE, WeightsFile, download, host_answers, load_state, no_fit
 from . import Adapter, imagenet1k_classes
 
 # Trained behind a re-normalization of their own and with auxiliary classifiers, which only training uses
@@ -33,16 +33,16 @@ class TorchvisionAdapter(Adapter):
     library = "torchvision"
     order = 10
 
-    def names(self):
+    def names(self) -> list[str]:
         import torchvision.models
 
         return torchvision.models.list_models(module=torchvision.models)
 
-    def owns(self, model_name):
+    def owns(self, model_name: str) -> bool:
         architecture, _, tag = model_name.partition(".")
         return architecture in self.names() and (not tag or tag in _weights_enum(architecture).__members__)
 
-    def spec(self, model_name):
+    def spec(self, model_name: str) -> BackboneSpec:
         architecture = model_name.partition(".")[0]
         weights = _weights_of(model_name)
         preset = weights.transforms()
@@ -56,10 +56,10 @@ class TorchvisionAdapter(Adapter):
             tokens=architecture.startswith("vit_"),
         )
 
-    def source_classes(self, spec):
+    def source_classes(self, spec: BackboneSpec) -> list[str]:
         return imagenet1k_classes()
 
-    def build(self, spec, pretrained, weights, verbose):
+    def build(self, spec: BackboneSpec, pretrained: bool, weights: WeightsFile | None, verbose: bool) -> nn.Module:
         import torchvision.models
 
         architecture = spec.model_name.partition(".")[0]
@@ -105,13 +105,13 @@ class TorchvisionAdapter(Adapter):
                 raise ConnectionError("its host does not answer")
             return entry.get_state_dict(progress=verbose, check_hash=True, map_location="cpu", weights_only=True)
 
-    def classifier(self, model):
+    def classifier(self, model: nn.Module) -> nn.Linear | nn.Conv2d:
         """The layer that gives the logits: the last linear one, or SqueezeNet's last convolution."""
         layers = list(model.modules())
         linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
         return linear[-1] if linear else [layer for layer in layers if isinstance(layer, nn.Conv2d)][-1]
 
-    def features(self, model, x):
+    def features(self, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         seen = []
         handle = self.classifier(model).register_forward_pre_hook(partial(_keep_input, seen))
         try:
@@ -121,11 +121,11 @@ class TorchvisionAdapter(Adapter):
         features = seen[0]  # (B, D), SqueezeNet (B, D, h, w)
         return features.mean(dim=(2, 3)) if features.dim() == 4 else features
 
-    def num_features(self, model):
+    def num_features(self, model: nn.Module) -> int:
         classifier = self.classifier(model)
         return classifier.in_features if isinstance(classifier, nn.Linear) else classifier.in_channels
 
-    def tokens(self, model):
+    def tokens(self, model: nn.Module) -> TokenLayout:
         blocks = list(model.encoder.layers)
         return TokenLayout(blocks, model.hidden_dim, model.patch_size, prefix=1, entry=blocks[0])
 

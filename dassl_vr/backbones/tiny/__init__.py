@@ -5,6 +5,12 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
+    from open_clip.tokenizer import SimpleTokenizer
+    from timm.models.vision_transformer import VisionTransformer
 
 FOLDER = Path(__file__).parent
 WEIGHTS = {kind: FOLDER / f"tiny_{kind}.safetensors" for kind in ("vit", "clip")}
@@ -20,26 +26,26 @@ OBJECT_COLOURS = {"white": (1.0, 1.0, 1.0), "yellow": (1.0, 0.9, 0.2), "cyan": (
 GROUND_COLOURS = {"black": (0.0, 0.0, 0.0), "blue": (0.0, 0.05, 0.4), "green": (0.0, 0.3, 0.05), "red": (0.4, 0.0, 0.05)}
 
 
-def vit_classes():
+def vit_classes() -> list[str]:
     """Names of the ViT's 40 source classes in the order of its logits: each class of Fashion-MNIST in each object colour."""
     from dassl_vr.datasets.fashion_mnist import CLASSNAMES
 
     return [f"{colour} {name}" for name in CLASSNAMES for colour in OBJECT_COLOURS]
 
 
-def create_tiny_vit(size=SIZE):
+def create_tiny_vit(size: int = SIZE) -> "VisionTransformer":
     """timm's `VisionTransformer` with 0.9 M random weights, for images of `size` pixels (a multiple of 16)."""
     from timm.models.vision_transformer import VisionTransformer
 
     return VisionTransformer(img_size=size, patch_size=PATCH, embed_dim=128, depth=4, num_heads=4, num_classes=40)
 
 
-def tiny_clip_config():
+def tiny_clip_config() -> dict:
     """The `embed_dim`, `vision_cfg` and `text_cfg` of open_clip's for the small CLIP."""
     return json.loads((FOLDER / "tiny_clip.json").read_text(encoding="utf-8"))
 
 
-def create_tiny_clip(size=SIZE):
+def create_tiny_clip(size: int = SIZE) -> "CLIP":
     """open_clip's `CLIP` with 1.1 M random weights, for images of `size` pixels (a multiple of 16)."""
     import open_clip
 
@@ -48,7 +54,7 @@ def create_tiny_clip(size=SIZE):
     return open_clip.CLIP(**config)
 
 
-def tiny_clip_tokenizer():
+def tiny_clip_tokenizer() -> "SimpleTokenizer":
     """open_clip's `SimpleTokenizer` on a part of CLIP's vocabulary, see `vocabulary.py`."""
     from open_clip.tokenizer import SimpleTokenizer
 

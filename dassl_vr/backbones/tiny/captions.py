@@ -14,17 +14,17 @@ _COLOURED = ("a {object} {}.", "a photo of a {object} {}.", "a photo of a {} on 
 _COLOURED += ("a {object} {} on {ground}.", "a photo of a {object} {} on {ground} ground.")
 
 
-def class_templates(label):
+def class_templates(label: int) -> tuple[str, ...]:
     """Templates that name nothing but the class `label`."""
     return _ANY + (_CLOTHES if label < FIRST_DIGIT else _DIGITS)
 
 
-def templates(label):
+def templates(label: int) -> tuple[str, ...]:
     """All templates for the class `label`."""
     return class_templates(label) + _COLOURED
 
 
-def caption(template, label, object_colour=0, ground_colour=0):
+def caption(template: str, label: int, object_colour: int = 0, ground_colour: int = 0) -> str:
     """The template filled in with the names of a class, an object colour and a ground colour (given as numbers)."""
     colours = {"object": list(OBJECT_COLOURS)[object_colour], "ground": list(GROUND_COLOURS)[ground_colour]}
     return template.format(CLASSES[label], **colours)

@@ -1,13 +1,18 @@
 """The images that the small models are trained and tested on: real ones, grey, painted in colours and slightly moved."""
 
 import math
-from typing import NamedTuple
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from . import GROUND_COLOURS, OBJECT_COLOURS, SIZE
+
+if TYPE_CHECKING:
+    from dassl_vr.data.datasets import Datum
 
 _OBJECT, _GROUND = (torch.tensor(list(colours.values()))[:, :, None, None] for colours in (OBJECT_COLOURS, GROUND_COLOURS))
 
@@ -19,12 +24,12 @@ class Grey(NamedTuple):
     labels: torch.Tensor
 
     @classmethod
-    def of(cls, items, first_label=0):
+    def of(cls, items: Sequence["Datum"], first_label: int = 0) -> "Grey":
         """The grey images of `Datum`s, their labels counted from `first_label`."""
         images = np.stack([np.asarray(item.read().convert("L")) for item in items])
         return cls(torch.from_numpy(images)[:, None], torch.tensor([item.label + first_label for item in items]))
 
-    def draw(self, count, rng):
+    def draw(self, count: int, rng: torch.Generator) -> "Grey":
         """`count` of them at random."""
         chosen = torch.randint(len(self.labels), (count,), generator=rng)
         return Grey(self.images[chosen], self.labels[chosen])
@@ -39,7 +44,7 @@ class Painted(NamedTuple):
     ground_colours: torch.Tensor
 
 
-def paint(grey, rng, jitter=False):
+def paint(grey: Grey, rng: torch.Generator, jitter: bool = False) -> Painted:
     """Enlarge to 64 pixels and paint in two colours drawn from the generator `rng`; with `jitter`, move and turn a little."""
     count = len(grey.labels)
     x = F.interpolate(grey.images.float() / 255, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
@@ -60,7 +65,7 @@ def _move(x, rng, degrees=8.0, zoom=0.1, shift=0.08):
     return F.grid_sample(x, F.affine_grid(affine, list(x.shape), align_corners=False), align_corners=False)
 
 
-def fashion_mnist(root):
+def fashion_mnist(root: str | os.PathLike) -> tuple[Grey, Grey]:
     """(training, test) images of Fashion-MNIST in `root`, 60,000 and 10,000, as `Grey`. Raises `DataError` if it is absent."""
     from dassl_vr.config import get_cfg_default
     from dassl_vr.datasets.fashion_mnist import FashionMNIST
@@ -71,7 +76,7 @@ def fashion_mnist(root):
     return Grey.of(data.train_x), Grey.of(data.test)
 
 
-def digits(first_label):
+def digits(first_label: int) -> tuple[Grey, Grey]:
     """(training, test) images of `digits` as `Grey`: the half of its training split that is for this, and its test split."""
     from dassl_vr.config import get_cfg_default
     from dassl_vr.datasets.digits import Digits, halves

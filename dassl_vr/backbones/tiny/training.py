@@ -19,9 +19,12 @@ one seed give the same weights again, on the same kind of machine with the same 
 """
 
 import math
+import os
+from collections.abc import Sequence
 
 import safetensors.torch
 import torch
+from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -34,7 +37,7 @@ from .images import OBJECT_COLOURS, Painted, digits, fashion_mnist, paint
 BATCH, RATE, WEIGHT_DECAY, WARMUP = 128, 1e-3, 0.05, 0.05
 
 
-def normalize(images, kind):
+def normalize(images: torch.Tensor, kind: str) -> torch.Tensor:
     """(N, 3, 64, 64) images from 0 to 1 as the model `kind` takes them."""
     mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (MEAN[kind], STD[kind]))
     return (images - mean) / std
@@ -50,14 +53,14 @@ class ViTTask:
         self.model = create_tiny_vit()
 
     @staticmethod
-    def targets(painted):
+    def targets(painted: Painted) -> torch.Tensor:
         return painted.labels * len(OBJECT_COLOURS) + painted.object_colours
 
-    def loss(self, rng):
+    def loss(self, rng: torch.Generator) -> torch.Tensor:
         painted = paint(self.train.draw(BATCH, rng), rng, jitter=True)
         return F.cross_entropy(self.model(normalize(painted.images, "vit")), self.targets(painted))
 
-    def accuracies(self, rng):
+    def accuracies(self, rng: torch.Generator) -> dict[str, float]:
         painted = paint(self.test, rng)
         logits = torch.cat([self.model(normalize(images, "vit")) for images in painted.images.split(500)])
         return {"Fashion-MNIST test images, 40 classes": percent(logits, self.targets(painted))}
@@ -75,7 +78,7 @@ class CLIPTask:
         self.model = create_tiny_clip()
         self.tokenizer = tiny_clip_tokenizer()
 
-    def loss(self, rng):
+    def loss(self, rng: torch.Generator) -> torch.Tensor:
         parts = [self.digits.draw(int(BATCH * self.digits_share), rng)]
         parts.append(self.clothes.draw(BATCH - len(parts[0].labels), rng))
         # one by one, as the two kinds of images differ in size
@@ -91,7 +94,7 @@ class CLIPTask:
         return (to_text + to_image) / 2 + F.cross_entropy(classes, painted.labels)
 
     @staticmethod
-    def captions(painted, rng):
+    def captions(painted: Painted, rng: torch.Generator) -> tuple[list[str], torch.Tensor]:
         """A caption for each of N images, and (N, N) float: is the column's caption true of the row's image?"""
         texts, true = [], []
         for label, *colours in zip(*(numbers.tolist() for numbers in painted[1:])):
@@ -104,11 +107,11 @@ class CLIPTask:
             true.append(named)
         return texts, torch.stack(true, 1).float()
 
-    def text_features(self, texts):
+    def text_features(self, texts: list[str]) -> torch.Tensor:
         """(N, 64) of length 1."""
         return F.normalize(OpenClipAdapter().encode_text(self.model, self.tokenizer(texts)), dim=1)
 
-    def accuracies(self, rng):
+    def accuracies(self, rng: torch.Generator) -> dict[str, float]:
         features = self.text_features([caption("a photo of a {}.", label) for label in range(len(CLASSES))])
         found = {}
         for name, test, classes in (
@@ -122,19 +125,19 @@ class CLIPTask:
         return found
 
 
-def choose(options, rng):
+def choose(options: Sequence[str], rng: torch.Generator) -> str:
     """One of them at random."""
     return options[int(torch.randint(len(options), (), generator=rng))]
 
 
-def percent(logits, targets):
+def percent(logits: torch.Tensor, targets: torch.Tensor) -> float:
     return 100 * (logits.argmax(1) == targets).float().mean().item()
 
 
 TASKS = {"vit": ViTTask, "clip": CLIPTask}
 
 
-def optimize(task, iterations, rng):
+def optimize(task: ViTTask | CLIPTask, iterations: int, rng: torch.Generator) -> None:
     """AdamW on `task.loss`, the rate warmed up and then lowered along a cosine; biases, norms and the like do not decay."""
     parameters = list(task.model.parameters())
     groups = [
@@ -157,7 +160,7 @@ def optimize(task, iterations, rng):
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
 
 
-def save(model, path):
+def save(model: nn.Module, path: str | os.PathLike) -> None:
     """Write the weights at half precision and give the model the rounded ones."""
     state = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(path, "wb") as file:

@@ -8,6 +8,7 @@ The token embedding of the trained weights has one row for each piece, so a new 
 import gzip
 import itertools
 import re
+from collections.abc import Iterable
 
 from . import GROUND_COLOURS, MERGES, OBJECT_COLOURS
 from .captions import CLASSES, templates
@@ -22,7 +23,7 @@ WORDS = (
 )
 
 
-def needed(merges, words):
+def needed(merges: Iterable[str], words: Iterable[str]) -> set[int]:
     """Positions of the merges that byte pair encoding uses on `words`."""
     rank, used = {tuple(merge.split()): position for position, merge in enumerate(merges)}, set()
     for word in words:
@@ -37,7 +38,7 @@ def needed(merges, words):
     return used
 
 
-def main():
+def main() -> None:
     from open_clip.tokenizer import default_bpe
 
     with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
