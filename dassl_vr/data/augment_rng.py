@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,13 +43,13 @@ class SampleKeys:
     stream: int = 0
 
 
-def derive_seed(*parts):
+def derive_seed(*parts: int | str) -> int:
     """A 64-bit seed from whole numbers and texts, the same on every machine and in every process."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
-def hash64(keys, purpose):
+def hash64(keys: SampleKeys, purpose: str) -> np.ndarray:
     """(B,) uint64 values, uniform and independent over keys and purposes (splitmix64 in counter mode).
 
     Args:
@@ -70,24 +71,24 @@ def _base(*parts):
     return np.uint64(derive_seed(*parts))
 
 
-def integers(keys, purpose, high):
+def integers(keys: SampleKeys, purpose: str, high: int) -> np.ndarray:
     """(B,) int64 whole numbers, uniform in 0 .. high - 1 (`high` below 2**32)."""
     return ((hash64(keys, purpose) >> np.uint64(32)) * np.uint64(high) >> np.uint64(32)).astype(np.int64)
 
 
-def uniform(keys, purpose):
+def uniform(keys: SampleKeys, purpose: str) -> np.ndarray:
     """(B,) float64 numbers, uniform in [0, 1)."""
     return (hash64(keys, purpose) >> np.uint64(11)) * 2.0**-53
 
 
-def generators(keys, purpose):
+def generators(keys: SampleKeys, purpose: str) -> Iterator[torch.Generator]:
     """One CPU `torch.Generator` a sample, for draws of many numbers each."""
     for value in hash64(keys, purpose):
         yield torch.Generator().manual_seed(int(value >> np.uint64(1)))
 
 
 @contextlib.contextmanager
-def seeded_generators(seed):
+def seeded_generators(seed: int) -> Iterator[None]:
     """Seed python's, numpy's and torch's (CPU) global generators inside the block and restore them after it."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)

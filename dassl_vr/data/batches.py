@@ -26,7 +26,7 @@ class BatchSampler(TorchSampler):
         self.first = 0
         self._next = None
 
-    def total(self):
+    def total(self) -> int:
         """The number of samples that all processes take together in an epoch."""
         number = len(self.sampler)
         return number - number % self.batch_size if self.drop_last else number
@@ -37,7 +37,7 @@ class BatchSampler(TorchSampler):
             number = len(range(distributed.rank(), number, distributed.world_size()))
         return -(-number // self.batch_size)
 
-    def parts(self):
+    def parts(self) -> list[Part]:
         """The parts of the next iteration."""
         rank, world, size = distributed.rank(), distributed.world_size(), self.batch_size
         order = list(itertools.islice(self.sampler, self.total()))

@@ -94,23 +94,23 @@ class BatchLoader:
         # of one, its queues would close before its workers are told to stop, and torch would wait 5 seconds for each.
         weakref.finalize(self, _let_go, self._loader).atexit = False
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and augmentation the next iterations give."""
         self._keys.epoch = epoch
         for part in (self.sampler, self.dataset):
             if hasattr(part, "set_epoch"):
                 part.set_epoch(epoch)
 
-    def start_at(self, batch):
+    def start_at(self, batch: int) -> None:
         """Have the next iteration leave out the batches before number `batch`, without reading them."""
         self._keys.first = batch
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         return self._keys.epoch
 
     @property
-    def num_samples(self):
+    def num_samples(self) -> int:
         """How many samples all processes take together in an epoch."""
         return self._keys.total()
 

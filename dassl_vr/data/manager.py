@@ -1,16 +1,18 @@
 """From a configuration to a data set with its loaders."""
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from tabulate import tabulate
+from yacs.config import CfgNode
 
 from ..utils import distributed
 from ..utils.cores import cpu_cores
 from ..utils.errors import DataError
 from ..utils.images import once
 from .augment_rng import STREAM_MAPPING, STREAM_U, STREAM_X
-from .datasets import build_dataset, split_sha256
+from .datasets import Datum, build_dataset, split_sha256
 from .loader import BatchLoader
 from .samplers import build_sampler
 from .store import ImageStores
@@ -18,7 +20,7 @@ from .transforms import build_transform
 from .wrapper import DatasetWrapper
 
 
-def resolve_num_workers(num_workers, data_source):
+def resolve_num_workers(num_workers: int, data_source: Sequence[Datum]) -> int:
     """DATALOADER.NUM_WORKERS, where -1 means: none for images in memory, else one a core, 4 at most."""
     if num_workers >= 0:
         return num_workers
@@ -68,35 +70,35 @@ class DataManager:
             self.show_dataset_summary(cfg)
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return self.dataset.num_classes
 
     @property
-    def num_source_domains(self):
+    def num_source_domains(self) -> int:
         return len(self.cfg.DATASET.SOURCE_DOMAINS)
 
     @property
-    def lab2cname(self):
+    def lab2cname(self) -> dict[int, str]:
         return self.dataset.lab2cname
 
     @functools.cached_property
-    def split_sha256(self):
+    def split_sha256(self) -> str:
         """Identifies the images and labels of all splits, wherever they are."""
         return split_sha256(self.dataset)
 
     @functools.cached_property
-    def train_loader_all(self):
+    def train_loader_all(self) -> BatchLoader:
         """Every training image once, in order, with the training transform and draws of its own (for label mappings)."""
         loader = self._test_loader(self.dataset.train_x, "training", _first(self.tfm_train), STREAM_MAPPING)
         loader.set_epoch(self._epoch)
         return loader
 
     @functools.cached_property
-    def train_loader_plain(self):
+    def train_loader_plain(self) -> BatchLoader:
         """Every training image once, in order, with the test transform (for the training accuracy)."""
         return self._test_loader(self.dataset.train_x, "training")
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and augmentation the training loaders give next."""
         self._epoch = epoch
         # the lazy loader only if it has been made
@@ -162,7 +164,7 @@ class DataManager:
             raise DataError(f"the sampler {settings.SAMPLER} gives no batch of {batch_size} {name} images; lower BATCH_SIZE")
         return loader
 
-    def show_dataset_summary(self, cfg):
+    def show_dataset_summary(self, cfg: CfgNode) -> None:
         """Print what was loaded."""
         rows = [
             ("Dataset", cfg.DATASET.NAME),

@@ -2,13 +2,16 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from torch.utils.data.sampler import Sampler
+from yacs.config import CfgNode
 
 from ..utils.errors import ConfigError
 from ..utils.registry import Registry
 from .augment_rng import derive_seed
+from .datasets import Datum
 
 SAMPLER_REGISTRY = Registry("sampler")
 
@@ -22,11 +25,11 @@ class EpochSampler(Sampler):
         self.epoch = 0
         self._cache = None  # (epoch, order)
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iterations give."""
         self.epoch = epoch
 
-    def order(self):
+    def order(self) -> Sequence[int]:
         """The indices of the current epoch, in order."""
         if self._cache is None or self._cache[0] != self.epoch:
             rng = random.Random(derive_seed("sampler", self.seed, self.epoch))
@@ -157,7 +160,15 @@ def _group(data_source, attribute):
     return dict(groups)
 
 
-def build_sampler(sampler_type, cfg=None, data_source=None, batch_size=32, n_domain=0, n_ins=16, stream=0):
+def build_sampler(
+    sampler_type: str,
+    cfg: CfgNode | None = None,
+    data_source: Sequence[Datum] | None = None,
+    batch_size: int = 32,
+    n_domain: int = 0,
+    n_ins: int = 16,
+    stream: int = 0,
+) -> Sampler:
     """A sampler by name.
 
     Args:

@@ -6,6 +6,7 @@ Small stores are in memory, larger ones in files that are mapped into memory (`s
 import errno
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from ..utils.distributed import local_world_size
 from ..utils.errors import DataError, UserError
 from ..utils.images import UnreadableImageError, once, remarks_to
 from ..utils.text import in_bytes
+from .datasets import Datum
 from .datasets.base_dataset import read_item_image
+from .pipeline import Pipeline
 from .store_content import ImageStore, StoreContent, signature_of
 from .store_file import StoreFile
 
@@ -44,7 +47,7 @@ class ImageStores:
         self.listener = listener or once()
         self._stores = {}
 
-    def get(self, items, pipeline):
+    def get(self, items: Sequence[Datum], pipeline: Pipeline) -> ImageStore | None:
         """The store of `items` under `pipeline`; None where there shall be none, or where `auto` finds no room for one.
 
         Raises:

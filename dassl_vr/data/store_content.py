@@ -20,6 +20,7 @@ from ..utils.errors import UserError
 from ..utils.images import READER, UnreadableImageError, remark, remarks_to
 from ..utils.signals import shield_worker
 from .datasets.base_dataset import read_item_image
+from .pipeline import Pipeline
 
 FORMAT = 1  # of a store's file
 CHUNK = 64  # images that a worker hands over at once
@@ -137,7 +138,7 @@ def _chunk(entries):
     return torch.stack(images), failures, list(chain.from_iterable(remarks))
 
 
-def signature_of(pipeline) -> str:
+def signature_of(pipeline: Pipeline) -> str:
     """What the first stage of a pipeline does, in words that tell pipelines apart."""
     return "; ".join(f"{name}: {op!r}" for name, op in pipeline.image_ops)
 

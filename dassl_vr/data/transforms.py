@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_modes_mapping
 from torchvision.transforms.v2 import InterpolationMode
@@ -64,7 +65,7 @@ class ResizeShortSide(v2.Resize):
         super().__init__([side], interpolation=interpolation, antialias=True)
         self.crop = tuple(crop)
 
-    def forward(self, img):
+    def forward(self, img: Image.Image) -> Image.Image:
         sides = [self.size[0] * side // min(img.size) for side in img.size]  # (width, height), as all below
         if math.prod(sides) <= LARGE:
             return super().forward(img)
@@ -173,14 +174,14 @@ class RandomTranslation(torch.nn.Module):
         self.translate = v2.RandomApply([v2.Resize(larger, antialias=True), v2.RandomCrop(list(size))], p=p)
         self.resize = v2.Resize(list(size), antialias=True)
 
-    def forward(self, img):
+    def forward(self, img: Image.Image) -> Image.Image:
         return self.resize(self.translate(img))  # the second resize leaves a cropped image as it is
 
 
 class PaddedRandomCrop(v2.RandomCrop):
     """`RandomCrop` whose error for a small image is one line for the user."""
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: Image.Image) -> Image.Image:
         try:
             return super().forward(*inputs)
         except ValueError as error:
@@ -195,7 +196,7 @@ class RandomMagnitudeAugment(torch.nn.Module):
         self.n, self.p = n, p
         self.operations = [v2.RandAugment(num_ops=1, magnitude=magnitude) for magnitude in range(31)]
 
-    def forward(self, img):
+    def forward(self, img: Image.Image) -> Image.Image:
         for _ in range(self.n):
             if torch.rand(()) < self.p:
                 img = self.operations[int(torch.randint(31, ()))](img)

@@ -7,6 +7,7 @@ from torch.utils.data import Dataset as TorchDataset
 from .augment_rng import STREAM_X, SampleKeys, derive_seed, seeded_generators
 from .datasets import read_item_image
 from .pipeline import Pipeline
+from .store_content import ImageStore
 from .transforms import plain_pipeline
 
 
@@ -44,23 +45,23 @@ class DatasetWrapper(TorchDataset):
     def __len__(self):
         return len(self.data_source)
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that augmentation belongs to."""
         self.epoch = epoch
 
     @property
-    def works_in_two_steps(self):
+    def works_in_two_steps(self) -> bool:
         """Whether `read_item` and `finish` may stand in for `__getitem__`."""
         cls = type(self)
         return cls.__getitem__ is DatasetWrapper.__getitem__ and cls._transform_image is DatasetWrapper._transform_image
 
-    def stored_views(self):
+    def stored_views(self) -> dict[str, Pipeline] | None:
         """{name: pipeline} of all pictures in an item, if an image store can stand in for `read_item`; else None."""
         views = {**self._views, **({"img0": self.to_tensor} if self.return_img0 else {})}
         storable = all(isinstance(tfm, Pipeline) and tfm.deterministic for tfm in views.values())
         return views if self.works_in_two_steps and storable else None
 
-    def stored_items(self, index, stores, pin=False):
+    def stored_items(self, index: np.ndarray, stores: dict[str, ImageStore], pin: bool = False) -> dict:
         """The collated `read_item`s of these indices.
 
         Args:
@@ -95,7 +96,7 @@ class DatasetWrapper(TorchDataset):
         images = [tfm(img0) for _ in range(self.k_tfm)]
         return images if len(images) > 1 else images[0]
 
-    def read_item(self, idx):
+    def read_item(self, idx: int) -> dict:
         """The item with images as `Pipeline.per_sample` leaves them (finished where a transform is no `Pipeline`)."""
         item, img0 = self._read(idx)
         for number, (name, tfm) in enumerate(self._views.items()):
@@ -113,7 +114,7 @@ class DatasetWrapper(TorchDataset):
             item["img0"] = self.to_tensor.per_sample(img0)
         return item
 
-    def finish(self, batch):
+    def finish(self, batch: dict) -> dict:
         """Complete a batch of collated `read_item`s in place, on the device of its images, and return it."""
         return self._finish(batch, batch["index"].cpu().numpy(), lambda op, x, keys: op(x, keys))
 

@@ -1,7 +1,9 @@
 """The family's `Datum` and `DatasetBase`, and a `Datum` for images that are in memory."""
 
 import copy
+import random
 from collections import defaultdict
+from collections.abc import Iterable
 
 from PIL import Image
 
@@ -30,26 +32,26 @@ class Datum:
         self._classname = printable_name(classname)
 
     @property
-    def impath(self):
+    def impath(self) -> str:
         return self._impath
 
     @property
-    def label(self):
+    def label(self) -> int:
         return self._label
 
     @property
-    def domain(self):
+    def domain(self) -> int:
         return self._domain
 
     @property
-    def classname(self):
+    def classname(self) -> str:
         return self._classname
 
-    def read(self):
+    def read(self) -> Image.Image:
         """The image, PIL in RGB. Raises `DataError` naming the file if it cannot be read."""
         return read_image(self._impath, self.grey_bits)
 
-    def relabelled(self, label, classname=None):
+    def relabelled(self, label: int, classname: str | None = None) -> "Datum":
         """The same image under another label, and another class name if one is given."""
         other = copy.copy(self)
         other._label = label
@@ -76,7 +78,7 @@ class ArrayDatum(Datum):
             raise ValueError(f"{impath}: an image is a uint8 array (H, W, 3) or (H, W), got {image.dtype} {image.shape}")
         self._image = image
 
-    def read(self):
+    def read(self) -> Image.Image:
         return Image.fromarray(self._image).convert("RGB")
 
 
@@ -111,42 +113,42 @@ class DatasetBase:
             self._lab2cname, self._classnames = dict(enumerate(classnames)), list(classnames)
 
     @property
-    def train_x(self):
+    def train_x(self) -> list[Datum]:
         return self._train_x
 
     @property
-    def train_u(self):
+    def train_u(self) -> list[Datum] | None:
         return self._train_u
 
     @property
-    def val(self):
+    def val(self) -> list[Datum] | None:
         return self._val
 
     @property
-    def test(self):
+    def test(self) -> list[Datum] | None:
         return self._test
 
     @property
-    def lab2cname(self):
+    def lab2cname(self) -> dict[int, str]:
         """{label: class name}."""
         return self._lab2cname
 
     @property
-    def classnames(self):
+    def classnames(self) -> list[str]:
         """Class names in the order of their labels."""
         return self._classnames
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return self._num_classes
 
     @staticmethod
-    def get_num_classes(data_source):
+    def get_num_classes(data_source: Iterable[Datum]) -> int:
         """The highest label plus one."""
         return max(item.label for item in data_source) + 1
 
     @staticmethod
-    def get_lab2cname(data_source):
+    def get_lab2cname(data_source: Iterable[Datum]) -> tuple[dict[int, str], list[str]]:
         """({label: class name}, [class names by label])."""
         mapping = {item.label: item.classname for item in data_source}
         mapping = dict(sorted(mapping.items()))
@@ -158,7 +160,7 @@ def read_item_image(item: Datum) -> Image.Image:
     return item.read() if hasattr(item, "read") else read_image(item.impath, getattr(item, "grey_bits", 0))
 
 
-def group_by(items, attribute):
+def group_by(items: Iterable[Datum], attribute: str) -> dict[int | str, list[Datum]]:
     """{value of the attribute: [items]}, values in the order of first appearance."""
     groups = defaultdict(list)
     for item in items:
@@ -166,7 +168,7 @@ def group_by(items, attribute):
     return groups
 
 
-def draw_shots(items, num_shots, rng, repeat=False):
+def draw_shots(items: Iterable[Datum], num_shots: int, rng: random.Random, repeat: bool = False) -> list[Datum]:
     """`num_shots` images of each class, drawn as the family does, so that equal generators give equal images."""
     chosen = []
     for group in group_by(items, "label").values():

@@ -1,6 +1,10 @@
 """The base of our own data sets: root, download, few shots and base/new classes in one place."""
 
 import os
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from yacs.config import CfgNode
 
 from ...home import expand_home
 from ...utils.errors import DataError
@@ -56,18 +60,18 @@ class BenchmarkDataset(DatasetBase):
         super().__init__(train_x=splits.train, val=splits.val, test=splits.test)
 
     @property
-    def name(self):
+    def name(self) -> str:
         return type(self).__name__
 
-    def load(self, cfg):
+    def load(self, cfg: CfgNode) -> Splits:
         """All images as `Splits`, before any selection."""
         raise NotImplementedError
 
-    def say(self, message):
+    def say(self, message: str) -> None:
         """Print a line that the user should see, below the name of the data set."""
         print(f"{self.name}: {message}")
 
-    def check_counts(self, splits):
+    def check_counts(self, splits: Splits) -> None:
         """Say loudly if what claims to be the official split has other counts than the published ones."""
         if self.official_counts and splits.counts != tuple(self.official_counts):
             self.say(
@@ -75,7 +79,7 @@ class BenchmarkDataset(DatasetBase):
                 f"{_slashed(self.official_counts)}; results do not compare with published ones"
             )
 
-    def hold_out(self, items, fractions):
+    def hold_out(self, items: list[Datum], fractions: Sequence[float]) -> list[list[Datum]]:
         """`items` split class by class with the fixed seed; see `stratified_split`."""
         return stratified_split(items, fractions, SPLIT_SEED)
 
@@ -110,7 +114,7 @@ class ImageSplitDataset(BenchmarkDataset):
     ignored = ()
     fractions = (0.2, 0.3)
 
-    def load(self, cfg):
+    def load(self, cfg: CfgNode) -> Splits:
         image_dir = os.path.join(self.dataset_dir, self.image_dir)
         split_path = os.path.join(self.dataset_dir, self.split_file)
         if os.path.isfile(split_path):
@@ -124,15 +128,15 @@ class ImageSplitDataset(BenchmarkDataset):
         )
         return splits
 
-    def make_split(self, image_dir):
+    def make_split(self, image_dir: str) -> Splits:
         """`Splits` by the fixed seed, where there is no split file."""
         return Splits(*self.hold_out(self.read_unsplit(image_dir), self.fractions))
 
-    def make_split_of(self, train, test):
+    def make_split_of(self, train: list[Datum], test: list[Datum]) -> Splits:
         """As CoOp does for data with a published test list: a fifth of the other images is for validation."""
         return Splits(*self.hold_out(train, (0.2,)), test)
 
-    def read_unsplit(self, image_dir):
+    def read_unsplit(self, image_dir: str) -> list[Datum]:
         """All images as a list of `Datum`, for making a split: one folder per class unless overridden."""
         return read_class_folders(image_dir, self.folder_names, self.ignored)
 
@@ -145,7 +149,7 @@ class TrainTestDataset(BenchmarkDataset):
 
     facts = {"VAL_PERCENT": 0.0}
 
-    def load(self, cfg):
+    def load(self, cfg: CfgNode) -> Splits:
         splits = Splits(self.read("train"), [], self.read("test"))
         self.check_counts(splits)
         if cfg.DATASET.VAL_PERCENT > 0:
@@ -154,11 +158,11 @@ class TrainTestDataset(BenchmarkDataset):
             splits = Splits(train, val, splits.test)
         return splits
 
-    def read(self, split):
+    def read(self, split: str) -> list[Datum]:
         """The list of `Datum` of `train` or `test`."""
         raise NotImplementedError
 
-    def array_items(self, images, labels, split, classnames):
+    def array_items(self, images: np.ndarray, labels: np.ndarray, split: str, classnames: Sequence[str]) -> list[Datum]:
         """`Datum`s of images in memory.
 
         Args:
@@ -178,7 +182,9 @@ def _slashed(counts):
     return "/".join(map(str, counts))
 
 
-def read_class_folders(directory, classnames=None, ignored=()):
+def read_class_folders(
+    directory: str | os.PathLike, classnames: dict[str, str] | None = None, ignored: Collection[str] = ()
+) -> list[Datum]:
     """The images of a directory with one folder per class; labels follow the folders' sorted names.
 
     Args:

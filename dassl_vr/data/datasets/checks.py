@@ -4,9 +4,12 @@ import hashlib
 import os
 import stat
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 
 from ...utils.errors import DataError
+from .base_dataset import Datum
 from .names import SPLIT_NAMES, look_of, shown
+from .split import Splits
 from .walk import real_paths
 
 WORDS = dict(zip(SPLIT_NAMES, ("training", "validation", "test"), strict=True))
@@ -15,7 +18,7 @@ TAIL = 4096  # bytes at the end of a file, which differ more than those at its b
 NAMED = 3  # pairs in a message
 
 
-def check_classes(splits, name):
+def check_classes(splits: Splits, name: str) -> None:
     """Raises `DataError` unless labels count from 0 without gaps, have one name each, and all occur in training."""
     names = defaultdict(set)
     for items in splits:
@@ -34,7 +37,7 @@ def check_classes(splits, name):
         raise DataError(f"data set {name}: label {min(names)} is negative; labels must count from 0")
 
 
-def doubts(splits, name, compare_content=False):
+def doubts(splits: Splits, name: str, compare_content: bool = False) -> list[str]:
     """Lines about what makes results worth less than they look: names that look alike, images in two splits.
 
     Args:
@@ -72,7 +75,7 @@ def doubts(splits, name, compare_content=False):
     return lines
 
 
-def too_few(items, num_shots):
+def too_few(items: Iterable[Datum], num_shots: int) -> str:
     """A line if some classes have fewer training images than shots are asked for, else ""."""
     counts = Counter((item.label, item.classname) for item in items)
     short = [name for name in counts if counts[name] < num_shots]

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 
 SPLIT_NAMES = ("train", "val", "test")
 _OTHER_NAMES = {
@@ -14,34 +15,34 @@ _SPLIT_OF = {name: split for split in SPLIT_NAMES for name in (split, *_OTHER_NA
 _SHOWN = 3  # names in a message
 
 
-def printable_name(name):
+def printable_name(name: str) -> str:
     """The name with escapes for what no text file can hold: bytes of folder names that are not UTF-8, lone surrogates."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def split_of(name):
+def split_of(name: str) -> str | None:
     """Which of train, val and test a folder or a key of that name means (`Training`, `valid`, `test_set`), or None."""
     word = re.sub(r"[\s_.-]", "", name.casefold())
     return _SPLIT_OF.get(word) or _SPLIT_OF.get(re.sub(r"(set|data|images|split|folder)$", "", word))
 
 
-def same_name(name):
+def same_name(name: str) -> str:
     """What two spellings have in common that are the same text: accents may be characters of their own or not (NFC, NFD)."""
     return unicodedata.normalize("NFC", name)
 
 
-def look_of(name):
+def look_of(name: str) -> str:
     """What two names have in common that are easily taken for each other: case, spaces, separators, width, invisible characters."""
     text = unicodedata.normalize("NFKC", name).casefold()
     return " ".join("".join(" " if c in "_-" else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C").split())
 
 
-def shown(name):
+def shown(name: str) -> str:
     """The name in quotes, with the numbers of its characters where these are not plain ASCII."""
     return repr(name) if name.isascii() else f"{name!r} (that is {name!a})"
 
 
-def difference(names, others):
+def difference(names: Iterable[str], others: Collection[str]) -> str:
     """What `names` have that `others` lack, in words; lookalikes among the others are shown beside them. "" if nothing."""
     lacking = [name for name in dict.fromkeys(names) if name not in set(others)]
     looks = defaultdict(list)
@@ -55,7 +56,7 @@ def difference(names, others):
     return "; ".join(told) + (f"; and {more} more" if more else "")
 
 
-def differing_classes(now, before, then="then", here="now"):
+def differing_classes(now: Sequence[str], before: Sequence[str], then: str = "then", here: str = "now") -> str:
     """How the classes `now` differ from those `before`, both in the order of their labels, in words; "" if they do not."""
     parts = [f"only {place}: {text}" for place, text in ((here, difference(now, before)), (then, difference(before, now))) if text]
     if not parts and list(now) != list(before):

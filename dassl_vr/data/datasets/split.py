@@ -10,12 +10,13 @@ import re
 import reprlib
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from ...utils.errors import ConfigError, DataError
 from ...utils.files import read_json, write_json
-from .base_dataset import Datum, draw_shots, group_by
+from .base_dataset import DatasetBase, Datum, draw_shots, group_by
 from .names import SPLIT_NAMES, split_of
 
 
@@ -27,11 +28,11 @@ class Splits(NamedTuple):
     test: list
 
     @property
-    def counts(self):
+    def counts(self) -> tuple[int, ...]:
         return tuple(len(items) for items in self)
 
 
-def read_split(path, *image_dirs, needs=("train", "test")):
+def read_split(path: str | os.PathLike, *image_dirs: str | os.PathLike, needs: Collection[str] = ("train", "test")) -> Splits:
     """The splits in a `split_zhou_*.json` file: {"train"|"val"|"test": [[relative path, label, class name], ...]}.
 
     Backslashes in paths, and accents in another Unicode form, are read as what exists.
@@ -151,7 +152,7 @@ class _Files:
         return None
 
 
-def check_files(paths, what, files=None):
+def check_files(paths: Iterable[str], what: str, files: _Files | None = None) -> None:
     """Raises `DataError` if one of `paths` does not exist. Each directory is listed once."""
     files = files or _Files()
     missing = [path for path in paths if not files.has(path)]
@@ -160,7 +161,7 @@ def check_files(paths, what, files=None):
         raise DataError(f"{what} names images that do not exist: {missing[0]}{others}; complete the images")
 
 
-def stratified_split(items, fractions, seed):
+def stratified_split(items: Iterable[Datum], fractions: Sequence[float], seed: int) -> list[list[Datum]]:
     """Split `items` class by class.
 
     The draws depend on the seed and the items' order alone. Every class keeps at least one image for the first part.
@@ -183,7 +184,7 @@ def stratified_split(items, fractions, seed):
     return parts
 
 
-def select_shots(splits, num_shots, seed, directory=""):
+def select_shots(splits: Splits, num_shots: int, seed: int, directory: str = "") -> Splits:
     """The few-shot training and validation images that CoOp's code draws for the same seed; tests stay whole.
 
     CoOp seeds python's generator, then draws `num_shots` images per class for training and after that min(num_shots, 4)
@@ -239,7 +240,7 @@ def _relative(item, directory):
     return PurePath(os.path.relpath(item.impath, directory or os.sep)).as_posix()
 
 
-def subsample_classes(splits, subsample):
+def subsample_classes(splits: Splits, subsample: str) -> Splits:
     """The images of all classes, of the first half (`base`, rounded up) or of the second (`new`), relabelled from 0.
 
     Raises:
@@ -258,7 +259,7 @@ def subsample_classes(splits, subsample):
     return Splits(*([item.relabelled(new_label[item.label]) for item in items if item.label in new_label] for items in splits))
 
 
-def split_sha256(dataset):
+def split_sha256(dataset: DatasetBase) -> str:
     """A hash of what is trained and tested on: (split, path, label, class name) of each image, in order.
 
     Paths count from the data set's directory, so the hash is the same wherever that is.

@@ -1,6 +1,7 @@
 """Listing the images below a directory, as people's directories are."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...utils.errors import DataError
@@ -33,12 +34,12 @@ COMPANIONS = frozenset(
 )
 
 
-def is_companion(name):
+def is_companion(name: str) -> bool:
     """Whether a file or folder of that name is hidden (`.AppleDouble`, `.thumbnails`, `._1.png`) or a companion of photographs."""
     return name.startswith(".") or name.casefold() in COMPANIONS
 
 
-def folders_in(directory):
+def folders_in(directory: str | os.PathLike) -> list[Path]:
     """Sorted paths of the folders in a directory, without companions and without links that lead up.
 
     Raises:
@@ -49,7 +50,9 @@ def folders_in(directory):
     return sorted(Path(entry.path) for entry in entries if not (entry.is_symlink() and _is_above(entry.path, real)))
 
 
-def image_files(directory, others=None, suffixes=None):
+def image_files(
+    directory: str | os.PathLike, others: list[str] | None = None, suffixes: tuple[str, ...] | None = None
+) -> list[str]:
     """Sorted paths of all image files (by their names' `suffixes`) below a directory, without companions, each real file once.
 
     A list `others` takes the paths of other files.
@@ -119,7 +122,7 @@ def _not_there(links, files):
     return kept
 
 
-def real_paths(paths):
+def real_paths(paths: Iterable[str]) -> list[str]:
     """`paths` with the links in their folders resolved, but not what the files themselves may link to: quick for many files."""
     folders, real = {}, []
     for path in paths:
