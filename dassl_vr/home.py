@@ -7,7 +7,7 @@ from pathlib import Path
 from .utils.errors import ConfigError
 
 
-def cache_directory():
+def cache_directory() -> Path:
     """Where programs of the user keep what can be made or fetched again: as everywhere, but for a user without a home a directory
     in the temporary one, the same each time.
     """
@@ -20,7 +20,7 @@ def cache_directory():
     return Path(cache) if there else _stand_in() / ".cache"
 
 
-def expand_home(path):
+def expand_home(path: str | os.PathLike) -> Path:
     """`path` with a leading `~` or `~user` replaced. Raises `ConfigError` if no home of that name is known."""
     try:
         return Path(path).expanduser()
@@ -28,7 +28,7 @@ def expand_home(path):
         raise ConfigError(f"{path}: no home directory is known for {Path(path).parts[0]}; write the path in full") from error
 
 
-def set_cache_variables():
+def set_cache_variables() -> None:
     """Tell the libraries that fetch weights or draw figures where to keep them, if there is no home.
 
     They read these variables when they are imported; torch.hub would make a directory called `~` right here.

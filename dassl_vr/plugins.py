@@ -5,6 +5,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from .config import add_defaults
@@ -16,7 +17,7 @@ from .utils.registry import plugins_win
 PLUGIN_PACKAGES = ("dassl_vr.trainers", "dassl_vr.datasets")
 
 
-def load_plugins(paths=()):
+def load_plugins(paths: Iterable[str | Path] = ()) -> None:
     """Import every module of the plug-in packages, then the files in `paths`.
 
     A module may define `extend_cfg(cfg)`, which adds the module's own config keys with their defaults.

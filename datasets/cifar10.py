@@ -2,7 +2,7 @@
 
 import os
 
-from dassl_vr.data.datasets import DATASET_REGISTRY, TrainTestDataset
+from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, TrainTestDataset
 from dassl_vr.data.download import Part, Source
 from dassl_vr.data.readers import read_cifar
 
@@ -32,6 +32,6 @@ class CIFAR10(TrainTestDataset):
         ),
     )
 
-    def read(self, split):
+    def read(self, split: str) -> list[Datum]:
         paths = [os.path.join(self.dataset_dir, "cifar-10-batches-py", name) for name in FILES[split]]
         return self.array_items(*read_cifar(paths, "labels", len(CLASSNAMES)), split, CLASSNAMES)

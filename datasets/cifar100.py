@@ -2,7 +2,7 @@
 
 import os
 
-from dassl_vr.data.datasets import DATASET_REGISTRY, TrainTestDataset
+from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, TrainTestDataset
 from dassl_vr.data.download import Part, Source
 from dassl_vr.data.readers import read_cifar
 from dassl_vr.data.safe_pickle import load_arrays
@@ -28,7 +28,7 @@ class CIFAR100(TrainTestDataset):
         ),
     )
 
-    def read(self, split):
+    def read(self, split: str) -> list[Datum]:
         directory = os.path.join(self.dataset_dir, "cifar-100-python")
         meta = os.path.join(directory, "meta")
         names = load_arrays(meta).get("fine_label_names")

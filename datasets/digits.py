@@ -1,8 +1,9 @@
 """Handwritten digits of 8x8 pixels: the data set that comes with scikit-learn, so nothing is downloaded."""
 
 import numpy as np
+from yacs.config import CfgNode
 
-from dassl_vr.data.datasets import DATASET_REGISTRY, ArrayDatum, BenchmarkDataset
+from dassl_vr.data.datasets import DATASET_REGISTRY, ArrayDatum, BenchmarkDataset, Datum
 from dassl_vr.data.datasets.split import Splits
 
 
@@ -13,7 +14,7 @@ class Digits(BenchmarkDataset):
     needs_root = False
     facts = {"FLIP": False, "NATIVE_SIZE": 32, "TEMPLATE": "a photo of the digit {}."}  # a mirrored digit is no digit
 
-    def load(self, cfg):
+    def load(self, cfg: CfgNode) -> Splits:
         from sklearn.datasets import load_digits  # here: slow to import, and of no use to other data sets
 
         bunch = load_digits()
@@ -25,6 +26,6 @@ class Digits(BenchmarkDataset):
         return Splits(*self.hold_out(numbered, (0.1, 0.3)))
 
 
-def halves(train):
+def halves(train: list[Datum]) -> tuple[list[Datum], list[Datum]]:
     """Two halves of the training split, by position: the small CLIP was trained on the first and never saw the second."""
     return train[::2], train[1::2]

@@ -2,8 +2,9 @@
 
 import numpy as np
 from PIL import Image
+from yacs.config import CfgNode
 
-from dassl_vr.data.datasets import DATASET_REGISTRY, ArrayDatum
+from dassl_vr.data.datasets import DATASET_REGISTRY, ArrayDatum, Datum
 from dassl_vr.data.datasets.split import Splits
 
 from .digits import Digits, halves
@@ -21,13 +22,13 @@ class DigitsStripes(Digits):
 
     facts = {**Digits.facts, "NATIVE_SIZE": SIDE}
 
-    def load(self, cfg):
+    def load(self, cfg: CfgNode) -> Splits:
         digits = super().load(cfg)
         parts = (halves(digits.train)[1], digits.val, digits.test)
         return Splits(*([striped(item) for item in part] for part in parts))
 
 
-def striped(item):
+def striped(item: Datum) -> ArrayDatum:
     """A digit enlarged, with stripes in front; where they begin differs from image to image, and depends on it alone."""
     number = item.impath.rpartition("/")[2]
     image = np.asarray(item.read().convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))

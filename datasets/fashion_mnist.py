@@ -2,7 +2,7 @@
 
 import os
 
-from dassl_vr.data.datasets import DATASET_REGISTRY, TrainTestDataset
+from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, TrainTestDataset
 from dassl_vr.data.download import Part, Source
 from dassl_vr.data.readers import read_idx
 
@@ -31,7 +31,7 @@ class FashionMNIST(TrainTestDataset):
         for name, md5 in MD5.items()
     )
 
-    def read(self, split):
+    def read(self, split: str) -> list[Datum]:
         prefix = os.path.join(self.dataset_dir, PREFIX[split])
         images, labels = read_idx(f"{prefix}-images-idx3-ubyte.gz", 3), read_idx(f"{prefix}-labels-idx1-ubyte.gz", 1)
         return self.array_items(images, labels, split, CLASSNAMES)

@@ -2,6 +2,8 @@
 
 import os
 
+from yacs.config import CfgNode
+
 from dassl_vr.data.datasets import DATASET_REGISTRY, BenchmarkDataset, Datum
 from dassl_vr.data.datasets.split import SPLIT_NAMES, Splits, check_files
 from dassl_vr.data.download import Part, Source, family_mirror
@@ -27,7 +29,7 @@ class FGVCAircraft(BenchmarkDataset):
         ),
     )
 
-    def load(self, cfg):
+    def load(self, cfg: CfgNode) -> Splits:
         names = [line.strip() for line in read_lines(os.path.join(self.dataset_dir, "variants.txt"))]
         splits = Splits(*(self._read(split, {name: label for label, name in enumerate(names)}) for split in SPLIT_NAMES))
         self.check_counts(splits)

@@ -1,9 +1,12 @@
 """Any directory of images: one folder per class, or a split file."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
-from dassl_vr.data.datasets import DATASET_REGISTRY, BenchmarkDataset
+from yacs.config import CfgNode
+
+from dassl_vr.data.datasets import DATASET_REGISTRY, BenchmarkDataset, Datum
 from dassl_vr.data.datasets.benchmark import read_class_folders
 from dassl_vr.data.datasets.names import SPLIT_NAMES, difference, same_name, split_of
 from dassl_vr.data.datasets.split import Splits, read_split
@@ -39,7 +42,7 @@ class Folder(BenchmarkDataset):
     keeps_shots = False  # in the user's directory a folder would be a class
     compares_content = True
 
-    def load(self, cfg):
+    def load(self, cfg: CfgNode) -> Splits:
         root = Path(self.dataset_dir)
         if not root.is_dir():
             raise DataError(f"{root} does not exist; name the directory that holds the class folders with --root")
@@ -202,7 +205,7 @@ def _relabelled(items, names, where, lacking):
     return [item.relabelled(label_of[item.classname], names[label_of[item.classname]]) for item in items]
 
 
-def uneven_classes(items):
+def uneven_classes(items: Iterable[Datum]) -> str:
     """A line with the training images of each class where these are uneven, else ""."""
     counts = Counter(item.classname for item in items).most_common()
     largest, smallest = counts[0][1], counts[-1][1]

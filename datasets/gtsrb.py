@@ -79,7 +79,7 @@ class GTSRB(TrainTestDataset):
         )
     )
 
-    def read(self, split):
+    def read(self, split: str) -> list[Datum]:
         pairs = self._training() if split == "train" else self._testing()
         return [Datum(path, label, 0, CLASSNAMES[label]) for path, label in pairs]
 

@@ -1,6 +1,9 @@
 """ImageNet (Russakovsky et al. 2015), and what its further test sets share with it."""
 
 import os
+from collections.abc import Collection
+
+from yacs.config import CfgNode
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, BenchmarkDataset, Datum
 from dassl_vr.data.datasets.split import Splits
@@ -14,7 +17,7 @@ CLASSNAMES = "classnames.txt"
 NAMES = Part(CLASSNAMES, Source(CLASSNAMES, drive_id="1-61f_ol79pViBFDG_IDlUQSwoLcn2XXF"), required=False)
 
 
-def read_classnames(*directories):
+def read_classnames(*directories: str) -> dict[str, str]:
     """{folder such as n01440764: class name} in the order of the labels, from the first `classnames.txt` that is there."""
     paths = [os.path.join(directory, CLASSNAMES) for directory in directories]
     path = next(filter(os.path.isfile, paths), None)
@@ -29,7 +32,7 @@ def read_classnames(*directories):
     return names
 
 
-def read_folders(directory, folders):
+def read_folders(directory: str, folders: Collection[tuple[str, str]]) -> list[Datum]:
     """The images of `folders`, [(folder below `directory`, class name)]; labels count them. All must exist, and no others."""
     unknown = {entry.name for entry in os.scandir(directory) if entry.is_dir()} - {folder for folder, _ in folders}
     if unknown:
@@ -58,7 +61,7 @@ class ImageNet(BenchmarkDataset):
         NAMES,
     )
 
-    def load(self, cfg):
+    def load(self, cfg: CfgNode) -> Splits:
         names = read_classnames(self.dataset_dir).items()
         images = os.path.join(self.dataset_dir, "images")
         splits = Splits(read_folders(os.path.join(images, "train"), names), [], read_folders(os.path.join(images, "val"), names))
@@ -76,7 +79,7 @@ class ImageNetTestSet(BenchmarkDataset):
 
     image_dir = ""
 
-    def load(self, cfg):
+    def load(self, cfg: CfgNode) -> Splits:
         directory = os.path.join(self.dataset_dir, self.image_dir)
         names = read_classnames(self.dataset_dir, os.path.join(os.path.dirname(self.dataset_dir), "imagenet"))
         items = read_folders(directory, self.folders(directory, names))
@@ -85,7 +88,7 @@ class ImageNetTestSet(BenchmarkDataset):
         self.say("WARNING: for testing only; what counts as its training images are its test images")
         return splits
 
-    def folders(self, directory, names):
+    def folders(self, directory: str, names: dict[str, str]) -> list[tuple[str, str]]:
         """[(folder, class name)] by label: those of ImageNet's folders that are there."""
         present = [(folder, name) for folder, name in sorted(names.items()) if os.path.isdir(os.path.join(directory, folder))]
         if not present:

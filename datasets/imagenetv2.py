@@ -28,6 +28,6 @@ class ImageNetV2(ImageNetTestSet):
         NAMES,
     )
 
-    def folders(self, directory, names):
+    def folders(self, directory: str, names: dict[str, str]) -> list[tuple[str, str]]:
         # its folders are called by the labels: 0, 1, 2, ...
         return [(str(label), name) for label, name in enumerate(names.values())]

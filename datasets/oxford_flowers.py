@@ -40,7 +40,7 @@ class OxfordFlowers(ImageSplitDataset):
         ),
     )
 
-    def read_unsplit(self, image_dir):
+    def read_unsplit(self, image_dir: str) -> list[Datum]:
         (labels,) = read_mat(os.path.join(self.dataset_dir, "imagelabels.mat"), "labels")
         names_path = os.path.join(self.dataset_dir, "cat_to_name.json")
         try:

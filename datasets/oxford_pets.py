@@ -3,7 +3,7 @@
 import os
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, ImageSplitDataset
-from dassl_vr.data.datasets.split import check_files
+from dassl_vr.data.datasets.split import Splits, check_files
 from dassl_vr.data.download import Part, Source, family_mirror
 from dassl_vr.data.readers import read_lines
 from dassl_vr.utils.errors import DataError
@@ -42,7 +42,7 @@ class OxfordPets(ImageSplitDataset):
         ),
     )
 
-    def make_split(self, image_dir):
+    def make_split(self, image_dir: str) -> Splits:
         return self.make_split_of(self._listed(image_dir, "trainval.txt"), self._listed(image_dir, "test.txt"))
 
     def _listed(self, image_dir, filename):

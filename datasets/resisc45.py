@@ -2,6 +2,8 @@
 
 import os
 
+from yacs.config import CfgNode
+
 from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, ImageSplitDataset
 from dassl_vr.data.datasets.split import SPLIT_NAMES, Splits, check_files
 from dassl_vr.data.download import Part, Source
@@ -52,7 +54,7 @@ class RESISC45(ImageSplitDataset):
         ),
     )
 
-    def load(self, cfg):
+    def load(self, cfg: CfgNode) -> Splits:
         lists = [os.path.join(self.dataset_dir, f"resisc45-{split}.txt") for split in SPLIT_NAMES]
         if os.path.isfile(os.path.join(self.dataset_dir, self.split_file)) or not all(map(os.path.isfile, lists)):
             return super().load(cfg)

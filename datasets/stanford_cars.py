@@ -3,7 +3,7 @@
 import os
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, ImageSplitDataset
-from dassl_vr.data.datasets.split import check_files
+from dassl_vr.data.datasets.split import Splits, check_files
 from dassl_vr.data.download import Part, Source, family_mirror
 from dassl_vr.data.readers import read_mat
 from dassl_vr.utils.errors import DataError
@@ -28,7 +28,7 @@ class StanfordCars(ImageSplitDataset):
         ),
     )
 
-    def make_split(self, image_dir):
+    def make_split(self, image_dir: str) -> Splits:
         directory = self.dataset_dir
         train = self._annotated("cars_train", os.path.join(directory, "devkit", "cars_train_annos.mat"))
         test = self._annotated("cars_test", os.path.join(directory, "cars_test_annos_withlabels.mat"))

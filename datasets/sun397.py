@@ -26,7 +26,7 @@ class SUN397(ImageSplitDataset):
         ),
     )
 
-    def read_unsplit(self, image_dir):
+    def read_unsplit(self, image_dir: str) -> list[Datum]:
         by_folder = {}
         for path in image_files(image_dir):
             by_folder.setdefault(os.path.dirname(os.path.relpath(path, image_dir)), []).append(path)

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from dassl_vr.data.datasets import DATASET_REGISTRY, TrainTestDataset
+from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, TrainTestDataset
 from dassl_vr.data.download import Part, Source
 from dassl_vr.data.readers import read_mat
 from dassl_vr.utils.errors import DataError
@@ -29,7 +29,7 @@ class SVHN(TrainTestDataset):
         for split, md5 in MD5.items()
     )
 
-    def read(self, split):
+    def read(self, split: str) -> list[Datum]:
         path = os.path.join(self.dataset_dir, f"{split}_32x32.mat")
         images, labels = read_mat(path, "X", "y")
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[2] != 3:

@@ -3,6 +3,7 @@
 import re
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, ImageSplitDataset
+from dassl_vr.data.datasets.split import Splits
 from dassl_vr.data.download import Part, Source, family_mirror
 
 
@@ -28,7 +29,7 @@ class UCF101(ImageSplitDataset):
         ),
     )
 
-    def make_split(self, image_dir):
+    def make_split(self, image_dir: str) -> Splits:
         # Clips of a group are cut from the same video: groups 1 to 7 are for testing, as in the publishers' first split.
         train, test = [], []
         for item in self.read_unsplit(image_dir):

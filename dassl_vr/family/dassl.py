@@ -108,13 +108,13 @@ class _Door(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 _DOOR = _Door()
 
 
-def open_door():
+def open_door() -> None:
     """Serve `dassl` from ours to whatever imports it from now on; a second call does nothing."""
     if _DOOR not in sys.meta_path:
         sys.meta_path.insert(0, _DOOR)  # before the finder of files, which may know an original
 
 
-def original():
+def original() -> str | None:
     """Where the `dassl` that this process has loaded comes from, or None if none is loaded or it is ours."""
     module = sys.modules.get("dassl")
     if module is None or module.__spec__.loader is _DOOR:

@@ -84,26 +84,26 @@ class HostTrainer(dassl.engine.TrainerX):
         self.results = {}
         super().__init__(cfg)
 
-    def build_data_loader(self):
+    def build_data_loader(self) -> None:
         self.dm = HostDataManager(self.cfg)
         names = ("train_loader_x", "train_loader_u", "val_loader", "test_loader", "num_classes", "num_source_domains", "lab2cname")
         for name in names:
             setattr(self, name, getattr(self.dm, name))
 
-    def train(self):
+    def train(self) -> None:
         super().train()
         super().close_writer()
 
-    def close_writer(self):
+    def close_writer(self) -> None:
         """The original closes it before a trainer of ours has drawn its last pictures; `train` does it after."""
 
-    def test(self, split=None):
+    def test(self, split: str | None = None) -> float:
         result = super().test(split)
         self.results[split or self.cfg.TEST.SPLIT] = {"accuracy": result}
         return result
 
 
-def resolve_host_cfg(cfg, trainer):
+def resolve_host_cfg(cfg: CN, trainer: type) -> CN:
     """A copy of the original's `cfg` with what follows from the data set and the backbone filled in, checked."""
     cfg = _with_facts(cfg)
     if cfg.DATASET.BATCH_LIMIT:
@@ -139,7 +139,7 @@ def _methods() -> list:
     return [put_on(TRAINER_REGISTRY.declared(name), HostTrainer) for name in names if name not in ours]
 
 
-def data_set_on_host(name, cls):
+def data_set_on_host(name: str, cls: type) -> type:
     """A data set of ours under `name` for the original's registry."""
 
     def __init__(self, cfg):
@@ -155,7 +155,7 @@ def data_set_on_host(name, cls):
     return type(name, (cls,), {"__init__": __init__})
 
 
-def publish():
+def publish() -> None:
     """Add to the original what it lacks: our keys to its defaults, our trainers and data sets to its registries.
 
     What is there already stays as it is; what comes later under a name of ours takes it.

@@ -3,6 +3,7 @@
 Trainers of this toolbox take a `FrozenBackbone` from `dassl_vr.backbones`; here backbones are trainable feature extractors.
 """
 
+import torch
 from torch import nn
 
 from ..backbones import BACKBONE_REGISTRY, Backbone
@@ -16,7 +17,7 @@ NETWORK_REGISTRY = Registry("network")
 _ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
 
 
-def build_backbone(name, verbose=True, pretrained=True, **kwargs):
+def build_backbone(name: str, verbose: bool = True, pretrained: bool = True, **kwargs) -> nn.Module:
     """A trainable backbone: `forward` gives (B, `out_features`).
 
     Args:
@@ -30,12 +31,12 @@ def build_backbone(name, verbose=True, pretrained=True, **kwargs):
     return build_any_backbone(name, pretrained=pretrained, frozen=False, fold=False, verbose=verbose, **kwargs)
 
 
-def build_head(name, verbose=True, **kwargs):
+def build_head(name: str, verbose: bool = True, **kwargs) -> nn.Module:
     """The head called `name`: a module with `out_features`, between features and classifier."""
     return _build(HEAD_REGISTRY, name, verbose, kwargs)
 
 
-def build_network(name, verbose=True, **kwargs):
+def build_network(name: str, verbose: bool = True, **kwargs) -> nn.Module:
     """The network called `name`, whatever a plug-in registered it for."""
     return _build(NETWORK_REGISTRY, name, verbose, kwargs)
 
@@ -74,13 +75,13 @@ class MLP(nn.Module):
         self.mlp = nn.Sequential(*layers)
         self.out_features = widths[-1]
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in_features) -> (B, out_features)"""
         return self.mlp(x)
 
 
 @HEAD_REGISTRY.register()
-def mlp(**kwargs):
+def mlp(**kwargs) -> MLP:
     return MLP(**kwargs)
 
 
@@ -113,7 +114,7 @@ class SimpleNet(nn.Module):
             self.fdim = self.head.out_features
         self.classifier = nn.Linear(self.fdim, num_classes) if num_classes > 0 else None
 
-    def forward(self, x, return_feature=False):
+    def forward(self, x: torch.Tensor, return_feature: bool = False) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """(B, 3, H, W) -> (B, num_classes), or (that, (B, fdim)) if `return_feature`; features only without a classifier."""
         features = self.backbone(x)
         if self.head is not None:
