@@ -4,7 +4,7 @@ import os
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, TrainTestDataset
 from dassl_vr.data.download import Part, Source
-from dassl_vr.data.readers import read_cifar
+from dassl_vr.data.safe_pickle import load_cifar
 
 CLASSNAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FILES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
@@ -34,4 +34,4 @@ class CIFAR10(TrainTestDataset):
 
     def read(self, split: str) -> list[Datum]:
         paths = [os.path.join(self.dataset_dir, "cifar-10-batches-py", name) for name in FILES[split]]
-        return self.array_items(*read_cifar(paths, "labels", len(CLASSNAMES)), split, CLASSNAMES)
+        return self.array_items(*load_cifar(paths, "labels", len(CLASSNAMES)), split, CLASSNAMES)

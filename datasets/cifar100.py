@@ -4,8 +4,7 @@ import os
 
 from dassl_vr.data.datasets import DATASET_REGISTRY, Datum, TrainTestDataset
 from dassl_vr.data.download import Part, Source
-from dassl_vr.data.readers import read_cifar
-from dassl_vr.data.safe_pickle import load_arrays
+from dassl_vr.data.safe_pickle import load_arrays, load_cifar
 from dassl_vr.utils.errors import DataError
 
 
@@ -34,4 +33,4 @@ class CIFAR100(TrainTestDataset):
         names = load_arrays(meta).get("fine_label_names")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DataError(f"{meta}: not a list of class names; remove its directory and fetch the data set again")
-        return self.array_items(*read_cifar([os.path.join(directory, split)], "fine_labels", len(names)), split, names)
+        return self.array_items(*load_cifar([os.path.join(directory, split)], "fine_labels", len(names)), split, names)

@@ -9,9 +9,8 @@ import zlib
 import numpy as np
 
 from ..utils.errors import DataError
-from ..utils.files import open_regular
+from ..utils.places import open_regular
 from ..utils.text import excerpt
-from .safe_pickle import load_arrays
 
 MAX_BYTES = 1 << 30  # of an array; the largest of our data sets, SVHN's training images, has a quarter
 CHUNK = 1 << 20
@@ -80,33 +79,6 @@ def read_idx(path: str | os.PathLike, dimensions: int) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({excerpt(error)}); fetch the data set again") from error
     raise DataError(f"{path}: not a complete IDX file of bytes in {dimensions} dimensions; remove it and fetch the data set again")
-
-
-def read_cifar(paths: list, label_key: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """((N, 32, 32, 3) uint8, (N,) int64) from the files of CIFAR-10 or CIFAR-100, one after the other.
-
-    Args:
-        label_key: what the labels are called in the files.
-
-    Raises:
-        DataError: a file is missing, or holds something else.
-    """
-    images, labels = [], []
-    for path in paths:
-        content = load_arrays(path)
-        data, numbers = content.get("data"), content.get(label_key)
-        if (
-            not isinstance(data, np.ndarray)
-            or not isinstance(numbers, list)
-            or data.dtype != np.uint8
-            or data.shape != (len(numbers), 3 * 32 * 32)
-            or not all(type(label) is int and 0 <= label < num_classes for label in numbers)
-        ):
-            raise DataError(f"{path}: not a batch of CIFAR; remove its directory and fetch the data set again")
-        # channel planes on disk, interleaved pixels in a picture
-        images.append(np.ascontiguousarray(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)))
-        labels += numbers
-    return np.concatenate(images), np.array(labels, dtype=np.int64)
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from .errors import DataError
-from .files import open_regular
+from .places import open_regular
 
 # Of pixels alone: other formats of Pillow's start a program (EPS), call a plug-in (WMF, GRIB) or are no pictures (MPEG)
 FORMATS = (

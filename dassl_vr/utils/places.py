@@ -1,11 +1,14 @@
 """Directories and files that are written to: whole or not at all, under their names, and only where they were at first."""
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import ConfigError, DiskError
 
@@ -112,3 +115,26 @@ def _remove_empty(directories):
     for directory in directories:
         with contextlib.suppress(OSError):
             directory.rmdir()
+
+
+def open_regular(path: str | os.PathLike) -> BinaryIO:
+    """The regular file at `path`, open for reading bytes. Nothing else is opened: a pipe would wait for a writer, a device may act.
+
+    Raises:
+        OSError: it is not a regular file, or cannot be opened.
+    """
+    _check_regular(os.stat(path), path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115
+    try:
+        _check_regular(os.fstat(file.fileno()), path)  # it may have been replaced since
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _check_regular(status, path):
+    if not stat.S_ISREG(status.st_mode):
+        what = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        raise OSError(errno.EINVAL, f"{what}, not a file", str(path))
