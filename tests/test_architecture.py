@@ -1,4 +1,7 @@
-"""The packages import one another in one direction, and nothing grows too large. Exceptions are listed here, each with a reason."""
+"""The packages import one another in one direction, nothing grows too large, and public functions have types.
+
+Exceptions are listed here, each with a reason.
+"""
 
 import ast
 import functools
@@ -122,6 +125,23 @@ def too_large() -> dict[str, int]:
     return found
 
 
+def public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
+    """Functions and methods without a leading underscore, those inside of functions left out."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node.body)
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
+def without_types(function: ast.FunctionDef) -> list[str]:
+    """Names of the arguments that lack a type, and `return` if what it returns does."""
+    every = function.args
+    arguments = [*every.posonlyargs, *every.args, *every.kwonlyargs]
+    missing = [argument.arg for argument in arguments if argument.annotation is None and argument.arg not in ("self", "cls")]
+    return missing + ["return"] * (function.returns is None)
+
+
 def test_every_package_has_its_place():
     packages = {package_of(module) for module in modules()}
     assert packages == ALLOWED.keys()
@@ -154,3 +174,17 @@ def test_the_reader_of_imports_sees_all_forms(tmp_path):
         "dassl_vr",
         "dassl_vr.family.modeling",
     ]
+
+
+def test_public_functions_have_types():
+    found = {}
+    for module, path in modules().items():
+        for function in public_functions(ast.parse(path.read_text(encoding="utf-8")).body):
+            if missing := without_types(function):
+                found[f"{module}.{function.name}, line {function.lineno}"] = missing
+    assert not found
+
+
+def test_the_reader_of_types_sees_what_is_missing():
+    source = "class A:\n def f(self, x, *, y: int): ...\n def _g(self, x): ...\ndef h(x: int) -> int: ...\n"
+    assert {f.name: without_types(f) for f in public_functions(ast.parse(source).body)} == {"f": ["x", "return"], "h": []}
