@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import confusion_matrix, f1_score
 from yacs.config import CfgNode
 
 from ..utils import distributed
@@ -89,6 +88,8 @@ class Classification(EvaluatorBase):
         results = OrderedDict()
         results["accuracy"] = 100.0 * correct / total
         results["error_rate"] = 100.0 - results["accuracy"]
+        from sklearn.metrics import f1_score  # here: two seconds, which a command that tests nothing saves
+
         macro_f1 = f1_score(y_true, y_pred, average="macro", labels=present, zero_division=0)
         results["macro_f1"] = 100.0 * float(macro_f1)
         # Parsers of the family's logs rely on these lines
@@ -126,6 +127,8 @@ class Classification(EvaluatorBase):
         if not distributed.is_main():
             return
         classes = np.arange(self._num_classes)  # all of them, so that entry [i, j] is about labels i and j
+        from sklearn.metrics import confusion_matrix
+
         matrix = confusion_matrix(y_true, y_pred, labels=classes, normalize="true")
         path = Path(self.cfg.OUTPUT_DIR) / CMAT_FILE
         save_atomically(torch.from_numpy(matrix), path)
