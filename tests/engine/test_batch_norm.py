@@ -6,9 +6,16 @@ from torch import nn
 
 from dassl_vr.engine.batch_norm import survive_single_images
 from dassl_vr.engine.parallel import synchronize_batch_norms
+from dassl_vr.utils.distributed import StepShare
 
 
-@pytest.mark.parametrize("prepare", [lambda model: survive_single_images([model]), synchronize_batch_norms])
+PREPARED = {
+    "survive_single_images": lambda model: survive_single_images([model]),
+    "synchronize_batch_norms": lambda model: synchronize_batch_norms(model, StepShare()),
+}
+
+
+@pytest.mark.parametrize("prepare", PREPARED.values(), ids=PREPARED)
 def test_one_value_a_channel_takes_the_running_statistics(prepare, capsys):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU())
