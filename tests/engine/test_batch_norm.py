@@ -8,7 +8,6 @@ from dassl_vr.engine.batch_norm import survive_single_images
 from dassl_vr.engine.parallel import synchronize_batch_norms
 from dassl_vr.utils.distributed import StepShare
 
-
 PREPARED = {
     "survive_single_images": lambda model: survive_single_images([model]),
     "synchronize_batch_norms": lambda model: synchronize_batch_norms(model, StepShare()),
