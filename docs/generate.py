@@ -20,6 +20,7 @@ from dassl_vr.backbones import ALIASES, backbone_spec
 from dassl_vr.config import defaults, family, get_cfg_default, ranges
 from dassl_vr.config.validate import leaves, lookup
 from dassl_vr.engine import TRAINER_REGISTRY
+from dassl_vr.engine.build import takes
 from dassl_vr.plugins import load_plugins
 from dassl_vr.reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY
 from dassl_vr.reprogramming.mappings import CLASSES, FEATURES, LABELS
@@ -51,7 +52,7 @@ def matrix():
         cells = []
         for backbone, spec in specs.items():
             recipe = (REPOSITORY / f"configs/trainers/{name}/{backbone}.yaml").is_file()
-            cells.append("recipe" if recipe else "yes" if _fits(trainer, spec) else "")
+            cells.append("recipe" if recipe else "yes" if takes(trainer, spec) else "")
         rows.append((f"`{name}`", *cells))
     return _table(rows)
 
@@ -87,12 +88,6 @@ def _kinds(trainer):
     return [kind for kind in KINDS if kind in kinds and not (kind == "cnn" and getattr(trainer, "needs_tokens", False))]
 
 
-def _fits(trainer, spec):
-    if spec.kind not in trainer.backbone_kinds or (trainer.needs_tokens and not spec.tokens):
-        return False
-    return not trainer.needs_text_tokens or spec.text_tokens
-
-
 def _first_line(cls):
     text = " ".join(inspect.cleandoc(cls.__doc__).partition("\n\n")[0].split())
     return text[:-1] if text.endswith(".") else text
@@ -123,7 +118,7 @@ def keys():
     for name in sorted(TRAINER_REGISTRY.registered_names(), key=str.lower):
         trainer, prefix = TRAINER_REGISTRY.get(name), f"TRAINER.{name.upper()}"
         group = [key for key, _ in leaves(everything) if key.startswith(f"{prefix}.")]
-        own = {**trainer.all_choices(), **trainer._of_all_bases("ranges")}
+        own = {**trainer.all_choices(), **trainer.all_ranges()}
         if group:
             found = {f"{prefix}.{key}": values for key, values in own.items()}
             comments = {f"{prefix}.{key}": text for key, text in _extension_comments(trainer).items()}

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import contextlib
 import json
 import os
 import signal
@@ -105,6 +106,28 @@ def trainer_of():
         return build_trainer(cfg)
 
     return build
+
+
+@pytest.fixture
+def stopped_once_saved():
+    """Inside of `with stopped_once_saved():` a run is interrupted as by Ctrl-C right after it has written its resume file."""
+    from dassl_vr.engine import trainer as module
+
+    @contextlib.contextmanager
+    def context():
+        save = module.save_resume_file
+
+        def save_and_stop(*arguments):
+            save(*arguments)
+            raise KeyboardInterrupt
+
+        module.save_resume_file = save_and_stop
+        try:
+            yield
+        finally:
+            module.save_resume_file = save
+
+    return context
 
 
 @pytest.fixture

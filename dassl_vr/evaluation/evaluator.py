@@ -80,6 +80,8 @@ class Classification(EvaluatorBase):
         self._num_classes = mo.shape[1]
 
     def evaluate(self) -> dict[str, float]:
+        from sklearn.metrics import f1_score  # here: two seconds, which a command that tests nothing saves
+
         y_true, y_pred = (_of_all_processes(parts) for parts in (self._y_true, self._y_pred))
         if not len(y_true):
             raise DataError("there is nothing to evaluate: the split has no images; choose another one with TEST.SPLIT")
@@ -88,8 +90,6 @@ class Classification(EvaluatorBase):
         results = OrderedDict()
         results["accuracy"] = 100.0 * correct / total
         results["error_rate"] = 100.0 - results["accuracy"]
-        from sklearn.metrics import f1_score  # here: two seconds, which a command that tests nothing saves
-
         macro_f1 = f1_score(y_true, y_pred, average="macro", labels=present, zero_division=0)
         results["macro_f1"] = 100.0 * float(macro_f1)
         # Parsers of the family's logs rely on these lines
@@ -124,11 +124,11 @@ class Classification(EvaluatorBase):
         return mean
 
     def _save_confusion_matrix(self, y_true, y_pred):
+        from sklearn.metrics import confusion_matrix  # here: as above
+
         if not distributed.is_main():
             return
         classes = np.arange(self._num_classes)  # all of them, so that entry [i, j] is about labels i and j
-        from sklearn.metrics import confusion_matrix
-
         matrix = confusion_matrix(y_true, y_pred, labels=classes, normalize="true")
         path = Path(self.cfg.OUTPUT_DIR) / CMAT_FILE
         save_atomically(torch.from_numpy(matrix), path)

@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 
 from ..backbones import FrozenBackbone, backbone_spec
 from ..backbones.from_cfg import backbone_from_cfg
+from ..config.ranges import Range
 from ..config.validate import choice_problems, range_problems
 from ..evaluation import compute_accuracy
 from ..optim import build_lr_scheduler, build_optimizer
@@ -75,6 +76,11 @@ class PromptLearning:
         return {key: tuple(v.registered_names() if isinstance(v, Registry) else v) for key, v in found.items()}
 
     @classmethod
+    def all_ranges(cls) -> dict[str, Range]:
+        """{key of `TRAINER.<NAME>`: range of its numbers}, of this class and its bases."""
+        return cls._of_all_bases("ranges")
+
+    @classmethod
     def _of_all_bases(cls, attribute):
         """The entries of a dictionary of the class and of those of its bases; a class's own win."""
         return {key: value for base in reversed(cls.__mro__) for key, value in vars(base).get(attribute, {}).items()}
@@ -101,7 +107,7 @@ class PromptLearning:
     def config_problems(self, cfg: CfgNode) -> list[str]:
         """One sentence for each setting that cannot be, before anything is built."""
         name = type(self).__name__.upper()
-        choices, ranges = self.all_choices(), self._of_all_bases("ranges")
+        choices, ranges = self.all_choices(), self.all_ranges()
         problems = choice_problems(cfg, {f"TRAINER.{name}.{key}": allowed for key, allowed in choices.items()})
         problems += range_problems(cfg, {f"TRAINER.{name}.{key}": allowed for key, allowed in ranges.items()})
         height, width = cfg.INPUT.SIZE

@@ -52,25 +52,16 @@ def test_killed_at_random_moments_and_resumed(tmp_path, tiny_command, repository
     assert_equal(outcome(tmp_path / "whole"), outcome(out))
 
 
-def test_stopped_after_each_epoch(tmp_path, tiny_command, monkeypatch):
+def test_stopped_after_each_epoch(tmp_path, tiny_command, stopped_once_saved):
     """Interruptions right after the resume file is written, so that every epoch begins in a fresh trainer."""
-    from dassl_vr.engine import trainer as module
-
     best = ("TEST.FINAL_MODEL", "best_val")
     assert main(tiny_command(tmp_path / "whole", *best)) == 0
-    save = module.save_resume_file
-
-    def save_and_stop(trainer, directory):
-        save(trainer, directory)
-        raise KeyboardInterrupt
-
     out = tmp_path / "stopped"
-    monkeypatch.setattr(module, "save_resume_file", save_and_stop)
-    for _ in range(3):
-        torch.manual_seed(int(time.time()))  # whatever a new process starts with
-        assert main(tiny_command(out, "--resume", out, *best)) == 130
-        assert not (out / "results.json").exists()
-    monkeypatch.setattr(module, "save_resume_file", save)
+    with stopped_once_saved():
+        for _ in range(3):
+            torch.manual_seed(int(time.time()))  # whatever a new process starts with
+            assert main(tiny_command(out, "--resume", out, *best)) == 130
+            assert not (out / "results.json").exists()
     assert main(tiny_command(out, "--resume", out, *best)) == 0
     assert_equal(outcome(tmp_path / "whole"), outcome(out))
     whole, stopped = (json.loads((directory / "results.json").read_text()) for directory in (tmp_path / "whole", out))
@@ -153,7 +144,7 @@ class OwnLoaders(TrainerX):
 """
 
 
-def test_a_trainer_with_loaders_of_its_own_is_saved_and_resumed(processes, repository, tmp_path):
+def test_a_trainer_with_loaders_of_its_own_is_saved_and_resumed(processes, repository, tmp_path, stopped_once_saved):
     (tmp_path / "own.py").write_text(OWN_LOADERS)
     out = tmp_path / "run"
     command = ["--plugin", str(tmp_path / "own.py"), "--trainer", "OwnLoaders", "--output-dir", str(out), "--resume", str(out)]
@@ -161,16 +152,8 @@ def test_a_trainer_with_loaders_of_its_own_is_saved_and_resumed(processes, repos
     command += ["OPTIM.LR", "0.1", "TEST.TRAIN_GAP", "False", "TRAIN.END_FIGURES", "False"]
 
     def train_one_epoch():  # in a fork, so that the trainer is registered there alone
-        from dassl_vr.engine import trainer as module
-
-        save = module.save_resume_file
-
-        def save_and_stop(*arguments):
-            save(*arguments)
-            raise KeyboardInterrupt
-
-        module.save_resume_file = save_and_stop
-        return main(command)
+        with stopped_once_saved():
+            return main(command)
 
     assert processes(1, train_one_epoch) == [(0, 130)]
     assert processes(1, lambda: main(command)) == [(0, 0)]

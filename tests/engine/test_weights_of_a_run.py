@@ -14,7 +14,6 @@ from dassl_vr.cli.predict import main as predict
 from dassl_vr.cli.train import main
 from dassl_vr.cli.visualize import main as visualize
 from dassl_vr.deploy import load_prompted
-from dassl_vr.engine import trainer as engine
 
 KEY = "MODEL.BACKBONE.WEIGHTS"
 
@@ -73,18 +72,11 @@ def test_a_finished_run(tmp_path, command, weights, capsys):
     assert main(["--eval-only", "--model-dir", str(run)]) == 0
 
 
-def test_an_unfinished_run(tmp_path, command, weights, capsys, monkeypatch):
+def test_an_unfinished_run(tmp_path, command, weights, capsys, stopped_once_saved):
     used, run = tmp_path / "used.safetensors", tmp_path / "run"
     shutil.copy(weights[0], used)
-    save = engine.save_resume_file
-
-    def save_and_stop(trainer, directory):
-        save(trainer, directory)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(engine, "save_resume_file", save_and_stop)
-    assert main(command(run, KEY, used)) == 130
-    monkeypatch.setattr(engine, "save_resume_file", save)
+    with stopped_once_saved():
+        assert main(command(run, KEY, used)) == 130
     shutil.copy(weights[1], used)
     for other in (used, weights[1]):
         refused(capsys, main, command(run, "--resume", run, KEY, other))

@@ -28,20 +28,15 @@ def test_trained_saved_and_found_again(tmp_path, tiny_command, trainer, mapping)
     assert json.loads((tmp_path / "again" / "results.json").read_text())["accuracy"] == results["accuracy"]
 
 
-@pytest.mark.parametrize(("mapping", "passes"), [("rlm", 0), ("flm", 1), ("ilm", 3), ("blm", 3), ("blm+", 3), ("linear", 0)])
-def test_passes_over_the_training_images(tmp_path, tiny_command, mapping, passes, trainer_of):
-    trainer = trainer_of(tiny_command(tmp_path / "run", "TRAINER.VR.MAPPING", mapping, "TEST.NO_TEST", "True", trainer="VR"))
-    counted = []
-    refresh = trainer.refresh_mapping
-    trainer.refresh_mapping = lambda: (counted.append(trainer.epoch), refresh())
-    trainer.train()
-    trainer.close_writer()
-    assert counted == list(range(passes))
+PASSES = {  # over all training images in three epochs
+    "exact": {"rlm": 0, "flm": 1, "ilm": 3, "blm": 3, "blm+": 3, "linear": 0},
+    "reuse": {"flm": 1, "ilm": 1, "blm": 1, "blm+": 1, "linear": 0},
+}
 
 
-@pytest.mark.parametrize(("mapping", "passes"), [("flm", 1), ("ilm", 1), ("blm", 1), ("blm+", 1), ("linear", 0)])
-def test_reuse_makes_one_pass(tmp_path, tiny_command, mapping, passes, trainer_of):
-    settings = ["TRAINER.VR.MAPPING", mapping, "TRAINER.VR.MAPPING_PASS", "reuse", "TEST.NO_TEST", "True"]
+@pytest.mark.parametrize(("kind", "mapping", "passes"), [(kind, *row) for kind, rows in PASSES.items() for row in rows.items()])
+def test_passes_over_the_training_images(tmp_path, tiny_command, kind, mapping, passes, trainer_of):
+    settings = ["TRAINER.VR.MAPPING", mapping, "TRAINER.VR.MAPPING_PASS", kind, "TEST.NO_TEST", "True"]
     trainer = trainer_of(tiny_command(tmp_path / "run", *settings, trainer="VR"))
     counted = []
     refresh = trainer.refresh_mapping
@@ -85,22 +80,13 @@ def test_reuse_takes_what_training_saw_in_the_epoch_before(tmp_path, tiny_comman
     assert not torch.equal(used[1], used[0])
 
 
-def test_reuse_is_resumed_bit_for_bit(tmp_path, tiny_command, monkeypatch):
-    from dassl_vr.engine import trainer as module
-
+def test_reuse_is_resumed_bit_for_bit(tmp_path, tiny_command, stopped_once_saved):
     settings = ["TRAINER.SMM.MAPPING", "blm+", "TRAINER.SMM.MAPPING_PASS", "reuse", "TEST.TRAIN_GAP", "False"]
     assert main(tiny_command(tmp_path / "whole", *settings)) == 0
-    save = module.save_resume_file
-
-    def save_and_stop(trainer, directory):
-        save(trainer, directory)
-        raise KeyboardInterrupt
-
     out = tmp_path / "stopped"
-    monkeypatch.setattr(module, "save_resume_file", save_and_stop)
-    for _ in range(2):
-        assert main(tiny_command(out, "--resume", out, *settings)) == 130
-    monkeypatch.setattr(module, "save_resume_file", save)
+    with stopped_once_saved():
+        for _ in range(2):
+            assert main(tiny_command(out, "--resume", out, *settings)) == 130
     assert main(tiny_command(out, "--resume", out, *settings)) == 0
     one, other = (torch.load(run / "prompt" / "model.pth.tar-3", weights_only=True) for run in (tmp_path / "whole", out))
     for key, value in one["state_dict"].items():
