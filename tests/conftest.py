@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -64,6 +65,9 @@ TINY = [
     "TRAIN.END_FIGURES",
     "False",
 ]
+
+
+GRACE = 60  # seconds in which processes notice that another one was killed
 
 
 @pytest.fixture
@@ -144,13 +148,34 @@ def processes(tmp_path):
         place.mkdir()
         launcher, port = _fork_launcher()
         pids = [_fork(rank, number, port, function, place / str(rank)) for rank in range(number)]
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        codes = _exit_codes(pids)
         os.kill(launcher, signal.SIGKILL)
         os.waitpid(launcher, 0)
         results = [place / str(rank) for rank in range(number)]
         return [(code, json.loads(file.read_text()) if file.exists() else None) for code, file in zip(codes, results)]
 
     return run
+
+
+def _exit_codes(pids):
+    """Of processes, in order. As torchrun does, those are killed that still wait for one that was killed outright.
+
+    A process that dies before another has connected to it leaves that one waiting; mostly they notice, for which they have time.
+    """
+    codes, deadline = {}, None
+    while len(codes) < len(pids):
+        for pid in set(pids) - set(codes):
+            if (ended := os.waitpid(pid, os.WNOHANG))[0]:
+                codes[pid] = os.waitstatus_to_exitcode(ended[1])
+        now = time.monotonic()
+        if deadline is None and -signal.SIGKILL in codes.values():
+            deadline = now + GRACE
+        elif deadline is not None and now > deadline:
+            for pid in set(pids) - set(codes):
+                os.kill(pid, signal.SIGKILL)
+            deadline = None
+        time.sleep(0.01)
+    return [codes[pid] for pid in pids]
 
 
 def _fork_launcher():
