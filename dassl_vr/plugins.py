@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import pkgutil
 import re
 import sys
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from .config import add_defaults
 from .family import dassl
 from .home import expand_home
 from .utils.errors import ConfigError, UserError
+from .utils.modules import modules_in
 from .utils.registry import plugins_win
 
 PLUGIN_PACKAGES = ("dassl_vr.trainers", "dassl_vr.datasets")
@@ -33,9 +33,8 @@ def load_plugins(paths: Iterable[str | Path] = ()) -> None:
     """
     for package_name in PLUGIN_PACKAGES:
         package = importlib.import_module(package_name)
-        for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda i: i.name):
-            if not info.name.startswith("_"):
-                _add(importlib.import_module(f"{package_name}.{info.name}"))
+        for module in modules_in(package_name, package.__path__):
+            _add(module)
     for path in paths:
         path = expand_home(path).resolve()
         if path.is_dir():

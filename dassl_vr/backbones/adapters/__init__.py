@@ -1,13 +1,12 @@
 """One file per library of models. A new file here that defines `ADAPTER` is found by itself."""
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 from functools import cache
 
 import torch
 from torch import nn
 
+from ...utils.modules import modules_in
 from ..base import BackboneSpec, FrozenBackbone, TokenLayout
 from ..weights import WeightsFile
 
@@ -69,8 +68,7 @@ class Adapter:
 @cache
 def adapters() -> dict[str, Adapter]:
     """{library: adapter} in the order in which they are asked."""
-    modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
-    found = sorted((module.ADAPTER for module in modules), key=lambda adapter: adapter.order)
+    found = sorted((module.ADAPTER for module in modules_in(__name__, __path__)), key=lambda adapter: adapter.order)
     return {adapter.library: adapter for adapter in found}
 
 

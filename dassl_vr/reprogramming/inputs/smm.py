@@ -1,46 +1,14 @@
-"""Input side of visual reprogramming (f_in): modules that write something trainable into normalized images.
-
-A new one is a class in any file that is imported, a plug-in's included:
-
-    @INPUT_REGISTRY.register(name="colour")
-    class Colour(InputPrompt):
-        def __init__(self, size: int):
-            super().__init__()
-            self.shift = nn.Parameter(torch.zeros(3, 1, 1))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x + self.shift
-
-`TRAINER.VR.METHOD colour` trains it. `InputPrompt` says what may be added.
-"""
+"""SMM: a mask of its own for each image, times a shared pattern (Cai et al., ICML 2024)."""
 
 import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from ..utils.registry import Registry
-from . import pooled_block
-
-INPUT_REGISTRY = Registry("f_in")
-
-# Share of the side that the frame of a shared watermark takes on each edge (SMM paper, section 5: 28, 56, 112 of 224)
-FRAMES = {"narrow": 8, "medium": 4, "full": 2}
+from .. import pooled_block
+from .base import INPUT_REGISTRY, InputPrompt
 
 # Output channels of the mask generator's convolutions but the last, by number of layers
 _GENERATOR_WIDTHS = {5: (8, 16, 32, 64), 6: (8, 16, 32, 64, 128)}
-
-
-def frame_width(size: int, frame: str) -> int:
-    """Pixels of the frame called `frame` at side S = `size`: "narrow" S/8, "medium" S/4, "full" S/2 (rounded up)."""
-    if frame not in FRAMES:
-        raise ValueError(f"frame is '{frame}', expected one of {', '.join(FRAMES)}")
-    return (size + 1) // 2 if frame == "full" else max(1, size // FRAMES[frame])
-
-
-def centred_box(size: int, inner: int) -> tuple[int, int]:
-    """(start, stop) along either axis of the centred square of side `inner` in an image of side `size`."""
-    start = (size - inner) // 2
-    return start, start + inner
 
 
 def patch_interpolate(mask: torch.Tensor, size: int, patch_size: int | None = None) -> torch.Tensor:
@@ -148,53 +116,6 @@ class MaskGenerator(nn.Module):
         return x
 
 
-class InputPrompt(nn.Module):
-    """Base of all f_in: (B, 3, S, S) normalized images -> the same with a prompt in them.
-
-    A subclass defines `forward`; all the rest has a default. Its parameters are trained with `cfg.OPTIM`'s optimizer, but for
-    the parts that `parts` names. Buffers that are saved are to be changed in place.
-
-    Attributes:
-        transforms: transforms that INPUT.TRANSFORMS must hold for it, of those that no f_in without them may have (`vr_pad`).
-        trainer: the trainer that shows it in a comparison of methods.
-        changes_nothing: forward(x) is x.
-    """
-
-    transforms = ()
-    trainer = "VR"
-    changes_nothing = False
-
-    @classmethod
-    def from_cfg(cls, options: CfgNode, size: int) -> "InputPrompt":
-        """The module for images of side `size` that `options` describe: by default `cls(size)`.
-
-        Args:
-            options: keys of the trainer (`TRAINER.<NAME>`), and what is known of the images: PIXEL_MEAN and PIXEL_STD (three
-                numbers each), PAD_SIDE (side in pixels of the small image that `vr_pad` centres).
-
-        Raises:
-            ValueError: for options that cannot be.
-        """
-        return cls(size)
-
-    def parts(self, options: CfgNode) -> dict[str, tuple[nn.Module, dict[str, object]]]:
-        """{name: (submodule, {key of `cfg.OPTIM`: value})} of the submodules that are trained with settings of their own, each
-        saved under its name; none by default."""
-        return {}
-
-    def masks(self, x: torch.Tensor) -> torch.Tensor | None:
-        """What multiplies the pattern at each pixel of these images, (B, 3, S, S), to be shown; None where there is no mask."""
-        return None
-
-    def pattern(self) -> torch.Tensor | None:
-        """What is learned as an image of its own, (3, S, S), to be shown; None where there is no such image."""
-        return None
-
-    def added(self, x: torch.Tensor) -> torch.Tensor:
-        """What `forward` adds to these images, (B, 3, S, S)."""
-        return self(x) - x
-
-
 @INPUT_REGISTRY.register(name="smm")
 class SampleSpecificMask(InputPrompt):
     """SMM's input transformation: `x + up(f_mask(x)) * delta` on normalized images (SMM paper, section 3.1).
@@ -270,128 +191,3 @@ class OnlyMask(SampleSpecificMask):
     """The ablation without a pattern, `x + up(f_mask(x))` (SMM paper, section 5)."""
 
     ablation = {"pattern": False}
-
-
-class PlainInput(InputPrompt):
-    """No prompt: the image as it is, for methods that learn elsewhere."""
-
-    changes_nothing = True
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-class Watermark(InputPrompt):
-    """A pattern shared by all images: `x + M * delta` on normalized images, M = 1 on a frame (SMM paper, section 5).
-
-    Args:
-        size: side S of the images.
-        width: width of the frame in pixels, see `frame_width`; None or half the side and more = the whole image.
-        init: start of the pattern, "zeros" or "normal" = N(0, 1), that of VP (Bahng et al. 2022).
-    """
-
-    def __init__(self, size, width=None, init="zeros"):
-        super().__init__()
-        if init not in ("zeros", "normal"):
-            raise ValueError(f"init is '{init}', expected 'zeros' or 'normal'")
-        if width is not None and not 1 <= width <= size:
-            raise ValueError(f"width is {width}, expected 1 to {size} pixels, or None for the whole image")
-        mask = torch.ones(1, size, size)
-        if width is not None and 2 * width < size:
-            mask[:, width:-width, width:-width] = 0
-        self.size = size
-        self.delta = nn.Parameter((torch.zeros if init == "zeros" else torch.randn)(3, size, size))
-        self.register_buffer("mask", mask, persistent=False)  # follows from the arguments
-
-    def masks(self, x: torch.Tensor) -> torch.Tensor:
-        return self.mask.expand(len(x), 3, -1, -1)
-
-    def pattern(self) -> torch.Tensor:
-        return self.mask * self.delta
-
-    def added(self, x: torch.Tensor) -> torch.Tensor:
-        return self.pattern().expand(len(x), -1, -1, -1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.mask * self.delta
-
-
-class _FramedWatermark(Watermark):
-    frame = ""
-
-    @classmethod
-    def from_cfg(cls, options: CfgNode, size: int) -> "_FramedWatermark":
-        return cls(size, frame_width(size, cls.frame))
-
-
-@INPUT_REGISTRY.register(name="narrow")
-class NarrowWatermark(_FramedWatermark):
-    """A frame of an eighth of the side (SMM paper, section 5)."""
-
-    frame = "narrow"
-
-
-@INPUT_REGISTRY.register(name="medium")
-class MediumWatermark(_FramedWatermark):
-    """A frame of a quarter of the side (SMM paper, section 5)."""
-
-    frame = "medium"
-
-
-@INPUT_REGISTRY.register(name="full")
-class FullWatermark(_FramedWatermark):
-    """The whole image (SMM paper, section 5), also the ablation without a mask."""
-
-    frame = "full"
-
-
-@INPUT_REGISTRY.register(name="pad")
-class Pad(InputPrompt):
-    """A pattern around a small image: `normalize(pad0(image) + sigmoid(delta) * M)`, M = 1 outside a centred square
-    (ILM-VP, Chen et al. 2023).
-
-    Args:
-        size: side S of the images.
-        inner: side of the centred square that holds the image, see `centred_box`.
-        mean, std: the numbers, one a channel, that the images were normalized with.
-
-    `forward` takes the padded and already normalized image: it leaves the square untouched and writes
-    `(sigmoid(delta) - mean) / std` everywhere else, which is the same thing.
-    """
-
-    transforms = ("vr_pad",)
-
-    def __init__(self, size, inner, mean, std):
-        super().__init__()
-        if not 1 <= inner < size:
-            raise ValueError(f"inner is {inner}, expected 1 to {size - 1}: smaller than size = {size}")
-        for name, numbers in (("mean", mean), ("std", std)):
-            if len(numbers) != 3:
-                raise ValueError(f"{name} has {len(numbers)} numbers, expected three, one per colour channel")
-        start, stop = centred_box(size, inner)
-        mask = torch.ones(1, size, size, dtype=torch.bool)
-        mask[:, start:stop, start:stop] = False
-        self.size = size
-        self.inner = inner
-        self.delta = nn.Parameter(torch.zeros(3, size, size))
-        self.register_buffer("mask", mask, persistent=False)
-        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
-
-    @classmethod
-    def from_cfg(cls, options: CfgNode, size: int) -> "Pad":
-        return cls(size, options.PAD_SIDE, options.PIXEL_MEAN, options.PIXEL_STD)
-
-    def masks(self, x: torch.Tensor) -> torch.Tensor:
-        return self.mask.to(x.dtype).expand(len(x), 3, -1, -1)
-
-    def pattern(self) -> torch.Tensor:
-        return self.mask * self.delta
-
-    def added(self, x: torch.Tensor) -> torch.Tensor:
-        """What `forward` adds to an image whose border is black: (B, 3, S, S)."""
-        return (self.mask * torch.sigmoid(self.delta) / self.std).expand(len(x), -1, -1, -1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        border = (torch.sigmoid(self.delta) - self.mean) / self.std  # (3, S, S)
-        return torch.where(self.mask, border, x)

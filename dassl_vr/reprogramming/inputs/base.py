@@ -1,0 +1,65 @@
+"""What every f_in has."""
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from ...utils.registry import Registry
+
+INPUT_REGISTRY = Registry("f_in")
+
+
+class InputPrompt(nn.Module):
+    """Base of all f_in: (B, 3, S, S) normalized images -> the same with a prompt in them.
+
+    A subclass defines `forward`; all the rest has a default. Its parameters are trained with `cfg.OPTIM`'s optimizer, but for
+    the parts that `parts` names. Buffers that are saved are to be changed in place.
+
+    Attributes:
+        transforms: transforms that INPUT.TRANSFORMS must hold for it, of those that no f_in without them may have (`vr_pad`).
+        trainer: the trainer that shows it in a comparison of methods.
+        changes_nothing: forward(x) is x.
+    """
+
+    transforms = ()
+    trainer = "VR"
+    changes_nothing = False
+
+    @classmethod
+    def from_cfg(cls, options: CfgNode, size: int) -> "InputPrompt":
+        """The module for images of side `size` that `options` describe: by default `cls(size)`.
+
+        Args:
+            options: keys of the trainer (`TRAINER.<NAME>`), and what is known of the images: PIXEL_MEAN and PIXEL_STD (three
+                numbers each), PAD_SIDE (side in pixels of the small image that `vr_pad` centres).
+
+        Raises:
+            ValueError: for options that cannot be.
+        """
+        return cls(size)
+
+    def parts(self, options: CfgNode) -> dict[str, tuple[nn.Module, dict[str, object]]]:
+        """{name: (submodule, {key of `cfg.OPTIM`: value})} of the submodules that are trained with settings of their own, each
+        saved under its name; none by default."""
+        return {}
+
+    def masks(self, x: torch.Tensor) -> torch.Tensor | None:
+        """What multiplies the pattern at each pixel of these images, (B, 3, S, S), to be shown; None where there is no mask."""
+        return None
+
+    def pattern(self) -> torch.Tensor | None:
+        """What is learned as an image of its own, (3, S, S), to be shown; None where there is no such image."""
+        return None
+
+    def added(self, x: torch.Tensor) -> torch.Tensor:
+        """What `forward` adds to these images, (B, 3, S, S)."""
+        return self(x) - x
+
+
+class PlainInput(InputPrompt):
+    """No prompt: the image as it is, for methods that learn elsewhere."""
+
+    changes_nothing = True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x

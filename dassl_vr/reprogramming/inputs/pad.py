@@ -1,0 +1,65 @@
+"""Pad: a pattern around a small image."""
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from .base import INPUT_REGISTRY, InputPrompt
+
+
+def centred_box(size: int, inner: int) -> tuple[int, int]:
+    """(start, stop) along either axis of the centred square of side `inner` in an image of side `size`."""
+    start = (size - inner) // 2
+    return start, start + inner
+
+
+@INPUT_REGISTRY.register(name="pad")
+class Pad(InputPrompt):
+    """A pattern around a small image: `normalize(pad0(image) + sigmoid(delta) * M)`, M = 1 outside a centred square
+    (ILM-VP, Chen et al. 2023).
+
+    Args:
+        size: side S of the images.
+        inner: side of the centred square that holds the image, see `centred_box`.
+        mean, std: the numbers, one a channel, that the images were normalized with.
+
+    `forward` takes the padded and already normalized image: it leaves the square untouched and writes
+    `(sigmoid(delta) - mean) / std` everywhere else, which is the same thing.
+    """
+
+    transforms = ("vr_pad",)
+
+    def __init__(self, size, inner, mean, std):
+        super().__init__()
+        if not 1 <= inner < size:
+            raise ValueError(f"inner is {inner}, expected 1 to {size - 1}: smaller than size = {size}")
+        for name, numbers in (("mean", mean), ("std", std)):
+            if len(numbers) != 3:
+                raise ValueError(f"{name} has {len(numbers)} numbers, expected three, one per colour channel")
+        start, stop = centred_box(size, inner)
+        mask = torch.ones(1, size, size, dtype=torch.bool)
+        mask[:, start:stop, start:stop] = False
+        self.size = size
+        self.inner = inner
+        self.delta = nn.Parameter(torch.zeros(3, size, size))
+        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def from_cfg(cls, options: CfgNode, size: int) -> "Pad":
+        return cls(size, options.PAD_SIDE, options.PIXEL_MEAN, options.PIXEL_STD)
+
+    def masks(self, x: torch.Tensor) -> torch.Tensor:
+        return self.mask.to(x.dtype).expand(len(x), 3, -1, -1)
+
+    def pattern(self) -> torch.Tensor:
+        return self.mask * self.delta
+
+    def added(self, x: torch.Tensor) -> torch.Tensor:
+        """What `forward` adds to an image whose border is black: (B, 3, S, S)."""
+        return (self.mask * torch.sigmoid(self.delta) / self.std).expand(len(x), -1, -1, -1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        border = (torch.sigmoid(self.delta) - self.mean) / self.std  # (3, S, S)
+        return torch.where(self.mask, border, x)

@@ -1,0 +1,94 @@
+"""What every f_out has."""
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from ...utils.registry import Registry
+
+MAPPING_REGISTRY = Registry("label mapping")
+
+# What a mapping reads: the source classes of the backbone (on CLIP sentences: templates times the target classes), its features, or
+# one sentence for each target class (CLIP)
+LABELS, FEATURES, CLASSES = "labels", "features", "classes"
+
+
+class LabelMapping(nn.Module):
+    """Base of all mappings: (B, num_source) logits -> (B, num_target) logits.
+
+    A subclass defines `forward`; all the rest has a default. Its parameters are trained with `cfg.OPTIM`'s optimizer.
+
+    Attributes:
+        refresh: when the mapping is computed from data: "never", "start" (once, before training) or "epoch" (before each). By
+            default "epoch" where the class, or a base of it, defines `observe`, else "never".
+        reads: LABELS, FEATURES or CLASSES, or another name in `SOURCE_REGISTRY`.
+        takes_new_classes: what was trained on some classes works on others: nothing in it belongs to the classes.
+    """
+
+    refresh = "never"
+    reads = LABELS
+    takes_new_classes = False
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if "observe" in vars(cls) and "refresh" not in vars(cls):
+            cls.refresh = "epoch"
+
+    def __init__(self, num_source, num_target):
+        super().__init__()
+        self.num_source = num_source
+        self.num_target = num_target
+
+    @classmethod
+    def from_cfg(cls, options: CfgNode, num_source: int, num_target: int) -> "LabelMapping":
+        """The mapping that `options` describe: by default `cls(num_source, num_target)`.
+
+        Args:
+            options: keys of the trainer (`TRAINER.<NAME>`), and SEED of the run.
+
+        Raises:
+            ValueError: for options or numbers of classes that cannot be.
+        """
+        return cls(num_source, num_target)
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Begin a new pass over the training samples."""
+
+    def observe(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Take in source logits (B, source) and target labels (B,) of a batch."""
+
+    def forget(self) -> None:
+        """Give up a pass that was begun."""
+
+    def update(self) -> None:
+        """Compute the mapping from what was observed since `reset`."""
+
+    @property
+    def observed(self) -> dict[str, torch.Tensor]:
+        """{name: tensor} of what `observe` took in since `reset`; empty where nothing is gathered, and after `update`.
+
+        Several processes of a run each observe their part; the tensors of all are added up before `update`.
+        """
+        return {}
+
+    def load_observed(self, state: dict[str, torch.Tensor]) -> None:
+        """Continue from what `observed` gave, if `state` holds it. Raises `ValueError` for anything else under that name."""
+
+    def edges(self, most: int = 1) -> list[tuple[int, int, float]]:
+        """[(target index, source index, share in 0 .. 1)], strongest first for each target class, `most` of each at the most, to
+        show the mapping; [] where there is nothing to show."""
+        return []
+
+    def extra_repr(self) -> str:
+        return f"{self.num_source} -> {self.num_target}"
+
+
+def largest_shares(weights: torch.Tensor, most: int) -> list[tuple[int, int, float]]:
+    """`LabelMapping.edges` of weights (target, source), of which those below zero do not count."""
+    shares = weights.detach().float().clamp(min=0).cpu()
+    shares = shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    values, sources = (part[:, :most].tolist() for part in shares.sort(dim=1, descending=True, stable=True))
+    return [(target, *pair) for target, row in enumerate(zip(sources, values)) for pair in zip(*row)]

@@ -1,0 +1,71 @@
+"""What the f_outs share that count on which source classes the training images fall."""
+
+import torch
+
+from .base import LabelMapping
+
+
+class Counted(LabelMapping):
+    """Adds the statistic `counts` (source, target): number of samples of a target class by their arg-max source class.
+
+    `counts` lives from `reset` to `update` and is no part of the state; None in between.
+
+    Raises:
+        RuntimeError: the mapping is used before it was computed.
+    """
+
+    counts_dtype = torch.int64
+
+    def __init__(self, num_source, num_target):
+        super().__init__(num_source, num_target)
+        self.register_buffer("counts", None, persistent=False)
+        self.computed = False
+
+    def _check_computed(self):
+        if not self.computed:
+            raise RuntimeError(
+                f"{type(self).__name__} was not computed from data yet: call reset(), observe(logits, labels) for each batch of the"
+                " training samples, then update(); or load the state of one that was"
+            )
+
+    def _is_computed(self):
+        """Whether the state comes from data; waits for the device."""
+        raise NotImplementedError
+
+    def _load_from_state_dict(self, *arguments, **options):
+        super()._load_from_state_dict(*arguments, **options)
+        self.computed = self._is_computed()
+
+    def reset(self) -> None:
+        device = next(self.buffers()).device
+        self.counts = torch.zeros(self.num_source, self.num_target, dtype=self.counts_dtype, device=device)
+
+    def forget(self) -> None:
+        self.counts = None
+
+    @torch.no_grad()
+    def observe(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        if self.counts is None:
+            raise RuntimeError("observe() before reset()")
+        cells = logits.argmax(dim=1) * self.num_target + labels  # (B,)
+        self.counts.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+
+    @property
+    def observed(self) -> dict[str, torch.Tensor]:
+        return {} if self.counts is None else {"counts": self.counts}
+
+    def load_observed(self, state: dict[str, torch.Tensor]) -> None:
+        if "counts" in state:
+            self.reset()
+            counts = state["counts"]
+            if not isinstance(counts, torch.Tensor) or (counts.shape, counts.dtype) != (self.counts.shape, self.counts.dtype):
+                raise ValueError(f"its counts are not those of {self.num_source} source and {self.num_target} target classes")
+            if not bool((counts >= 0).all()):
+                raise ValueError("it has counts below 0")
+            self.counts.copy_(counts)
+
+    def _take_counts(self):
+        if self.counts is None:
+            raise RuntimeError("update() before reset()")
+        counts, self.counts, self.computed = self.counts, None, True
+        return counts
