@@ -17,7 +17,6 @@ from .inputs import (
     Watermark,
     centred_box,
     frame_width,
-    patch_interpolate,
 )
 from .mappings import (
     MAPPING_REGISTRY,
@@ -31,6 +30,7 @@ from .mappings import (
     Rlm,
     TextMapping,
 )
+from .upsampling import patch_interpolate, pixel_accesses
 
 __all__ = [
     "FRAMES",
@@ -60,4 +60,5 @@ __all__ = [
     "frame_width",
     "greedy_assignment",
     "patch_interpolate",
+    "pixel_accesses",
 ]

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
+from yacs.config import CfgNode
 
 from dassl_vr.backbones import build_backbone
 from dassl_vr.reprogramming import (
@@ -12,6 +14,7 @@ from dassl_vr.reprogramming import (
     centred_box,
     frame_width,
     patch_interpolate,
+    pixel_accesses,
 )
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -47,6 +50,14 @@ def test_generator_has_the_published_number_of_parameters(layers, channels, expe
     assert parameters(MaskGenerator(layers, patch_size, channels)) == expected
 
 
+@pytest.mark.parametrize(
+    "width, expected", [(0.5, 7_203), (1, 26_499), (2, 101_379), (4, 396_291), (8, 1_566_723), (16, 6_230_019)]
+)
+def test_wider_generators_have_the_published_number_of_parameters(width, expected):
+    with torch.device("meta"):
+        assert parameters(MaskGenerator(width=width)) == expected
+
+
 @pytest.mark.parametrize("size, expected", [(224, 150_528), (384, 442_368)])
 def test_pattern_has_the_published_number_of_parameters(size, expected):
     assert parameters(Watermark(size)) == expected
@@ -78,6 +89,7 @@ def test_single_channel_is_the_mean_of_the_penultimate_output():
         ({"patch_size": 64, "layers": 6}, ["patch_size is 64", "32"]),
         ({"layers": 4}, ["layers is 4", "5 or 6"]),
         ({"channels": 2}, ["channels is 2", "3", "1"]),
+        ({"width": 0.3}, ["width is 0.3", "8, 16, 32, 64"]),
         ({"mask_init": "zeros"}, ["mask_init is 'zeros'", "'ones'"]),
         ({"mask_init": "ones", "channels": 1}, ["mask_init 'ones'", "channels=3"]),
     ],
@@ -123,6 +135,47 @@ def test_patch_interpolate_gradient_counts_the_copies(size, patch):
 def test_a_mask_larger_than_the_image_is_refused():
     with pytest.raises(ValueError, match="patch_size 0"):
         patch_interpolate(images(16), 8)
+
+
+@pytest.mark.parametrize("size, patch_size", [(32, 8), (45, 8), (32, 1), (16, 16)])
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_an_interpolated_mask_is_that_of_torch(size, patch_size, channels, mode):
+    module, x = trained(SampleSpecificMask(size, 5, patch_size, channels, interpolation=mode)), images(size)
+    mask = F.interpolate(module.generator(x), size=(size, size), mode=mode, align_corners=False).expand(-1, 3, -1, -1)
+    assert torch.allclose(module.masks(x), mask, atol=1e-5)
+    assert torch.allclose(module(x), x + mask * module.delta, atol=1e-5)
+    same_parts = SampleSpecificMask(size, 5, patch_size, channels).state_dict().keys()
+    assert module.state_dict().keys() == same_parts  # nothing more to save
+
+
+def test_an_interpolation_that_does_not_exist_is_named():
+    with pytest.raises(ValueError, match="interpolation is 'nearest', expected one of patch, bilinear, bicubic"):
+        SampleSpecificMask(32, interpolation="nearest")
+    with pytest.raises(ValueError, match="interpolation is 'nearest'"):
+        pixel_accesses(224, "nearest")
+
+
+def test_the_keys_of_a_trainer_reach_the_mask():
+    keys = {"LAYERS": 6, "PATCH_SIZE": 4, "WIDTH": 2.0, "INTERPOLATION": "bilinear", "MASK_INIT": "ones"}
+    module = SampleSpecificMask.from_cfg(CfgNode(keys), 32)
+    assert parameters(module.generator) == parameters(MaskGenerator(6, width=2)) and module.generator.patch_size == 4
+    assert torch.allclose(module.masks(images(32)), torch.ones(2, 3, 32, 32))
+    assert module.up.shape == (32, 8)
+    assert SampleSpecificMask.from_cfg(CfgNode({"METHOD": "smm"}), 32).generator.patch_size == 8
+
+
+@pytest.mark.parametrize("mode, per_pixel", [("patch", 1), ("bilinear", 4), ("bicubic", 16)])
+def test_pixel_accesses_are_the_mask_values_that_a_pixel_depends_on(mode, per_pixel):
+    size, patch_size = 32, 4
+    module = SampleSpecificMask(size, 5, patch_size, interpolation=mode)
+    values = torch.zeros(1, 3, size // patch_size, size // patch_size, requires_grad=True)
+    module.generator.forward = lambda x: values
+    row = size // 2 + 1  # a pixel in the middle, whose neighbours are all inside
+    (gradient,) = torch.autograd.grad(module.masks(images(size, batch=1))[0, 0, row, row], values)
+    assert (gradient != 0).sum() == per_pixel
+    assert pixel_accesses(size, mode) == 3 * size * size * per_pixel
+    assert [pixel_accesses(224, each) for each in ("patch", "bilinear", "bicubic")] == [150_528, 602_112, 2_408_448]
 
 
 @pytest.mark.parametrize("size", [32, 50, 61, 96])

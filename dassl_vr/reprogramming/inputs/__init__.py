@@ -17,7 +17,7 @@ A new one is a class in a file of this folder, which is found by itself, or in a
 from ...utils.modules import modules_in
 from .base import INPUT_REGISTRY, InputPrompt, PlainInput
 from .pad import Pad, centred_box
-from .smm import MaskGenerator, OnlyMask, SampleSpecificMask, SingleChannelMask, patch_interpolate
+from .smm import MaskGenerator, OnlyMask, SampleSpecificMask, SingleChannelMask
 from .watermark import FRAMES, FullWatermark, MediumWatermark, NarrowWatermark, Watermark, frame_width
 
 modules_in(__name__, __path__)  # every file registers what it defines

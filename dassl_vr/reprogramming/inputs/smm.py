@@ -5,47 +5,11 @@ from torch import nn
 from yacs.config import CfgNode
 
 from .. import pooled_block
+from ..upsampling import INTERPOLATIONS, patch_interpolate, upsample, upsampling_weights
 from .base import INPUT_REGISTRY, InputPrompt
 
-# Output channels of the mask generator's convolutions but the last, by number of layers
+# Output channels of the mask generator's convolutions but the last, by number of layers, at width 1
 _GENERATOR_WIDTHS = {5: (8, 16, 32, 64), 6: (8, 16, 32, 64, 128)}
-
-
-def patch_interpolate(mask: torch.Tensor, size: int, patch_size: int | None = None) -> torch.Tensor:
-    """Patch-wise interpolation: copy each mask value over its square patch of pixels.
-
-    No arithmetic touches the values. Pixels right of or below the last whole patch take the nearest mask value
-    (SMM paper, section 3.3).
-
-    Args:
-        mask: (B, C, h, w).
-        size: side S of the result in pixels.
-        patch_size: side of a patch. None = `size // h`, which is the generator's own patch only if it divides `size`.
-
-    Returns:
-        (B, C, S, S)
-    """
-    batch, channels, height, width = mask.shape
-    patch = size // max(height, 1) if patch_size is None else patch_size
-    if min(height, width, patch) < 1:
-        raise ValueError(f"mask is {height} x {width}, patch_size {patch}: expected at least 1 each for {size} pixels")
-    across = -(-size // patch)  # patches that begin inside the image, the cut-off one at the border included
-    mask = _extend(_extend(mask, 2, across), 3, across)  # (B, C, n, n), n * patch >= S
-    # Rows first, then whole lines: the inner copies are then contiguous, and the gradient is a plain sum, which unlike
-    # a scatter is deterministic on every device.
-    lines = mask.unsqueeze(-1).expand(-1, -1, -1, -1, patch).reshape(batch, channels, across, 1, across * patch)
-    lines = lines[..., :size]  # (B, C, n, 1, S)
-    pixels = lines.expand(-1, -1, -1, patch, -1).reshape(batch, channels, across * patch, size)
-    return pixels[:, :, :size]  # (B, C, S, S)
-
-
-def _extend(mask, dim, length):
-    """Cut `mask` to `length` along `dim`, or repeat its last entry up to it."""
-    missing = length - mask.shape[dim]
-    if missing <= 0:
-        return mask.narrow(dim, 0, length)
-    last = mask.narrow(dim, mask.shape[dim] - 1, 1)
-    return torch.cat([mask] + [last] * missing, dim=dim)
 
 
 class MaskGenerator(nn.Module):
@@ -61,13 +25,21 @@ class MaskGenerator(nn.Module):
         channels: 3, or 1 = the mean over the penultimate layer's channels, without a last convolution.
         mask_init: "random" = the framework's initialization (the paper's); "ones" = the last convolution starts at
             weight 0 and bias 1, so that the first mask is 1 everywhere.
+        width: factor on the channels of all convolutions but the last. Five layers of 0.5, 1, 2, 4, 8 and 16 times the width have
+            7,203, 26,499, 101,379, 396,291, 1,566,723 and 6,230,019 parameters (SMM paper, Table 11).
     """
 
-    def __init__(self, layers=5, patch_size=8, channels=3, mask_init="random"):
+    def __init__(self, layers=5, patch_size=8, channels=3, mask_init="random", width=1.0):
         super().__init__()
         if layers not in _GENERATOR_WIDTHS:
             raise ValueError(f"layers is {layers}, expected 5 or 6")
-        widths = _GENERATOR_WIDTHS[layers]
+        widths = [wide * width for wide in _GENERATOR_WIDTHS[layers]]
+        if not all(wide >= 1 and wide == int(wide) for wide in widths):
+            channels_at_1 = ", ".join(map(str, _GENERATOR_WIDTHS[layers]))
+            raise ValueError(
+                f"width is {width}, expected a factor of {channels_at_1} that gives whole numbers, such as 0.5, 1 or 2"
+            )
+        widths = [int(wide) for wide in widths]
         patch_sizes = [2**pools for pools in range(len(widths) + 1)]
         if patch_size not in patch_sizes:
             hint = "; 32 needs layers=6" if patch_size == 32 else ""
@@ -122,8 +94,9 @@ class SampleSpecificMask(InputPrompt):
 
     Args:
         size: side S of the images.
-        layers, patch_size, channels, mask_init: see `MaskGenerator`.
+        layers, patch_size, channels, mask_init, width: see `MaskGenerator`.
         pattern: False = the ablation "only f_mask", `x + up(f_mask(x))`; `delta` is then None.
+        interpolation: `up`: "patch" copies each value over its patch (the paper's), "bilinear" and "bicubic" interpolate.
 
     Attributes:
         delta: (3, S, S) parameter, zeros at the start.
@@ -132,20 +105,42 @@ class SampleSpecificMask(InputPrompt):
 
     trainer = "SMM"
     ablation = {}
-    _DEFAULTS = {"LAYERS": 5, "PATCH_SIZE": 8, "MASK_INIT": "random"}  # under a trainer without these keys
+    # Another trainer that names this f_in may lack some of the keys
+    _ARGUMENTS = {
+        "LAYERS": "layers",
+        "PATCH_SIZE": "patch_size",
+        "MASK_INIT": "mask_init",
+        "WIDTH": "width",
+        "INTERPOLATION": "interpolation",
+    }
 
-    def __init__(self, size, layers=5, patch_size=8, channels=3, *, pattern=True, mask_init="random"):
+    def __init__(
+        self,
+        size: int,
+        layers: int = 5,
+        patch_size: int = 8,
+        channels: int = 3,
+        *,
+        pattern: bool = True,
+        mask_init: str = "random",
+        width: float = 1.0,
+        interpolation: str = "patch",
+    ) -> None:
         super().__init__()
         if size < patch_size:
             raise ValueError(f"size is {size}, expected at least patch_size = {patch_size}")
         self.size = size
-        self.generator = MaskGenerator(layers, patch_size, channels, mask_init)
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation is '{interpolation}', expected one of {', '.join(INTERPOLATIONS)}")
+        self.generator = MaskGenerator(layers, patch_size, channels, mask_init, width)
+        weights = None if interpolation == "patch" else upsampling_weights(size // patch_size, size, interpolation)
+        self.register_buffer("up", weights, persistent=False)  # (S, S // p)
         self.register_parameter("delta", nn.Parameter(torch.zeros(3, size, size)) if pattern else None)
 
     @classmethod
     def from_cfg(cls, options: CfgNode, size: int) -> "SampleSpecificMask":
-        layers, patch_size, init = (options.get(key, default) for key, default in cls._DEFAULTS.items())
-        return cls(size, layers, patch_size, mask_init=init, **cls.ablation)
+        arguments = {name: options[key] for key, name in cls._ARGUMENTS.items() if key in options}
+        return cls(size, **arguments, **cls.ablation)
 
     def parts(self, options: CfgNode) -> dict[str, tuple[nn.Module, dict[str, object]]]:
         rates = {key: options[name] for key, name in (("LR", "MASK_LR"), ("GAMMA", "MASK_GAMMA")) if name in options}
@@ -154,6 +149,8 @@ class SampleSpecificMask(InputPrompt):
     def masks(self, x: torch.Tensor) -> torch.Tensor:
         """The mask of each image at full resolution: (B, 3, S, S) -> (B, 3, S, S)."""
         values = self.generator(x)  # (B, 3 or 1, S // p, S // p)
+        if self.up is not None:
+            return upsample(values, self.up).expand(-1, 3, -1, -1)
         return patch_interpolate(values, self.size, self.generator.patch_size).expand(-1, 3, -1, -1)
 
     def pattern(self) -> torch.Tensor | None:
@@ -165,7 +162,7 @@ class SampleSpecificMask(InputPrompt):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         patch = self.generator.patch_size
-        if self.delta is None or self.size % patch:
+        if self.delta is None or self.up is not None or self.size % patch:
             return x + self.added(x)
         # The same product with the mask broadcast over its patches: no mask of the images' size is made, nor kept
         # for the backward pass.
