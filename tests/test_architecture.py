@@ -188,3 +188,15 @@ def test_public_functions_have_types():
 def test_the_reader_of_types_sees_what_is_missing():
     source = "class A:\n def f(self, x, *, y: int): ...\n def _g(self, x): ...\ndef h(x: int) -> int: ...\n"
     assert {f.name: without_types(f) for f in public_functions(ast.parse(source).body)} == {"f": ["x", "return"], "h": []}
+
+
+def test_signal_handlers_are_set_in_one_place():
+    setting = [
+        path.relative_to(REPOSITORY).as_posix()
+        for path in (REPOSITORY / "dassl_vr").rglob("*.py")
+        if any(
+            isinstance(node, ast.Attribute) and ast.unparse(node) == "signal.signal"
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+    ]
+    assert setting == ["dassl_vr/utils/signals.py"]

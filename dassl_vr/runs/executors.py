@@ -1,7 +1,6 @@
 """Who executes runs: each in a process of its own, restartable; here, some side by side, or on Ray (`on_ray`)."""
 
 import concurrent.futures
-import contextlib
 import fcntl
 import os
 import signal
@@ -9,13 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from ..engine.run_directory import FINISHED, clear_evaluation
 from ..utils.errors import UserError
-from ..utils.signals import interrupt_on_sigterm
+from ..utils.signals import interrupt_on_sigterm, passing_signals
 from .plan import CANNOT, IS_FINISHED, Run
 
 CONSOLE_FILE = "console.txt"
@@ -188,25 +187,9 @@ class Here:
     def execute(self, runs: Sequence[Run]) -> None:
         """Do `runs` up to the first that fails, whose `code` is not 0 then."""
         for run in runs:
-            with _passing_signals() as children:
+            children = Children()
+            with passing_signals(children.send):
                 run.code = children.run(command_of(run), env=environment_of_children())
             if run.code:
                 run.problem = f"exit code {run.code}"
                 return
-
-
-@contextlib.contextmanager
-def _passing_signals() -> Iterator[Children]:
-    """Yields `Children` that get the signals that ask this process to end, and say how they end."""
-    children = Children()
-    # Ctrl-C comes over all processes of a terminal anyway
-    handlers = {
-        signal.SIGINT: lambda number, frame: None,
-        **{number: lambda number, frame: children.send(number) for number in (signal.SIGTERM, signal.SIGUSR1)},
-    }
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield children
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

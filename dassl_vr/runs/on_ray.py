@@ -1,12 +1,9 @@
 """An executor of runs: as tasks on Ray, on this machine or on a cluster whose machines all see this directory."""
 
 import contextlib
-import ctypes
 import os
 import platform
-import signal
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +11,7 @@ from pathlib import Path
 
 from ..utils.cores import cpu_cores
 from ..utils.errors import EXIT_PREEMPTED, ConfigError, UserError
-from ..utils.signals import interrupt_on_sigterm
+from ..utils.signals import ending_with_parent, hear_interrupts, interrupt_on_sigterm, keeping_sigterm
 from .executors import STOP_SECONDS, Children, environment_of_children, execute
 from .live_table import DONE, FAILED, WAITS, WORKS, LiveTable
 from .plan import CANNOT, IS_FINISHED, Run
@@ -22,7 +19,6 @@ from .plan import CANNOT, IS_FINISHED, Run
 LOOK_SECONDS = 1.0
 POLL_SECONDS = 0.05
 RAY_ADDRESS_FILE = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray/ray_current_cluster"
-PR_SET_PDEATHSIG = 1  # of Linux' prctl
 
 
 class OnRay:
@@ -48,12 +44,16 @@ class OnRay:
     @contextlib.contextmanager
     def cluster(self) -> Iterator[dict]:
         """Connected inside the block; yields the resources of a run, as options of a Ray task."""
+        with keeping_sigterm(), self._connected(), interrupt_on_sigterm():  # Ray's handler leaves at once and without a word
+            yield self._resources()
+
+    @contextlib.contextmanager
+    def _connected(self):
         variables = {name: environment_of_children()[name] for name in ("PYTHONPATH", "PYTHONSAFEPATH")}
         variables["OMP_NUM_THREADS"] = str(self.cpus)
         options = {"address": self.address} if self.address else {"address": "local", "num_cpus": max(cpu_cores(), self.cpus)}
         if not self.address:
             options["include_dashboard"] = False
-        handler = signal.getsignal(signal.SIGTERM)
         try:
             self._knock()
             self.ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": variables}, **options)
@@ -64,11 +64,9 @@ class OnRay:
             hint = "set RAY_AUTH_MODE=token if it has a token" if there else "start one with `ray start --head`"
             raise ConfigError(f"no Ray cluster {where}: {error}; {hint}, or leave --address out") from error
         try:
-            with interrupt_on_sigterm():  # in place of Ray's, which leaves at once and without a word
-                yield self._resources()
+            yield
         finally:
             self.ray.shutdown()
-            signal.signal(signal.SIGTERM, handler)
 
     def _knock(self):
         """Raises `OSError` if nobody answers at the address: Ray tries for minutes."""
@@ -151,7 +149,7 @@ def _execute(directory, parts):
     if not os.path.isdir(directory):
         return f"{platform.node()} does not see {directory}; every machine of the cluster has to, under the same path", False
     os.chdir(directory)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # how a task is cancelled; shells start commands with & deaf to it
+    hear_interrupts()  # how a task is cancelled
     children = _ChildrenOfATask()
     try:
         run = Run(**parts)
@@ -168,9 +166,7 @@ class _ChildrenOfATask(Children):
     """Runs that get SIGTERM, at which they save themselves, when this process ends: Ray does not always end them."""
 
     def run(self, command, **options):
-        prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # loaded before the fork
-        end_with_us = prctl and (lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM))
-        return super().run(command, preexec_fn=end_with_us, **options)
+        return super().run(command, preexec_fn=ending_with_parent(), **options)
 
     def _end_of(self, child):
         while child.poll() is None:  # that the task is cancelled is not noticed inside of a system call

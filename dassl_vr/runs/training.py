@@ -3,8 +3,6 @@
 import contextlib
 import os
 import secrets
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -22,7 +20,7 @@ from ..utils.errors import DISK_ERRORS, ConfigError, DataError, DiskError, LostP
 from ..utils.logger import Logger
 from ..utils.places import check_in_place
 from ..utils.seeding import set_random_seed
-from ..utils.signals import ended_by_signals, noticing_signals
+from ..utils.signals import ended_by_signals, ignore_ends_of_children, noticing_signals
 from .settings import settle
 
 
@@ -148,8 +146,7 @@ def telling_of_files_and_workers(directory: str) -> Iterator[None]:
             raise LostProcessError(f"another process of this run has ended or cannot be reached; {good}") from error
         if "DataLoader worker" not in str(error):
             raise
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would raise again, in the middle of anything
+        ignore_ends_of_children()
         raise DataError(
             f"a worker that reads images has died, perhaps for lack of memory; {good}, with a lower DATALOADER.NUM_WORKERS if it"
             " happens again"

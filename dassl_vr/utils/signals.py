@@ -1,10 +1,12 @@
-"""Signals that ask a run to end soon, as a cluster sends to a job that has to make room, and what each process does then."""
+"""Signals: those that ask a run to end soon, as a cluster sends to a job that has to make room, and what each process does then."""
 
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from . import distributed
 from .errors import RunInterrupted
@@ -12,18 +14,23 @@ from .errors import RunInterrupted
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 _asked = None  # the first signal that came
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 @contextlib.contextmanager
-def _handled_by(handler):
-    """Inside the block `handler` is called at SIGTERM and SIGUSR1, if this is the main thread: only there may handlers be set."""
-    numbers = SIGNALS if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, handler) for number in numbers}
+def _with_handlers(handlers: Mapping[int, Callable]):
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _handled_by(handler):
+    """Inside the block `handler` is called at SIGTERM and SIGUSR1, if this is the main thread: only there may handlers be set."""
+    numbers = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    return _with_handlers(dict.fromkeys(numbers, handler))
 
 
 @contextlib.contextmanager
@@ -69,18 +76,48 @@ def asked_anywhere() -> str | None:
     return next(filter(None, distributed.gather_values(_asked)), None)
 
 
-@contextlib.contextmanager
-def interrupt_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends this process as Ctrl-C does: the runs in progress are stopped too."""
+def interrupt_on_sigterm() -> contextlib.AbstractContextManager[None]:
+    """Inside the block SIGTERM ends this process as Ctrl-C does: the runs in progress are stopped too."""
 
-    def interrupt(signum, frame):
+    def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    return _with_handlers({signal.SIGTERM: interrupt})
+
+
+def passing_signals(send: Callable[[int], None]) -> contextlib.AbstractContextManager[None]:
+    """Inside the block SIGTERM and SIGUSR1 go to `send`; Ctrl-C, which reaches all processes of a terminal, does nothing here."""
+    handlers = {number: lambda number, frame: send(number) for number in SIGNALS}
+    return _with_handlers({signal.SIGINT: lambda number, frame: None, **handlers})
+
+
+@contextlib.contextmanager
+def keeping_sigterm() -> Iterator[None]:
+    """After the block SIGTERM is handled as before it, whatever a library has set inside."""
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, handler)
+
+
+def hear_interrupts() -> None:
+    """SIGINT raises `KeyboardInterrupt`, also where a shell has started this process with `&`, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def ignore_ends_of_children() -> None:
+    """Take back torch's handler, which raises an error anywhere in the code when a worker has died."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def ending_with_parent() -> Callable[[], object] | None:
+    """A `preexec_fn` by which a process gets SIGTERM when the one that started it ends; None where only Linux can."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # loaded before the fork
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def shield_worker(worker: int) -> None:
