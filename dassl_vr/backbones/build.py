@@ -24,6 +24,7 @@ ALIASES = {
     "rn18": "torchvision:resnet18.IMAGENET1K_V1",
     "rn50": "torchvision:resnet50.IMAGENET1K_V2",
     "vit_b32": "timm:vit_base_patch32_384.augreg_in21k_ft_in1k",
+    "vit_l16_384": "timm:vit_large_patch16_384.augreg_in21k_ft_in1k",
     "lite0": "package:tf_efficientnet_lite0",
     "clip_rn50": "open_clip:RN50-quickgelu.openai",
     "clip_rn101": "open_clip:RN101-quickgelu.openai",

@@ -1,9 +1,10 @@
-"""Prompts of tokens, for text towers and vision transformers, as plain `torch.nn` modules.
+"""Prompts of tokens, for text towers and vision transformers, and low-rank updates, as plain `torch.nn` modules.
 
-They enter a backbone through hooks on its public modules or as embeddings; no backbone knows of them. Nothing here knows the engine
-or its configuration; wrong arguments raise `ValueError`.
+They enter a backbone through hooks on its public modules, as embeddings or in place of weights; no backbone knows of them. Nothing
+here knows the engine or its configuration; wrong arguments raise `ValueError`.
 """
 
+from .lora import PROJECTIONS, LowRankUpdates, replaced_weights
 from .multimodal import MultimodalClassifier
 from .templates import ENSEMBLE, TEMPLATE_SETS, fill_in, template_set
 from .text import ConditionalClassifier, ContextPrompts, FixedClassifier, TextPromptedClassifier
@@ -11,10 +12,12 @@ from .tokens import TokenPrompted, VisualTokens, inserted_tokens, replaced_token
 
 __all__ = [
     "ENSEMBLE",
+    "PROJECTIONS",
     "TEMPLATE_SETS",
     "ConditionalClassifier",
     "ContextPrompts",
     "FixedClassifier",
+    "LowRankUpdates",
     "MultimodalClassifier",
     "TextPromptedClassifier",
     "TokenPrompted",
@@ -22,5 +25,6 @@ __all__ = [
     "fill_in",
     "inserted_tokens",
     "replaced_tokens",
+    "replaced_weights",
     "template_set",
 ]

@@ -121,11 +121,11 @@ class VisualTokens(nn.Module):
 
 
 class TokenPrompted(nn.Module):
-    """A backbone with prompt tokens in its image transformer; otherwise it is the backbone.
+    """A backbone with prompt tokens, or something else that is learned, in its image transformer; otherwise it is the backbone.
 
     Args:
         backbone: a `FrozenBackbone` with `tokens`.
-        prompts: `VisualTokens`.
+        prompts: `VisualTokens`, or another module with `inside(layout)`, such as `LowRankUpdates`.
     """
 
     def __init__(self, backbone, prompts):
