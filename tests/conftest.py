@@ -11,12 +11,14 @@ from pathlib import Path
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the tests compare bits, on the CPU
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: more threads only get in each other's way
+os.environ.setdefault("RAY_worker_niceness", "0")  # else what else is at work comes first
 
 import pytest
 import torch.distributed as dist
 
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
+sys.path.append(str(TESTS / "helpers"))
 
 # The fast tier, `bash scripts/test.sh fast`: units of every package, and one tiny run of SMM from training to a finished directory
 FAST = (
@@ -73,6 +75,27 @@ GRACE = 60  # seconds in which processes notice that another one was killed
 @pytest.fixture
 def repository():
     return REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def quick_starts(monkeypatch):
+    """The runs of a table start in a moment; in a process of their own all the same."""
+    import served
+
+    from dassl_vr.runs import executors
+
+    monkeypatch.setattr(executors, "subprocess", served)
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """run_python(*arguments, cwd=tmp_path, env=None): what became of `python *arguments`, a process that starts in a moment."""
+    import served
+
+    def run(*arguments, cwd=tmp_path, env=None, timeout=None):
+        return served.run([sys.executable, *arguments], cwd=cwd, env=env, timeout=timeout, capture_output=True)
+
+    return run
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from dassl_vr.runs.cells import Cell
 from dassl_vr.utils import distributed
 
 WORDS = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "4"]
-WORDS += ["VERBOSE", "False", "TRAIN.RESUME_BATCHES", "1"]
+WORDS += ["VERBOSE", "False", "TRAIN.END_FIGURES", "False", "TRAIN.RESUME_BATCHES", "1"]
 SWEEP = ["--trainers", "SMM", "--datasets", "digits", "--backbones", "lite0", "--seeds", "1"]
 WORKERS = ["DATALOADER.NUM_WORKERS", "1", "DATALOADER.STORE", "off"]
 KINDS = ["trainer", "worker", "rank", "Ray task"]

@@ -2,8 +2,6 @@
 
 import os
 import pwd
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -57,10 +55,8 @@ def test_a_user_that_nobody_knows():
         expand_home("~nobody-of-that-name/data")
 
 
-def test_the_libraries_are_told_when_the_package_is_imported(tmp_path):
+def test_the_libraries_are_told_when_the_package_is_imported(tmp_path, run_python):
     code = "import os, pwd; pwd.getpwuid = {}.__getitem__; import dassl_vr; print(os.path.expanduser('~'))"
     environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_CACHE_HOME")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**environment, "TMPDIR": str(tmp_path)}, capture_output=True, text=True
-    )
+    done = run_python("-c", code, env={**environment, "TMPDIR": str(tmp_path)})
     assert done.stdout.strip() == str(tmp_path / f"dassl_vr-home-{os.getuid()}"), done.stderr

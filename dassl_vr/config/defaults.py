@@ -219,7 +219,7 @@ _C.TRAIN.DETERMINISTIC = False
 _C.TRAIN.PRINT_FREQ = 10
 # Write pictures to TensorBoard every so many epochs (0 = about ten times a run; always after the last)
 _C.TRAIN.PICTURE_FREQ = 0
-# Show the figures of visualize.py in TensorBoard at the end of a run (where the extra `report` is installed)
+# Show features in TensorBoard's projector at the end of a run, and the figures of visualize.py (where the extra `report` is installed)
 _C.TRAIN.END_FIGURES = True
 # Arithmetic of the frozen backbone: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
 _C.TRAIN.PRECISION = "auto"

@@ -255,7 +255,8 @@ class VisualReprogramming(PromptLearning):
 
     def after_train(self) -> None:
         super().after_train()
-        self.pictures.finish()
+        if self.cfg.TRAIN.END_FIGURES:
+            self.pictures.finish()
 
 
 def _optim_with(cfg, keys):

@@ -6,6 +6,7 @@ import re
 def test_one_and_two_processes(benchmark, tmp_path, capsys):
     scaling = benchmark("scaling")
     words = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "2", "OPTIM.NAME", "sgd"]
+    words += ["TRAIN.END_FIGURES", "False"]
     assert scaling.main(["--arrangements", "1x1", "2x1", "--repeats", "1", "--output", str(tmp_path), "--opts", *words]) == 0
     printed = capsys.readouterr().out
     curves = re.findall(r"^ *[12] +([\d.]+) +([\d.]+)$", printed, flags=re.MULTILINE)

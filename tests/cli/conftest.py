@@ -13,5 +13,6 @@ def run(tmp_path_factory):
     recipe = Path(__file__).resolve().parents[2] / "configs/trainers/LinearProbe/tiny_vit.yaml"
     out = tmp_path_factory.mktemp("run") / "probe"
     command = ["--trainer", "LinearProbe", "--config-file", str(recipe), "--seed", "1", "--output-dir", str(out)]
-    assert main([*command, "DATASET.NAME", "digits", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False"]) == 0
+    settings = ["DATASET.NAME", "digits", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False"]
+    assert main([*command, *settings, "TRAIN.END_FIGURES", "False"]) == 0
     return out

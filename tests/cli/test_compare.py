@@ -15,7 +15,7 @@ from dassl_vr.runs import executors
 from dassl_vr.runs.cells import Cell
 from dassl_vr.runs.plan import Run
 
-QUIET = ["--", "VERBOSE", "False", "TEST.TRAIN_GAP", "False"]
+QUIET = ["--", "VERBOSE", "False", "TEST.TRAIN_GAP", "False", "TRAIN.END_FIGURES", "False"]
 
 
 @pytest.fixture(autouse=True)

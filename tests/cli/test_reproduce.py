@@ -20,7 +20,7 @@ from dassl_vr.runs.cells import Cell
 
 TINY = ["--", "INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "VERBOSE", "False"]
 # Cheap enough, and long enough to be interrupted
-RUN = [*TINY, "OPTIM.MAX_EPOCH", "6"]
+RUN = [*TINY, "OPTIM.MAX_EPOCH", "6", "TRAIN.END_FIGURES", "False"]
 
 
 @pytest.fixture(autouse=True)

@@ -463,16 +463,11 @@ def test_odd_files_in_a_run(finished_run, tmp_path, capsys, file, content, words
         ("def f(:\n", "SyntaxError"),
     ],
 )
-def test_bad_plugins(tmp_path, text, words):
+def test_bad_plugins(tmp_path, run_python, text, words):
     """In a process of its own, since what a plug-in adds stays."""
-    import subprocess
-    import sys
-
     (tmp_path / "bad.py").write_text(text)
     code = "import sys; from dassl_vr.cli.train import main; sys.exit(main(sys.argv[1:]))"
-    repository = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-c", code, "--plugin", str(tmp_path / "bad.py")]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    done = run_python("-c", code, "--plugin", tmp_path / "bad.py")
     assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 

@@ -25,6 +25,7 @@ def trained(tmp_path_factory):
             recipe = next(path for path in recipes if path.is_file())
             command = ["--trainer", name, "--config-file", str(recipe), "--seed", "1", "--output-dir", str(base / name)]
             settings = ["DATASET.NAME", "digits", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False"]
+            settings += ["TRAIN.END_FIGURES", "False"]
             assert train([*command, *settings, "DATALOADER.TRAIN_X.BATCH_SIZE", "10"]) == 0
             runs[name] = base / name
         return runs[name]

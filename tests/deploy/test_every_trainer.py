@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -66,7 +64,7 @@ def test_torch_program_agrees(name, trained, digits, tmp_path):
         assert torch.allclose(program(pixels), model(pixels), atol=1e-3)
 
 
-def test_bundles_in_another_place_and_process_without_network(trained, digits, tmp_path, repository):
+def test_bundles_in_another_place_and_process_without_network(trained, digits, tmp_path, repository, run_python):
     bundles = {}
     for name in OURS:
         assert export([str(trained(name)), str(tmp_path / "first" / name)]) == 0
@@ -74,8 +72,7 @@ def test_bundles_in_another_place_and_process_without_network(trained, digits, t
         shutil.move(tmp_path / "first" / name, bundles[name])
     images, labels = digits
     torch.save((torch.stack([torch.from_numpy(_rgb(image)) for image in images]), labels), tmp_path / "digits.pt")
-    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "digits.pt"), *map(str, bundles.values())]
-    run = subprocess.run(command, cwd=tmp_path, env=_environment(repository), capture_output=True, text=True)
+    run = run_python("-c", ELSEWHERE, tmp_path / "digits.pt", *bundles.values(), env=_environment(repository))
     assert run.returncode == 0, run.stderr
     accuracies = json.loads(run.stdout)
     assert accuracies == {str(bundles[name]): accuracy_in_results(trained(name)) for name in OURS}

@@ -20,7 +20,18 @@ from dassl_vr.utils.seeding import set_random_seed
 
 # With this a difference in the last digit stays there. Adam makes steps of full size of what is nearly 0, and large steps or
 # batches of two or three images bring more activations to where ReLU and pooling turn
-CALM = ["OPTIM.NAME", "sgd", "OPTIM.LR", "0.1", "TRAINER.SMM.MASK_LR", "0.01", "DATALOADER.TRAIN_X.DROP_LAST", "False"]
+CALM = [
+    "TRAIN.END_FIGURES",
+    "False",
+    "OPTIM.NAME",
+    "sgd",
+    "OPTIM.LR",
+    "0.1",
+    "TRAINER.SMM.MASK_LR",
+    "0.01",
+    "DATALOADER.TRAIN_X.DROP_LAST",
+    "False",
+]
 
 
 def network():

@@ -4,10 +4,10 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 
+import served
 import torch
 
 from dassl_vr.cli.train import main
@@ -40,14 +40,14 @@ def test_killed_at_random_moments_and_resumed(tmp_path, tiny_command, repository
     chance = random.Random(20240501)
     kills = 0
     while kills < 2:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = served.Popen(command, env=environment, stdout=served.DEVNULL, stderr=served.DEVNULL)
         while not (out / "log.txt").exists() and process.poll() is None:
             time.sleep(0.05)
         time.sleep(chance.uniform(0.2, 4))
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    finished = served.run(command, env=environment, capture_output=True, timeout=200)
     assert finished.returncode == 0, finished.stderr
     assert_equal(outcome(tmp_path / "whole"), outcome(out))
 

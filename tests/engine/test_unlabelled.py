@@ -58,7 +58,7 @@ def test_length_of_an_epoch(registered, tmp_path, count, batches):
         "DigitsWithUnlabelled",
     ]
     arguments += ["INPUT.SIZE", "(16, 16)", "INPUT.TRANSFORMS", "['random_flip']", "DATALOADER.TRAIN_X.BATCH_SIZE", "4"]
-    arguments += ["TRAIN.COUNT_ITER", count, "OPTIM.MAX_EPOCH", "2", "VERBOSE", "False"]
+    arguments += ["TRAIN.COUNT_ITER", count, "OPTIM.MAX_EPOCH", "2", "VERBOSE", "False", "TRAIN.END_FIGURES", "False"]
     cfg = setup_cfg(build_parser().parse_args(arguments))
     settle(cfg)
     trainer = Watching(cfg)

@@ -3,12 +3,12 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import served
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
@@ -38,8 +38,7 @@ def run_python(tmp_path):
     def run(*arguments, original=False, cwd=tmp_path):
         path = [str(REPOSITORY), *([str(HERE / "original")] if original else [])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-        command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+        return served.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True)
 
     return run
 

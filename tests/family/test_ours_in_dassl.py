@@ -9,7 +9,7 @@ import torch
 from .conftest import REPOSITORY, last_accuracy
 
 RECIPE = REPOSITORY / "configs/trainers/SMM/lite0.yaml"
-TINY = ["INPUT.SIZE", "(32, 32)", "OPTIM.MAX_EPOCH", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "8"]
+TINY = ["INPUT.SIZE", "(32, 32)", "OPTIM.MAX_EPOCH", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "TRAIN.END_FIGURES", "False"]
 
 
 def arguments(checkout, out, *more, trainer="SMM"):

@@ -1,8 +1,6 @@
 """Figures of names as people have them, in surroundings as people have them."""
 
 import os
-import subprocess
-import sys
 import warnings
 
 import pytest
@@ -31,7 +29,7 @@ def test_every_name_is_drawn_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["module://not_there.backend", "no_such_backend"])
-def test_no_backend_is_asked_for(tmp_path, backend):
+def test_no_backend_is_asked_for(tmp_path, run_python, backend):
     code = f"from dassl_vr.report.canvas import *; f = new_figure(1, 1); pixels(f); save(f, {str(tmp_path / 'a.png')!r})"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "MPLBACKEND": backend}, capture_output=True, text=True)
+    done = run_python("-c", code, env={**os.environ, "MPLBACKEND": backend})
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,5 +1,6 @@
 """The shell scripts: what they call, where the runs go, how they end."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,32 +12,68 @@ import pytest
 from dassl_vr.cli.method import SCRIPTS
 
 TINY = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "1", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False"]
+TINY += ["TRAIN.END_FIGURES", "False"]
 
 
 @pytest.fixture
-def bash(repository, tmp_path):
+def started_by(repository, tmp_path):
+    """started_by(script, *arguments, **environment): (words, environment) of the Python that a script starts."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" 'end of the words'\nenv -0\n")
+    python.chmod(0o755)
+
     def run(script, *arguments, **environment):
-        environment = {**os.environ, "PYTHON": sys.executable, "OUTPUT": str(tmp_path / "out"), **environment}
+        environment = {**os.environ, "PYTHON": str(python), "OUTPUT": str(tmp_path / "out"), **environment}
         command = ["bash", str(repository / "scripts" / script), *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        words, _, variables = done.stdout.partition("end of the words\0")
+        return words.split("\0")[:-1], dict(entry.split("=", 1) for entry in variables.split("\0")[:-1])
 
     return run
 
 
-def test_smm_over_seeds_and_again(bash, tmp_path):
-    done = bash("smm.sh", "digits", "lite0", 0, 1, "--", *TINY, TAG="tiny")
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def bash(started_by, run_python):
+    """What becomes of a script, whose Python starts in a moment."""
+
+    def run(script, *arguments, **environment):
+        words, environment = started_by(script, *arguments, **environment)
+        return run_python(*words, env=environment)
+
+    return run
+
+
+@pytest.fixture
+def here(started_by, monkeypatch, tmp_path, capfd):
+    """(exit code, standard output, standard error) of a script, whose Python is this process: so its runs start in a moment too."""
+
+    def run(script, *arguments, **environment):
+        (flag, module, *words), environment = started_by(script, *arguments, **environment)
+        assert flag == "-m" and environment.pop("DASSL_VR_CALLED_AS") == f"scripts/{script}"  # read once, when a process starts
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        capfd.readouterr()
+        code = importlib.import_module(module).main(words)
+        return (code, *capfd.readouterr())
+
+    return run
+
+
+def test_smm_over_seeds_and_again(here, tmp_path):
+    code, _, err = here("smm.sh", "digits", "lite0", 0, 1, "--", *TINY, TAG="tiny")
+    assert code == 0, err
     for seed in (0, 1):
         results = json.loads((tmp_path / f"out/digits/SMM/lite0/tiny/seed{seed}/results.json").read_text())
         assert results["seed"] == seed and results["epochs"] == 1
         assert " -m dassl_vr.cli.train --trainer SMM " in results["command"], "to be started again as it stands"
-    again = bash("smm.sh", "digits", "lite0", 0, "--", *TINY, TAG="tiny")
-    assert again.returncode == 0 and "finished already" in again.stdout
+    code, out, _ = here("smm.sh", "digits", "lite0", 0, "--", *TINY, TAG="tiny")
+    assert code == 0 and "finished already" in out
 
 
-def test_pad_takes_its_own_recipe(bash, tmp_path):
-    done = bash("vr.sh", "pad", "digits", "lite0", "--", *TINY)
-    assert done.returncode == 0, done.stderr
+def test_pad_takes_its_own_recipe(here, tmp_path):
+    code, _, err = here("vr.sh", "pad", "digits", "lite0", "--", *TINY)
+    assert code == 0, err
     results = json.loads((tmp_path / "out/digits/VR-pad/lite0/default/seed0/results.json").read_text())
     assert (results["trainer"], results["method"]) == ("VR", "pad")
 
@@ -68,19 +105,19 @@ def test_a_script_a_trainer(bash, name):
     assert done.returncode == 2 and f"no recipe configs/trainers/{SCRIPTS[name].trainer}/rn51.yaml" in done.stderr
 
 
-def test_shots_and_seeds(bash, tmp_path):
+def test_shots_and_seeds(here, tmp_path):
     """The runs are those that a comparison looks for."""
-    tiny = ["VERBOSE", "False"]
-    done = bash("zeroshot.sh", "digits", "tiny_clip", 2, "--", *tiny, SEEDS="1 3", METHOD="ensemble")
-    assert done.returncode == 0, done.stderr
+    tiny = ["VERBOSE", "False", "TRAIN.END_FIGURES", "False"]
+    code, _, err = here("zeroshot.sh", "digits", "tiny_clip", 2, "--", *tiny, SEEDS="1 3", METHOD="ensemble")
+    assert code == 0, err
     for seed in (1, 3):
         results = json.loads((tmp_path / f"out/digits/ZeroshotCLIP-ensemble/tiny_clip/2shots/seed{seed}/results.json").read_text())
         assert (results["trainer"], results["method"], results["seed"]) == ("ZeroshotCLIP", "ensemble", seed)
         assert (results["shots"], results["protocol"], results["epochs"]) == (2, "few-shot", 0)
     options = ["--shots", 2, "--seeds", 1, 3, "--trainers", "zeroshotclip-ensemble", "--", *tiny]
-    done = bash("compare.sh", "digits", "tiny_clip", *options)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("] finished ") == 2 and "ZeroshotCLIP ensemble" in done.stdout
+    code, out, err = here("compare.sh", "digits", "tiny_clip", *options)
+    assert code == 0, err
+    assert out.count("] finished ") == 2 and "ZeroshotCLIP ensemble" in out
 
 
 @pytest.mark.parametrize(
@@ -96,12 +133,10 @@ def test_wrong_arguments_with_shots(bash, tmp_path, arguments, environment, word
     assert done.returncode == 2 and words in done.stderr and not (tmp_path / "out").exists()
 
 
-def test_they_write_where_they_are_called(repository, tmp_path):
+def test_they_write_where_they_are_called(here, tmp_path):
     """Paths are the user's: without $OUTPUT, runs go below the directory that the script is called in."""
-    environment = {name: value for name, value in os.environ.items() if name != "OUTPUT"} | {"PYTHON": sys.executable}
-    command = ["bash", str(repository / "scripts/zeroshot.sh"), "digits", "tiny_clip", "--", "VERBOSE", "False"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    code, _, err = here("zeroshot.sh", "digits", "tiny_clip", "--", "VERBOSE", "False", "TRAIN.END_FIGURES", "False", OUTPUT="")
+    assert code == 0, err
     assert (tmp_path / "output/digits/ZeroshotCLIP-template/tiny_clip/default/seed1/results.json").is_file()
 
 

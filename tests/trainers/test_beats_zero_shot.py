@@ -22,7 +22,7 @@ def accuracy(tmp_path_factory, request):
         files = [f"trainers/{trainer}/{backbone}.yaml", f"datasets/{dataset}.yaml"]
         recipe, data = (str(request.config.rootpath / "configs" / file) for file in files)
         flags = ["--trainer", trainer, "--config-file", recipe, "--dataset-config-file", data]
-        shorter = ["OPTIM.MAX_EPOCH", str(epochs), "TEST.TRAIN_GAP", "False", "VERBOSE", "False"]
+        shorter = ["OPTIM.MAX_EPOCH", str(epochs), "TEST.TRAIN_GAP", "False", "VERBOSE", "False", "TRAIN.END_FIGURES", "False"]
         assert main([*flags, "--output-dir", str(out), "--seed", "1", *shorter, *settings]) == 0
         return json.loads((out / "results.json").read_text())["accuracy"]
 

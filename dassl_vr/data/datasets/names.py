@@ -17,7 +17,7 @@ _SHOWN = 3  # names in a message
 
 def printable_name(name: str) -> str:
     """The name with escapes for what no text file can hold: bytes of folder names that are not UTF-8, lone surrogates."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
 def split_of(name: str) -> str | None:
