@@ -219,7 +219,8 @@ _C.TRAIN.DETERMINISTIC = False
 _C.TRAIN.PRINT_FREQ = 10
 # Write pictures to TensorBoard every so many epochs (0 = about ten times a run; always after the last)
 _C.TRAIN.PICTURE_FREQ = 0
-# Show features in TensorBoard's projector at the end of a run, and the figures of visualize.py (where the extra `report` is installed)
+# At the end of a run, show features in TensorBoard's projector and, where the extra `report` is installed, the figures of
+# visualize.py
 _C.TRAIN.END_FIGURES = True
 # Arithmetic of the frozen backbone: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
 _C.TRAIN.PRECISION = "auto"
