@@ -1,57 +1,161 @@
-"""The results that the SMM paper publishes (Cai et al., ICML 2024, tables 1 to 3), for comparison."""
+"""A table of the paper as text: its rows beside the published numbers, averages over data sets, and what a reader has to know."""
 
 from __future__ import annotations
 
-import csv
-import functools
-from collections.abc import Iterable
-from importlib import resources
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from ..paper import DATASETS, PaperTable, Published, Variant, published_for, published_of
+from ..paper.setting import differences, key_names, short_name
+from .tables import mean_std, signed
 
 if TYPE_CHECKING:
     from .runs import Group
 
-# Our names where the paper's tables use others
-BACKBONES = {"rn18": "resnet18", "rn50": "resnet50"}
-DATASETS = {"oxfordflowers": "flowers102", "describabletextures": "dtd"}
 
-# Trainer -> its methods that are columns of the paper's tables. "Only delta" of its ablation, x + delta, is the full watermark
-COLUMNS = {"VR": ("pad", "narrow", "medium", "full"), "SMM": ("smm", "only_mask", "single_channel")}
-# Convolutions of the mask generator by backbone, and its patch size everywhere (section 5 and appendix A.2)
-LAYERS = {"resnet18": 5, "resnet50": 5, "vit_b32": 6}
-PATCH_SIZE = 8
+@dataclass(frozen=True)
+class Entry:
+    """One accuracy of a table.
+
+    Attributes:
+        data: name of a data set, or of an average with how many data sets are in it.
+        group: the runs; None in an average.
+        accuracy, std: of the runs, in percent.
+        published: the paper's number; None where there is none.
+        keys: those in which the runs differ from its setting.
+    """
+
+    variant: Variant
+    data: str
+    backbone: str
+    group: Group | None
+    accuracy: float | None
+    std: float | None
+    published: Published | None
+    keys: Sequence[str] = ()
+
+    @property
+    def paper(self) -> float | None:
+        """The paper's number in percent, if the runs are of its setting."""
+        return None if self.published is None or self.keys else self.published.accuracy
+
+    @property
+    def improvement(self) -> float | None:
+        """Over the paper."""
+        return _minus(self.accuracy, self.paper)
 
 
-@functools.cache
-def _table():
-    text = resources.files(__package__).joinpath("paper_results.csv").read_text(encoding="utf-8")
-    results = {}
-    for row in csv.DictReader(text.splitlines()):
-        std = float(row["accuracy_std"]) if row["accuracy_std"] else None
-        key = (row["backbone"], row["dataset"], row["method"])
-        results.setdefault(key, (float(row["accuracy_mean"]), std))
-    return results
+def paper_text(
+    table: PaperTable, done: Sequence[tuple[Variant, Group]], datasets: Sequence[str], seeds: Sequence[int]
+) -> tuple[list[str], list[list[str]]]:
+    """(headers, rows) of text: the rows of `table`, then their averages over data sets. Columns that are empty are left out.
+
+    Args:
+        done: the finished runs of its cells.
+        datasets, seeds: what was asked for.
+    """
+    entries = [_entry(table, variant, group) for variant, group in done]
+    entries += _averages(table, entries, datasets)
+    rows = _paired(table, entries) if table.pair else [_row(table, entry, seeds) for entry in entries]
+    return _filled(rows)
 
 
-def paper_accuracy(backbone: str, dataset: str, method: str) -> tuple[float, float | None] | None:
-    """(mean, standard deviation or None) of the test accuracy in percent, or None where the paper has no such cell."""
-    dataset = dataset.lower().replace("_", "")
-    dataset = DATASETS.get(dataset, dataset)
-    return _table().get((BACKBONES.get(backbone, backbone), dataset, method))
+def own_text(table: PaperTable, backbones: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The same for a table for which nothing is trained."""
+    return _filled(table.own_rows(backbones))
 
 
-def paper_result(group: Group) -> tuple[float, float | None] | None:
-    """`paper_accuracy` for a `Group` whose runs are what the paper measured: all images, Ilm, its mask generator and patch size."""
-    if group.method not in COLUMNS.get(group.trainer, ()) or group.mapping != "ilm":
-        return None
-    run = next(iter(group.runs.values()))
-    if run["shots"] >= 1 or run.get("subsample_classes", "all") != "all":
-        return None
-    options, backbone = group.options, BACKBONES.get(group.backbone, group.backbone)
-    generator = (options.get("LAYERS", 5), options.get("PATCH_SIZE", 8), options.get("MASK_INIT", "random"))
-    if group.trainer == "SMM" and options and generator != (LAYERS.get(backbone), PATCH_SIZE, "random"):
-        return None
-    return paper_accuracy(group.backbone, group.dataset, group.method)
+def _filled(rows):
+    headers = [name for name in (rows[0] if rows else ()) if any(row[name] for row in rows)]
+    return headers, [[row[name] for name in headers] for row in rows]
+
+
+def _entry(table, variant, group):
+    published = published_of(table, variant, group.backbone, group.dataset)
+    keys = differences(group.config, published.setting) if published else ()
+    return Entry(variant, group.dataset, group.backbone, group, group.mean("accuracy"), group.std("accuracy"), published, keys)
+
+
+def _averages(table, entries, datasets):
+    """One entry for each row, backbone and average that has a data set."""
+    ours = {short_name(name) for name in datasets} - {short_name(name) for name in DATASETS}
+    averages = {"average": datasets} if ours else table.averages
+    found = []
+    for name, members in averages.items():
+        places = dict.fromkeys((entry.variant, entry.backbone) for entry in entries if len(members) > 1)
+        for variant, backbone in places:
+            wanted = {short_name(member) for member in members}
+            present = [e for e in entries if (e.variant, e.backbone) == (variant, backbone) and short_name(e.data) in wanted]
+            if present := [entry for entry in present if entry.accuracy is not None]:
+                found.append(_average(table, name, present, len(members)))
+    return found
+
+
+def _average(table, name, present, number):
+    first = present[0]
+    published = None
+    if all(entry.published and not entry.keys for entry in present):
+        numbers = [entry.published.accuracy for entry in present]
+        published = published_of(table, first.variant, first.backbone, name) if len(present) == number else None
+        if published is None and None not in numbers:  # over the same data sets
+            published = Published(statistics.fmean(numbers), None, None, {})
+    accuracy = statistics.fmean(entry.accuracy for entry in present)
+    data = f"{name}, {len(present)} of {number}"
+    return replace(first, data=data, group=None, accuracy=accuracy, std=None, published=published)
+
+
+def _row(table, entry, seeds):
+    group = entry.group
+    missing = [] if group is None else [str(seed) for seed in seeds if seed not in group.runs]
+    columns: dict[str, Callable] = table.columns
+    return {
+        "data": entry.data,
+        "backbone": entry.backbone,
+        table.rows: entry.variant.label,
+        "epochs": "" if group is None else str(next(iter(group.runs.values()))["epochs"]),
+        "accuracy %": mean_std(entry.accuracy, entry.std),
+        "paper": "" if entry.paper is None else mean_std(entry.paper, entry.published.std),
+        "difference": signed(entry.improvement),
+        **{name: "" if group is None else column(group, entry.published) for name, column in columns.items()},
+        "seeds": "" if group is None else str(len(group.runs)),
+        "missing seeds": ", ".join(missing),
+        "not as in the paper": key_names(entry.keys),
+    }
+
+
+def _paired(table, entries):
+    """One row for two variants of the same label."""
+    places = {}
+    for entry in entries:
+        places.setdefault((entry.data, entry.backbone, entry.variant.label), {})[entry.variant.column] = entry
+    return [_pair(table, *place, found) for place, found in places.items()]
+
+
+def _pair(table, data, backbone, label, found):
+    before, after = table.pair
+    ours = [found[name].accuracy if name in found else None for name in (before, after)]
+    paper = [found[name].paper if name in found else None for name in (before, after)]
+    keys = dict.fromkeys(key for entry in found.values() for key in entry.keys)
+    shown = {name: mean_std(found[name].accuracy, found[name].std) if name in found else "" for name in (before, after)}
+    gain, published_gain = _minus(*reversed(ours)), _minus(*reversed(paper))
+    return {
+        "data": data,
+        "backbone": backbone,
+        table.rows: label,
+        **shown,
+        "improvement": signed(gain),
+        f"paper: {before}": mean_std(paper[0]),
+        f"paper: {after}": mean_std(paper[1]),
+        "paper: improvement": signed(published_gain),
+        "difference": signed(_minus(gain, published_gain)),
+        "not as in the paper": key_names(list(keys)),
+    }
+
+
+def _minus(one, other):
+    return None if one is None or other is None else one - other
 
 
 def paper_notes(groups: Iterable[Group]) -> list[str]:
@@ -59,7 +163,7 @@ def paper_notes(groups: Iterable[Group]) -> list[str]:
     weights = {
         group.config.get("MODEL", {}).get("BACKBONE", {}).get("WEIGHTS") or "timm's vit_base_patch32_384.augreg_in21k_ft_in1k"
         for group in groups
-        if group.backbone == "vit_b32" and paper_result(group)
+        if group.backbone == "vit_b32" and published_for(group)[0]
     }
     if not weights:
         return []

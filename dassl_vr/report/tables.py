@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from ..paper import published_for
+from ..paper.setting import key_names
 from ..utils.text import markdown_cell, one_line, spreadsheet_cell
-from .paper import paper_result
 
 if TYPE_CHECKING:
     from .loss_change import LossChange
@@ -43,7 +44,8 @@ _SETTINGS = ("data", "backbone", "mapping", "shots", "epochs", "recipe")
 
 def _row(group, groups):
     run = next(iter(group.runs.values()))
-    paper = paper_result(group)
+    published, keys = published_for(group)
+    paper = None if published is None or keys else published
     accuracy, seconds, gap = group.mean("accuracy"), group.mean("seconds_train"), group.gap
     memory = max(group.values("peak_memory_bytes"), default=0)
     all_seeds = {seed for g in groups if (g.dataset, g.backbone) == (group.dataset, group.backbone) for seed in g.runs}
@@ -60,9 +62,10 @@ def _row(group, groups):
         "epochs": str(run["epochs"]),
         "accuracy %": mean_std(accuracy, group.std("accuracy")),
         "macro-F1 %": mean_std(group.mean("macro_f1"), group.std("macro_f1")),
-        "paper": mean_std(*paper) if paper else "",
-        "difference": f"{accuracy - paper[0]:+.1f}" if paper and accuracy is not None else "",
-        "train - test": "" if gap is None else f"{gap:+.1f}",
+        "paper": mean_std(paper.accuracy, paper.std) if paper else "",
+        "difference": signed(accuracy - paper.accuracy) if paper and accuracy is not None else "",
+        "not as in the paper": key_names(keys),
+        "train - test": signed(gap),
         "seeds": str(len(group.runs)),
         "missing seeds": ", ".join([*missing, *(f"{name} unfinished" for name in group.unfinished)]),
         "trained": f"{run['params_trainable']:,}",
@@ -93,11 +96,16 @@ def loss_change_table(groups: Sequence[Group], changes: Sequence[Sequence[LossCh
     return headers, rows
 
 
-def mean_std(mean: float | None, std: float | None) -> str:
+def mean_std(mean: float | None, std: float | None = None) -> str:
     """`71.2`, or `71.2 ± 0.4` where there is a deviation; empty without a mean."""
     if mean is None:
         return ""
     return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
+
+
+def signed(number: float | None) -> str:
+    """`+1.5`; empty without a number."""
+    return "" if number is None else f"{number:+.1f}"
 
 
 def render(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str = "plain") -> str:

@@ -11,12 +11,8 @@ import time
 
 import pytest
 
-from dassl_vr.cli import reproduce
 from dassl_vr.cli.reproduce import main
-from dassl_vr.data import DATASET_REGISTRY
-from dassl_vr.plugins import load_plugins
-from dassl_vr.report.paper import paper_accuracy
-from dassl_vr.runs.cells import Cell
+from dassl_vr.paper import PAPER_REGISTRY, PaperTable, Variant, paper_table
 
 TINY = ["--", "INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", "VERBOSE", "False"]
 # Cheap enough, and long enough to be interrupted
@@ -31,9 +27,16 @@ def in_the_checkout(monkeypatch, repository, tmp_path):
 
 
 @pytest.fixture
-def one_cell(monkeypatch):
-    """A table with SMM alone."""
-    monkeypatch.setattr(reproduce, "cells_of", lambda table, dataset, backbone: [Cell("SMM", "", dataset, backbone)])
+def one_cell():
+    """`one`, a table with SMM alone."""
+
+    @PAPER_REGISTRY.register(name="one")
+    class One(PaperTable):
+        def variants(self):
+            return [Variant("smm", "SMM")]
+
+    yield
+    PAPER_REGISTRY.remove("one")
 
 
 def dry_run(capsys, *arguments):
@@ -49,14 +52,6 @@ def dry_run(capsys, *arguments):
         ("methods", [f"{name}/lite0/default" for name in ("VR-pad", "VR-narrow", "VR-medium", "VR-full", "SMM")]),
         ("ablation", [f"{name}/lite0/default" for name in ("VR-full", "SMM-only_mask", "SMM-single_channel", "SMM")]),
         ("patch_size", [f"SMM/lite0/{tag}" for tag in ("patch1", "patch2", "patch4", "default", "patch16", "patch32")]),
-        (
-            "mapping",
-            [
-                f"{name}/lite0/{tag}"
-                for name in ("VR-full", "SMM")
-                for tag in ("mapping-rlm", "mapping-flm", "default", "mapping-blm", "mapping-blm+", "mapping-linear")
-            ],
-        ),
     ],
 )
 def test_the_runs_of_a_table(capsys, tmp_path, table, directories):
@@ -66,20 +61,78 @@ def test_the_runs_of_a_table(capsys, tmp_path, table, directories):
     assert not (tmp_path / "out").exists(), "a dry run leaves nothing"
 
 
-def test_by_default_the_whole_table_of_the_paper(capsys):
-    assert main(["methods", "--dry-run"]) == 0
-    assert capsys.readouterr().out.endswith(f"{11 * 5 * 3} train\n")
-    load_plugins()
-    names = [DATASET_REGISTRY.canonical_name(name) for name in reproduce.DATASETS]
-    assert len(set(names)) == 11 and all(paper_accuracy("rn18", name, "smm") for name in names)
+def test_the_mapping_table_has_every_mapping_of_labels(capsys):
+    code, states = dry_run(capsys, "mapping", "--backbone", "lite0", "--datasets", "digits", "--seeds", "0")
+    tags = ["mapping-rlm", "mapping-flm", "default", "mapping-blm", "mapping-blm+", "mapping-linear"]
+    assert code == 0
+    for name in ("VR-full", "SMM"):
+        found = [place.split("/")[2] for place in states if place.startswith(f"{name}/")]
+        assert found[:3] == tags[:3] and set(tags) <= set(found) and len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("table", "cells", "places"),
+    [
+        ("methods", 11 * 5 * 3, "cifar10/VR-pad/rn18/default oxford_pets/SMM/rn18/default"),
+        ("ablation", 11 * 4 * 3, "dtd/SMM-only_mask/rn18/default"),
+        ("patch_size", 11 * 6 * 3, "svhn/SMM/rn18/patch32"),
+        ("learning_rates", 8 * 3, "cifar10/SMM/vit_b32/rate0.1-decay1 cifar10/SMM/vit_b32/default"),
+        ("ucf101_rates", 2 * 3, "ucf101/SMM/vit_b32/rate0.01-decay0.1 ucf101/SMM/vit_b32/default"),
+        ("stanford_cars", 3 * 5 * 3, "stanford_cars/VR-narrow/rn50/default stanford_cars/SMM/vit_b32/default"),
+        ("finetuning", 11 * 2 * 3, "gtsrb/LinearProbe/rn50/smm-recipe gtsrb/SMM/rn50/mapping-head"),
+    ],
+)
+def test_by_default_the_whole_table_of_the_paper(capsys, tmp_path, table, cells, places):
+    assert main([table, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert text.endswith(f"\n{cells} train\n")
+    for place in places.split():
+        assert all(f"train     {tmp_path}/out/{place}/seed{seed}\n" in text for seed in (0, 1, 2))
 
 
 def test_the_recipes_own_patch_is_no_variant(capsys):
     _, states = dry_run(capsys, "patch_size", "--backbone", "vit_b32", "--datasets", "digits", "--seeds", "0", "--tag", "mine")
     tags = ["mine-patch1", "mine-patch2", "mine-patch4", "mine", "mine-patch16", "mine-patch32"]
     assert list(states) == [f"SMM/vit_b32/{tag}/seed0" for tag in tags]
-    assert reproduce.cells_of("patch_size", "digits", "rn18")[-1].settings[2:] == ("TRAINER.SMM.LAYERS", "6"), "32 needs six layers"
-    assert reproduce.cells_of("patch_size", "digits", "vit_b32")[-1].settings == ("TRAINER.SMM.PATCH_SIZE", "32")
+    five, six = (paper_table("patch_size").cells("digits", backbone)[-1][1].settings for backbone in ("rn18", "vit_b32"))
+    assert five[2:] == ("TRAINER.SMM.LAYERS", "6"), "32 needs six layers"
+    assert six == ("TRAINER.SMM.PATCH_SIZE", "32")
+
+
+def test_every_table_at_once_and_what_quick_takes(capsys, tmp_path):
+    assert main(["all", "--quick", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n{name}: " in text for name in PAPER_REGISTRY.registered_names())
+    places = {line.split("/out/")[1] for line in text.splitlines() if "/out/" in line}
+    datasets, backbones = ({place.split("/")[part] for place in places} for part in (0, 2))
+    assert datasets == {"digits"} and backbones == {"lite0", "tiny_vit"}
+    assert "digits/SMM/tiny_vit/quick-rate0.1-decay1/seed0" in places and "digits/SMM/lite0/quick/seed0" in places
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_of_a_plug_in(capsys, tmp_path):
+    (tmp_path / "margins.py").write_text(
+        "from dassl_vr.paper import PAPER_REGISTRY, PaperTable, Variant\n"
+        "@PAPER_REGISTRY.register(name='margins')\n"
+        "class Margins(PaperTable):\n"
+        "    backbones, datasets, seeds = ('lite0',), ('digits',), (4,)\n"
+        "    def variants(self):\n"
+        "        return [Variant(f'{n}', 'SMM', tag=f'margin{n}', settings={'INPUT.MARGIN': n}) for n in (16, 32)]\n"
+    )
+    try:
+        code, states = dry_run(capsys, "margins", "--plugin", str(tmp_path / "margins.py"))
+        assert code == 0 and list(states) == ["SMM/lite0/margin16/seed4", "SMM/lite0/margin32/seed4"]
+    finally:
+        PAPER_REGISTRY.remove("margins")
+
+
+def test_parameters_need_no_run(capsys):
+    assert main(["parameters", "--format", "csv"]) == 0
+    first, second, third = csv.DictReader(io.StringIO(capsys.readouterr().out.strip()))
+    assert (first["generator"], second["generator"], third["generator"]) == ("26,499", "26,499", "102,339")
+    for row in (first, second, third):
+        assert row["generator"] == row["paper"] and row["generator, % of backbone"] == row["paper's %"]
+    assert (first["pattern"], third["pattern"]) == ("150,528", "442,368")
 
 
 @pytest.mark.parametrize(
@@ -91,12 +144,19 @@ def test_the_recipes_own_patch_is_no_variant(capsys):
         (["--datasets", "digits", "--", "SEED", "3"], "sets SEED itself"),
         (["--datasets", "digits", "--", "TRAINER.VR.METHOD", "full"], "sets TRAINER.VR.METHOD itself"),
         (["--datasets", "digits", "--seeds", "-1"], "--seeds -1"),
+        (["--plugin", "nowhere.py"], "no such Python file"),
     ],
 )
 def test_mistakes_end_before_the_first_run(capsys, tmp_path, arguments, words):
     assert main(["methods", *arguments]) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_an_unknown_table(capsys):
+    assert main(["metods", "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert "unknown table of the paper 'metods'; did you mean 'methods'?" in error and error.count("\n") == 1
 
 
 def test_in_any_directory(monkeypatch, tmp_path, capsys):
@@ -107,14 +167,14 @@ def test_in_any_directory(monkeypatch, tmp_path, capsys):
 
 
 def rows_of(text):
-    """The table at the end of what was printed as CSV, without what a clock or the machine decides."""
-    table = text[text.rindex("\n\nmethod,") + 2 :]
-    return [{k: v for k, v in row.items() if k not in ("train s", "memory MiB")} for row in csv.DictReader(io.StringIO(table))]
+    """The table at the end of what was printed as CSV."""
+    table = text[text.rindex("\n\ndata,") + 2 :]
+    return list(csv.DictReader(io.StringIO(table)))
 
 
 def test_failure_interruption_and_the_same_table(one_cell, monkeypatch, tmp_path, capfd):
     # A run that fails is named, and the one after it done; `folder` has no images here
-    command = ["methods", "--backbone", "lite0", "--datasets", "folder", "digits", "--seeds", "1", "--format", "csv", *RUN]
+    command = ["one", "--backbone", "lite0", "--datasets", "folder", "digits", "--seeds", "1", "--format", "csv", *RUN]
     assert main(command) == 1
     out, err = capfd.readouterr()
     failed, good = tmp_path / "out/folder/SMM/lite0/default/seed1", tmp_path / "out/digits/SMM/lite0/default/seed1"
@@ -122,7 +182,7 @@ def test_failure_interruption_and_the_same_table(one_cell, monkeypatch, tmp_path
     assert "failed: " in out and "error:" in (failed / "console.txt").read_text()
     assert (good / "results.json").is_file() and "epoch [6/6]" in (good / "console.txt").read_text()
     expected = rows_of(out)
-    assert len(expected) == 1 and expected[0]["method"] == "SMM" and expected[0]["seeds"] == "1"
+    assert len(expected) == 1 and expected[0]["method"] == "smm" and expected[0]["seeds"] == "1"
 
     # The same in another place, stopped once there is something to resume from
     monkeypatch.setenv("OUTPUT", str(tmp_path / "again"))
@@ -173,7 +233,7 @@ def test_a_run_that_another_process_works_on_is_waited_for(one_cell, tmp_path, c
         other.close()
 
     threading.Thread(target=finish, daemon=True).start()
-    assert main(["methods", "--backbone", "lite0", "--datasets", "digits", "--seeds", "1", *RUN]) == 0
+    assert main(["one", "--backbone", "lite0", "--datasets", "digits", "--seeds", "1", *RUN]) == 0
     out, _ = capfd.readouterr()
     assert "waiting for another process" in out and "50.0" in out
     assert (directory / "console.txt").read_text() == "", "nothing was trained"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dassl_vr.cli import reproduce
 from dassl_vr.cli.sweep import main
-from dassl_vr.runs.cells import Cell
+from dassl_vr.paper import PAPER_REGISTRY, PaperTable, Variant
 from dassl_vr.runs.search import METRIC, SEARCH_FILE
 
 pytest.importorskip("ray")
@@ -189,9 +189,21 @@ def wait_until(condition, seconds=60):
     return found
 
 
-def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, monkeypatch, tmp_path, capfd):
+@pytest.fixture
+def probe_table():
+    """`probe`, a table with LinearProbe alone."""
+
+    @PAPER_REGISTRY.register(name="probe")
+    class Probe(PaperTable):
+        def variants(self):
+            return [Variant("head", "LinearProbe")]
+
+    yield
+    PAPER_REGISTRY.remove("probe")
+
+
+def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, probe_table, tmp_path, capfd):
     """SIGTERM comes over `sweep.py`; `reproduce --sweep`, on a Ray of its own, continues the run that was saved."""
-    monkeypatch.setattr(reproduce, "cells_of", lambda table, dataset, backbone: [Cell("LinearProbe", "", dataset, "tiny_vit")])
     long = [*TINY, "OPTIM.MAX_EPOCH", "40"]
     command = [sys.executable, "sweep.py", *GRID, "--datasets", "digits", "--seeds", "1", "--address", cluster]
     command += ["--retries", "0", *long]
@@ -215,10 +227,10 @@ def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, monkeypatch
         and "--resume" in (directory / "console.txt").read_text()
     )
 
-    words = ["methods", "--backbone", "lite0", "--datasets", "digits", "--seeds", "1", "--sweep", *long]
+    words = ["probe", "--backbone", "tiny_vit", "--datasets", "digits", "--seeds", "1", "--sweep", *long]
     assert in_a_fork(words, reproduce.main) == 0
     out, err = capfd.readouterr()
-    assert not err and f"finished  {directory}\n" in out and "LinearProbe" in out
+    assert not err and f"finished  {directory}\n" in out and "head" in out
     assert (directory / "console.txt").read_text().count("Resumed from") == 2 and len(results_of(directory)["history"]) == 40
 
 

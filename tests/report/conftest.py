@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 
 from dassl_vr.cli.train import main as train
-from dassl_vr.config import get_cfg_default, to_yaml
-from dassl_vr.plugins import load_plugins
+from dassl_vr.config import to_yaml
+from dassl_vr.config.recipes import recipe_path, recipes_of
+from dassl_vr.runs import build_cfg
 
 VERSIONS = {"python": "3.11", "torch": "2.9"}
 
 
 @pytest.fixture
 def make_run(tmp_path):
-    """make_run("SMM", seed=0, accuracy=70.0, tag="patch4", patch_size=4, ...) writes what a finished run leaves, below
-    tmp_path/output."""
+    """make_run("SMM", seed=0, accuracy=70.0, patch_size=4, settings={"TRAINER.SMM.LAYERS": 6}, ...) writes what a finished run
+    of the recipe for the backbone, with those settings, leaves below tmp_path/output."""
 
-    def make(trainer, *, seed, method=None, tag="default", patch_size=None, layers=5, **changes):
+    def make(trainer, *, seed, method=None, tag="default", patch_size=None, settings=(), **changes):
         method = method or trainer.lower()
         name = trainer if method == trainer.lower() else f"{trainer}-{method}"
         results = {
@@ -46,10 +47,16 @@ def make_run(tmp_path):
         directory = tmp_path / "output" / results["dataset"].lower() / name / results["backbone"] / tag / f"seed{seed}"
         directory.mkdir(parents=True)
         (directory / "results.json").write_text(json.dumps(results))
-        if patch_size:
-            load_plugins()
-            cfg = get_cfg_default()
-            cfg.TRAINER.NAME, cfg.TRAINER.SMM.PATCH_SIZE, cfg.TRAINER.SMM.LAYERS = trainer, patch_size, layers
+        suffix = "_pad" if method == "pad" else ""
+        if f"{results['backbone']}{suffix}" in recipes_of(trainer):
+            recipe = recipe_path(trainer, results["backbone"], suffix[1:])
+            names = {"TRAINER.NAME": trainer, "DATASET.NAME": results["dataset"], "DATASET.NUM_SHOTS": results["shots"]}
+            names |= {"DATASET.SUBSAMPLE_CLASSES": results["subsample_classes"]}
+            if results["mapping"]:
+                names[f"TRAINER.{trainer}.MAPPING"] = results["mapping"]
+            if patch_size:
+                names["TRAINER.SMM.PATCH_SIZE"] = patch_size
+            cfg = build_cfg([recipe], {**names, "OPTIM.MAX_EPOCH": results["epochs"], **dict(settings)})
             (directory / "config.yaml").write_text(to_yaml(cfg))
         return directory
 

@@ -1,0 +1,60 @@
+"""A table of the paper as text, on results written for the test."""
+
+import pytest
+
+from dassl_vr.paper import paper_table
+from dassl_vr.report.paper import paper_text
+from dassl_vr.report.runs import group_runs
+
+
+@pytest.fixture
+def shown(make_run):
+    """shown("methods", [(label, column, {changes of the results}), ...], datasets) -> rows as {heading: text}."""
+
+    def show(name, cells, datasets, seeds=(0,)):
+        table, done = paper_table(name), []
+        for label, column, changes in cells:
+            (variant,) = (v for v in table.variants() if (v.label, v.column) == (label, column))
+            method = {"method": variant.method} if variant.method else {}
+            mapping = {"mapping": label} if column else {}
+            directory = make_run(variant.trainer, seed=0, tag=variant.tag or "default", **method, **mapping, **changes)
+            done += [(variant, group) for group in group_runs([directory])]
+        headers, rows = paper_text(table, done, datasets, seeds)
+        return [dict(zip(headers, row, strict=True)) for row in rows]
+
+    return show
+
+
+def test_averages_are_over_the_data_sets_that_are_there(shown):
+    cells = [
+        ("smm", "", {"dataset": "EuroSAT", "accuracy": 92.0}),
+        ("smm", "", {"dataset": "DescribableTextures", "accuracy": 34.0}),
+        ("full", "", {"dataset": "EuroSAT", "accuracy": 84.0}),
+    ]
+    rows = shown("methods", cells, ["eurosat", "dtd"], seeds=(0, 1))
+    smm, full = rows[-2:]
+    assert (smm["data"], smm["accuracy %"], smm["paper"], smm["difference"]) == ("average, 2 of 11", "63.0", "62.9", "+0.1")
+    assert (full["data"], full["accuracy %"], full["paper"], full["difference"]) == ("average, 1 of 11", "84.0", "84.3", "-0.3")
+    assert [row["missing seeds"] for row in rows] == ["1", "1", "1", "", ""]
+
+
+def test_an_average_with_a_run_of_another_setting_has_no_number_of_the_paper(shown):
+    cells = [("smm", "", {"dataset": "EuroSAT"}), ("smm", "", {"dataset": "DescribableTextures", "epochs": 100})]
+    first, second, average = shown("methods", cells, ["eurosat", "dtd"])
+    assert first["paper"] and not second["paper"] and not average["paper"]
+    assert second["not as in the paper"] == "OPTIM.MAX_EPOCH"
+
+
+def test_data_sets_that_are_none_of_the_papers_have_an_average_of_their_own(shown):
+    cells = [("smm", "", {"dataset": name, "accuracy": accuracy}) for name, accuracy in (("digits", 80.0), ("FashionMNIST", 70.0))]
+    *_, average = shown("methods", cells, ["digits", "fashion_mnist"])
+    assert (average["data"], average["accuracy %"]) == ("average, 2 of 2", "75.0") and "paper" not in average
+
+
+def test_without_with_and_improvement_stand_in_one_row(shown):
+    cells = [("flm", "without", {"accuracy": 85.0}), ("flm", "with", {"accuracy": 92.0}), ("ilm", "with", {"accuracy": 92.2})]
+    flm, ilm, *averages = shown("mapping", cells, ["eurosat"])
+    assert [flm[name] for name in ("mapping", "without", "with", "improvement")] == ["flm", "85.0", "92.0", "+7.0"]
+    assert [flm[f"paper: {name}"] for name in ("without", "with", "improvement")] == ["86.0", "92.7", "+6.7"]
+    assert flm["difference"] == "+0.3" and (ilm["without"], ilm["improvement"]) == ("", "")
+    assert [row["data"] for row in averages] == ["average, 1 of 11"] * 2
