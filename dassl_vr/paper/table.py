@@ -92,7 +92,7 @@ class PaperTable:
         quick: the same for `--quick`, with a tiny budget.
         rows: heading of the column with the labels of its variants.
         columns: {heading: function of (the runs of a row, its published number or None) that gives the text}.
-        averages: {name: data sets} over which the last rows average.
+        averages: {name: data sets} over which the last rows average; {} = over all of `datasets`.
         pair: the headings of two variants that stand in one row, the second with its improvement over the first; () = none.
     """
 
@@ -103,7 +103,7 @@ class PaperTable:
     quick = Quick()
     rows = "method"
     columns: Mapping[str, Callable[["Group", Published | None], str]] = {}
-    averages: Mapping[str, Sequence[str]] = {"average": DATASETS}
+    averages: Mapping[str, Sequence[str]] = {}
     pair: tuple[str, ...] = ()
 
     def variants(self) -> list[Variant]:

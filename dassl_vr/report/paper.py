@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..paper import DATASETS, PaperTable, Published, Variant, published_for, published_of
+from ..paper import PaperTable, Published, Variant, published_for, published_of
 from ..paper.setting import differences, key_names, short_name
 from .tables import mean_std, signed
 
@@ -80,8 +80,8 @@ def _entry(table, variant, group):
 
 def _averages(table, entries, datasets):
     """One entry for each row, backbone and average that has a data set."""
-    ours = {short_name(name) for name in datasets} - {short_name(name) for name in DATASETS}
-    averages = {"average": datasets} if ours else table.averages
+    others = {short_name(name) for name in datasets} - {short_name(name) for name in table.datasets}
+    averages = {"average": datasets} if others else table.averages or {"average": table.datasets}
     found = []
     for name, members in averages.items():
         places = dict.fromkeys((entry.variant, entry.backbone) for entry in entries if len(members) > 1)

@@ -5,6 +5,7 @@ import pytest
 from dassl_vr.paper import DATASETS, PAPER_REGISTRY, paper_table, published_of
 from dassl_vr.paper.setting import differences
 from dassl_vr.report.tables import mean_std
+from dassl_vr.reprogramming import MaskGenerator
 from dassl_vr.runs.plan import Run
 
 TABLES = PAPER_REGISTRY.registered_names()
@@ -33,6 +34,8 @@ def test_what_a_table_trains_by_default_is_the_published_setting(name, tmp_path)
         ("mapping", 2 * 3 * 12),
         ("learning_rates", 8),
         ("ucf101_rates", 2),
+        ("generator_size", 6),
+        ("interpolation", 0),
         ("stanford_cars", 3 * 5),
         ("finetuning", 2 * 12),
     ],
@@ -53,6 +56,7 @@ def test_every_published_number_is_there(name, count):
         ("mapping", "rlm", "without", "rn18", "average", "33.4"),
         ("learning_rates", "rate 0.0001, decay 0.1", "", "vit_b32", "CIFAR10", "97.3"),
         ("ucf101_rates", "rate 0.01, decay 0.1", "", "vit_b32", "UCF101", "49.9"),
+        ("generator_size", "1,566,723", "", "rn18", "EuroSAT", "93.5"),
         ("stanford_cars", "smm", "", "vit_b32", "StanfordCars", "4.8 ± 0.9"),
         ("finetuning", "smm + head", "", "rn50", "SVHN", "86.9"),
     ],
@@ -71,3 +75,10 @@ def test_an_average_of_the_paper_is_that_of_its_numbers():
             numbers = [published_of(table, variant, backbone, dataset).accuracy for dataset in DATASETS]
             average = published_of(table, variant, backbone, "average").accuracy
             assert abs(sum(numbers) / len(numbers) - average) < 0.06, (variant.label, backbone)
+
+
+def test_the_generators_have_the_published_sizes():
+    for variant in paper_table("generator_size").variants():
+        (width,) = variant.settings.values()
+        generator = MaskGenerator(width=width)
+        assert f"{sum(p.numel() for p in generator.parameters()):,}" == variant.label

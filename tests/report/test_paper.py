@@ -58,3 +58,11 @@ def test_without_with_and_improvement_stand_in_one_row(shown):
     assert [flm[f"paper: {name}"] for name in ("without", "with", "improvement")] == ["86.0", "92.7", "+6.7"]
     assert flm["difference"] == "+0.3" and (ilm["without"], ilm["improvement"]) == ("", "")
     assert [row["data"] for row in averages] == ["average, 1 of 11"] * 2
+
+
+def test_training_accuracy_of_both_and_reads_of_pixels(shown):
+    cells = [("26,499", "", {"accuracy": 92.0, "accuracy_train": 96.0})]
+    (row,) = shown("generator_size", cells, ["eurosat"])
+    assert (row["train %"], row["paper's train %"], row["paper"], row["trained"]) == ("96.0", "96.2", "92.2", "150,528")
+    (row,) = shown("interpolation", [("patch", "", {"dataset": "CIFAR10", "seconds_train": 400.0})], ["cifar10"])
+    assert (row["s per epoch"], row["pixel accesses"]) == ("2.00", "150,528")
