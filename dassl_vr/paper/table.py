@@ -114,7 +114,7 @@ class PaperTable:
         """The rows of a table for which nothing is trained: {heading: text}."""
         return []
 
-    def setting(self, variant: Variant, backbone: str, dataset: str) -> dict[str, Any]:
+    def setting(self, variant: Variant, backbone: str, dataset: str) -> Mapping[str, Any]:
         """What the published number of a cell was measured with."""
         return recipe_of_the_paper(variant.trainer, variant.method, backbone, dataset) | variant.settings
 

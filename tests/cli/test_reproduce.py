@@ -5,6 +5,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -239,3 +240,22 @@ def test_a_run_that_another_process_works_on_is_waited_for(one_cell, tmp_path, c
     out, _ = capfd.readouterr()
     assert "waiting for another process" in out and "50.0" in out
     assert (directory / "console.txt").read_text() == "", "nothing was trained"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_all_tables_train_at_a_tiny_budget_and_a_second_call_trains_nothing(capfd):
+    """Every run of `all --quick` finishes, and every table is printed."""
+    command = ["all", "--quick", "--jobs", "2"]
+    assert main(command) == 0
+    first = capfd.readouterr().out
+    assert main(command) == 0
+    second = capfd.readouterr().out
+    assert not re.search("^(train|resume) ", second, re.MULTILINE)
+
+    def tables(text):
+        return text[text.index(f"\n{PAPER_REGISTRY.registered_names()[0]}: ") :]
+
+    assert tables(first) == tables(second)
+    for name in PAPER_REGISTRY.registered_names():
+        assert f"\n{name}: {paper_table(name).title}\n" in first
