@@ -180,6 +180,10 @@ def _extension_comments(trainer=None):
     """{last part of a key: comment} from the `extend_cfg` of a trainer's file and of what that calls; {whole key: comment} of all
     others."""
     found = {}
+    if trainer is not None:  # of any f_in and f_out, which may bring keys to the trainers that take them
+        classes = [registry.get(name) for registry in (INPUT_REGISTRY, MAPPING_REGISTRY) for name in registry.registered_names()]
+        for cls in classes:
+            found |= _comments(inspect.getsource(cls.add_keys), lambda names: names[-1])
     for extend_cfg in defaults._EXTENSIONS:
         if trainer is not None and extend_cfg.__module__ != trainer.__module__:
             continue

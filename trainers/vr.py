@@ -11,8 +11,10 @@ def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer."""
     node = add_reprogramming_keys(cfg, "VR")
     # Any f_in of INPUT_REGISTRY: pad (a border around the image at its native side), narrow, medium, full (a frame of S/8, S/4, the
-    # whole image), one of a plug-in
+    # whole image), and the others that docs/methods.md lists; one of a plug-in
     node.METHOD = "full"
+    for name in INPUT_REGISTRY.registered_names():
+        INPUT_REGISTRY.get(name).add_keys(node)
 
 
 @TRAINER_REGISTRY.register()

@@ -36,6 +36,8 @@ _C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]
 # vr_squash: training images are resized to SIZE + MARGIN; short_side: the short side of all images is. -1 = 32 pixels, scaled
 # with SIZE / 224 below 224
 _C.INPUT.MARGIN = -1
+# vr_pad: side of the small image at a side of 224, scaled with SIZE / 224 below; 0 = DATASET.NATIVE_SIZE
+_C.INPUT.PAD_SIDE = 0
 # random_crop: padding before the crop
 _C.INPUT.CROP_PADDING = 4
 # random_resized_crop: share of the image's area

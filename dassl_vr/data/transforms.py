@@ -36,12 +36,13 @@ def squash_margin(cfg: CfgNode) -> int:
 
 
 def pad_side(cfg: CfgNode) -> int:
-    """Side of the small image that `vr_pad` centres: DATASET.NATIVE_SIZE, scaled with SIZE / 224 below 224."""
-    side = max(_scaled(cfg.DATASET.NATIVE_SIZE, cfg), 1)
+    """Side of the small image that `vr_pad` centres: INPUT.PAD_SIDE, or DATASET.NATIVE_SIZE where that is 0, scaled with SIZE / 224
+    below 224."""
+    key = "INPUT.PAD_SIDE" if cfg.INPUT.PAD_SIDE else "DATASET.NATIVE_SIZE"
+    side = max(_scaled(cfg.INPUT.PAD_SIDE or cfg.DATASET.NATIVE_SIZE, cfg), 1)
     if side >= min(cfg.INPUT.SIZE):
         raise ConfigError(
-            f"vr_pad: DATASET.NATIVE_SIZE gives an image of {side} pixels, which leaves no border in INPUT.SIZE "
-            f"{tuple(cfg.INPUT.SIZE)}; lower it"
+            f"vr_pad: {key} gives an image of {side} pixels, which leaves no border in INPUT.SIZE {tuple(cfg.INPUT.SIZE)}; lower it"
         )
     return side
 
@@ -92,24 +93,20 @@ def _vr_squash(cfg, is_train):
 
 @register_transform("short_side", RESIZE, random=False)
 def _short_side(cfg, is_train):
-    """Resize the short side to SIZE + INPUT.MARGIN, keeping the aspect ratio, then crop SIZE: where `random_crop` follows in
-    training from a place of its choice, else from the centre."""
+    """Resize the short side to SIZE + INPUT.MARGIN, keeping the aspect ratio, then crop SIZE: where `random_crop` or
+    `random_resized_crop` follows in training from a place of its choice, else from the centre."""
     side = max(cfg.INPUT.SIZE) + squash_margin(cfg)
-    if is_train and "random_crop" in cfg.INPUT.TRANSFORMS:
+    if is_train and {"random_crop", "random_resized_crop"} & {*cfg.INPUT.TRANSFORMS}:
         return _resize_short_side(cfg, side, [max(LARGE // side, side)] * 2)
     return v2.Compose([_resize_short_side(cfg, side, cfg.INPUT.SIZE), v2.CenterCrop(list(cfg.INPUT.SIZE))])
 
 
 @register_transform("vr_pad", RESIZE, random=False)
 def _vr_pad(cfg, is_train):
-    """Resize to a small square; its border follows in the batch (`_vr_canvas`), so only the small image is kept."""
-    side = pad_side(cfg)
-    return _resize(cfg, (side, side))
-
-
-def _vr_canvas(cfg):
-    """Centre a batch on a canvas of zeros (black before normalization) of SIZE."""
-    return functools.partial(_centre, size=tuple(cfg.INPUT.SIZE))
+    """A small square, of side `pad_side`, for a border around it: `build_transform` lets all other transforms work at that side.
+    Where none of them makes it, the image is resized without regard to its aspect ratio. The border, zeros, follows in the batch
+    (`_centre`), so only the small image is kept."""
+    return None if _OF_SMALL_SIDE & {*cfg.INPUT.TRANSFORMS} else _resize(cfg, cfg.INPUT.SIZE)
 
 
 def _centre(x, keys, size):
@@ -225,6 +222,7 @@ _FAMILY_IMAGE_TRANSFORMS = {
     "imagenet_policy": lambda cfg: v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET),
     "cifar10_policy": lambda cfg: v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
     "svhn_policy": lambda cfg: v2.AutoAugment(v2.AutoAugmentPolicy.SVHN),
+    "trivialaugment": lambda cfg: v2.TrivialAugmentWide(),
     "randaugment": lambda cfg: v2.RandAugment(cfg.INPUT.RANDAUGMENT_N, cfg.INPUT.RANDAUGMENT_M),
     "randaugment_fixmatch": lambda cfg: RandomMagnitudeAugment(cfg.INPUT.RANDAUGMENT_N),
     "randaugment2": lambda cfg: RandomMagnitudeAugment(cfg.INPUT.RANDAUGMENT_N, p=0.6),
@@ -302,6 +300,8 @@ def _to_float(x, keys):
 
 
 # ----------------------------------------------------------------------------------------------------- assembling
+# Transforms that may make the small image of `vr_pad`
+_OF_SMALL_SIDE = {"short_side", "random_crop", "random_resized_crop"}
 # Each of these fixes the size of the image, so at most one makes sense where one of ours, which come first, is among them.
 _SIZING = ("vr_squash", "vr_pad", "short_side", "random_translation", "random_crop", "random_resized_crop")
 
@@ -327,6 +327,9 @@ def build_transform(cfg: CfgNode, is_train: bool = True, choices: Iterable[str] 
     cfg = cfg.clone()
     cfg.defrost()
     cfg.INPUT.TRANSFORMS = tuple(sorted(chosen))  # as registered, for the builders that look at their company
+    canvas = tuple(cfg.INPUT.SIZE)
+    if "vr_pad" in chosen:
+        cfg.INPUT.SIZE = (pad_side(cfg),) * 2
     ops = {stage: [] for stage in STAGES}
     random_images = random_batches = False
     for name in TRANSFORM_REGISTRY.registered_names():
@@ -341,7 +344,7 @@ def build_transform(cfg: CfgNode, is_train: bool = True, choices: Iterable[str] 
     if not ops[RESIZE]:
         ops[RESIZE] = _default_resize(cfg, is_train, chosen)
     if "vr_pad" in chosen:
-        ops[PIXELS].append(("centre on zeros", _vr_canvas(cfg)))
+        ops[PIXELS].append(("centre on zeros", functools.partial(_centre, size=canvas)))
     return Pipeline(
         [*ops[RESIZE], *ops[IMAGE]],
         [*ops[PIXELS], ("to float", _to_float), *ops[VALUES]],
@@ -368,7 +371,10 @@ def _check_names(names):
         raise ConfigError("INPUT.TRANSFORMS: " + "; ".join(problems))
     chosen = {TRANSFORM_REGISTRY.canonical_name(name) for name in names}
     sizing = [name for name in _SIZING if name in chosen]
-    if len(sizing) > 1 and sizing[0] in _SIZING[:3] and sizing != ["short_side", "random_crop"]:
+    if "vr_pad" in chosen and _OF_SMALL_SIDE & {*sizing}:
+        sizing.remove("vr_pad")
+    cropped = (["short_side", "random_crop"], ["short_side", "random_resized_crop"])
+    if len(sizing) > 1 and sizing[0] in _SIZING[:3] and sizing not in cropped:
         raise ConfigError(f"INPUT.TRANSFORMS: {' and '.join(sizing)} exclude each other; keep one")
     if "vr_crop" in chosen and "vr_squash" not in chosen:
         raise ConfigError("INPUT.TRANSFORMS: vr_crop needs vr_squash, which makes images larger than INPUT.SIZE; add it")

@@ -1,7 +1,7 @@
 """Optimizers by name."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -11,8 +11,24 @@ from ..utils.errors import ConfigError
 from ..utils.registry import unknown_name_message
 
 
+class NormalizedSGD(torch.optim.SGD):
+    """SGD on the gradient divided by its length, for each parameter: with OPTIM.MOMENTUM 0 a step of length `lr` (EVP, Wu et al.,
+    TMLR 2024)."""
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        with torch.no_grad():
+            for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
+                if parameter.grad is not None:
+                    parameter.grad.div_(parameter.grad.norm() + 1e-10)
+        return super().step(closure)
+
+
 def _adam(cfg, **extra):
     return {"betas": (cfg.ADAM_BETA1, cfg.ADAM_BETA2), **extra}
+
+
+def _sgd(cfg):
+    return {"momentum": cfg.MOMENTUM, "dampening": cfg.SGD_DAMPNING, "nesterov": cfg.SGD_NESTEROV}
 
 
 # Name -> (class, arguments besides parameters, lr and weight decay)
@@ -23,10 +39,8 @@ _OPTIMIZERS = {
     # The family's RAdam applies weight decay to the weights, not to the gradient
     "radam": (torch.optim.RAdam, lambda cfg: _adam(cfg, decoupled_weight_decay=True)),
     "rmsprop": (torch.optim.RMSprop, lambda cfg: {"momentum": cfg.MOMENTUM, "alpha": cfg.RMSPROP_ALPHA}),
-    "sgd": (
-        torch.optim.SGD,
-        lambda cfg: {"momentum": cfg.MOMENTUM, "dampening": cfg.SGD_DAMPNING, "nesterov": cfg.SGD_NESTEROV},
-    ),
+    "sgd": (torch.optim.SGD, _sgd),
+    "normalized_sgd": (NormalizedSGD, _sgd),
 }
 
 

@@ -146,6 +146,46 @@ _FULL_FT = {
         "OPTIM.LR_SCHEDULER": "cosine",
     },
 }
+# Cai et al., ICLR 2025: tmlr-group/AttrVR, experiments/fs_ar.py
+_AR = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.PAD_SIDE": 192, "INPUT.MARGIN": 0, "INPUT.INTERPOLATION": "bicubic"},
+    **{"INPUT.TRANSFORMS": ("short_side", "random_resized_crop", "random_flip", "vr_pad", "normalize"), BATCH: 64, DROP: False},
+    **{"OPTIM.NAME": "sgd", "OPTIM.LR": 40.0, "OPTIM.MOMENTUM": 0.9, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 200},
+    **{"OPTIM.LR_SCHEDULER": "cosine", "OPTIM.PER_ITERATION": True, "TRAINER.VR.METHOD": "ar", "TRAINER.VR.MAPPING": "text"},
+}
+# Wu et al., TMLR 2024: UCSC-VLAA/EVP, main.py
+_EVP = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.PAD_SIDE": 164, "INPUT.MARGIN": 0, "INPUT.INTERPOLATION": "bicubic"},
+    **{"INPUT.TRANSFORMS": ("short_side", "random_crop", "random_flip", "vr_pad", "normalize"), "INPUT.CROP_PADDING": 0},
+    **{BATCH: 256, DROP: False, "OPTIM.NAME": "normalized_sgd", "OPTIM.LR": 70.0, "OPTIM.MOMENTUM": 0.0, "OPTIM.WEIGHT_DECAY": 0.0},
+    **{"OPTIM.MAX_EPOCH": 1000, "OPTIM.LR_SCHEDULER": "cosine", "OPTIM.PER_ITERATION": False},
+    **{"TRAINER.VR.METHOD": "evp", "TRAINER.VR.MAPPING": "text"},
+}
+# Jin et al., ICLR 2025: jincan333/LoR-VP, run/run_lorvp.sh
+_LORVP = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.TRANSFORMS": ("vr_squash", "normalize"), BATCH: 256, DROP: False},
+    **{"OPTIM.NAME": "sgd", "OPTIM.LR": 0.02, "OPTIM.MOMENTUM": 0.9, "OPTIM.WEIGHT_DECAY": 1e-4, "OPTIM.MAX_EPOCH": 20},
+    **{
+        "OPTIM.LR_SCHEDULER": "cosine",
+        "OPTIM.PER_ITERATION": True,
+        "TRAINER.VR.METHOD": "lorvp",
+        "TRAINER.VR.MAPPING": "head",
+        "TRAINER.VR.RANK": 4,
+    },
+}
+# Tsao et al., ICLR 2024: IBM/AutoVP, auto_vp/training_process.py
+_AUTOVP = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.PAD_SIDE": 128, "INPUT.TRANSFORMS": ("vr_pad", "normalize"), BATCH: 128, DROP: False},
+    **{"OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 200, "TRAINER.VR.METHOD": "autovp", "TRAINER.VR.SCALE": 1.0},
+}
+_AUTOVP_ON_CLASSIFIERS = {
+    **{**_AUTOVP, "OPTIM.NAME": "adam", "OPTIM.LR": 0.001, "OPTIM.LR_SCHEDULER": "multi_step", "OPTIM.STEPSIZE": (0.5, 0.72)},
+    **{"TRAINER.VR.MAPPING": "linear", "TRAINER.VR.BORDER": "sigmoid"},
+}
+_AUTOVP_ON_CLIP = {
+    **{**_AUTOVP, "OPTIM.NAME": "sgd", "OPTIM.LR": 40.0, "OPTIM.MOMENTUM": 0.9, "OPTIM.LR_SCHEDULER": "cosine"},
+    **{"TRAINER.VR.TEMPLATES": "imagenet", "TRAINER.VR.BORDER": "free", "TRAINER.VR.SCALE_LR": 40.0},
+}
 RESNETS, CLIPS = ("rn18", "rn50"), ("clip_rn50", "clip_vit_b16", "clip_vit_b32")
 PUBLISHED = {
     **{f"SMM/{name}": {**_SMM_PAPER, **_IMAGES, **_MASK, **_ON_RESNETS} for name in RESNETS},
@@ -160,6 +200,11 @@ PUBLISHED = {
     **{f"VR/{name}": _VR_ON_CLIP for name in CLIPS},
     **{f"LinearProbe/{name}": _PROBE for name in RESNETS},
     **{f"FullFT/{name}": _FULL_FT for name in RESNETS},
+    **{f"VR/{name}_ar": _AR for name in (*CLIPS, "clip_rn101")},
+    **{f"VR/{name}_evp": _EVP for name in CLIPS},
+    **{f"VR/{name}_lorvp": _LORVP for name in (*RESNETS, "vit_b32")},
+    **{f"VR/{name}_autovp": _AUTOVP_ON_CLASSIFIERS for name in RESNETS},
+    **{f"VR/{name}_autovp": _AUTOVP_ON_CLIP for name in ("clip_vit_b16", "clip_vit_b32")},
 }
 # What is not as in the source: (recipe, key) -> (our value, what the recipe's head says of it)
 _SAYS_384 = "on one model"
@@ -173,6 +218,11 @@ DIFFERS = {
     **{(f"LinearProbe/{name}", "OPTIM.MAX_EPOCH"): (100, "100 epochs") for name in RESNETS},
     **{(f"LinearProbe/{name}", "INPUT.TRANSFORMS"): (WATERMARK, "cropped and mirrored at random") for name in RESNETS},
     **{(f"FullFT/{name}", "OPTIM.MAX_EPOCH"): (100, "100 epochs") for name in RESNETS},
+    ("VR/vit_b32_lorvp", "INPUT.SIZE"): ((384, 384), "on ViT-B/32 at 384"),
+    **{
+        (f"VR/{name}_autovp", "TRAINER.VR.SCALE_LR"): (0.001, "has TRAINER.VR.SCALE_LR")
+        for name in ("clip_vit_b16", "clip_vit_b32")
+    },
 }
 
 
@@ -198,7 +248,8 @@ def test_every_recipe_is_compared_or_is_ours():
     ours = {
         *{"SMM/lite0", "SMM/clip_rn50", "SMM/clip_vit_b16", "SMM/clip_vit_b32"},
         *(f"{trainer}/{name}" for trainer in ("LinearProbe", "FullFT") for name in ("vit_b32", "clip_vit_b16", "lite0")),
-        *{"VR/lite0", "VR/lite0_pad"},
+        *{"VR/lite0", "VR/lite0_pad", "VR/clip_vit_b32_acavp"},
+        *(f"VR/lite0_{method}" for method in ("ar", "evp", "lorvp", "autovp", "acavp")),
     }
     for path in TRAINERS.glob("*/*.yaml"):
         name = f"{path.parent.name}/{path.stem}"
@@ -254,7 +305,8 @@ def test_the_lowest_rate_begins_with_the_145th_epoch():
     for path in TRAINERS.glob("*/*.yaml"):
         name = f"{path.parent.name}/{path.stem}"
         says = "145th epoch" in head_of(name)
-        assert says == (name in PUBLISHED and path.parent.name in ("SMM", "VR") and "clip" not in name), name
+        steps = recipe(name).OPTIM.LR_SCHEDULER == "multi_step"
+        assert says == (name in PUBLISHED and path.parent.name in ("SMM", "VR") and steps and "clip" not in name), name
         assert "last epoch" not in head_of(name), "the paper does not say of which epoch its accuracy is"
 
 

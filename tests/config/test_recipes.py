@@ -11,11 +11,12 @@ from dassl_vr.config.validate import leaves, lookup
 from dassl_vr.data import DATASET_REGISTRY
 from dassl_vr.engine import TRAINER_REGISTRY, build_trainer, resolve_cfg
 from dassl_vr.plugins import load_plugins
+from dassl_vr.reprogramming import INPUT_REGISTRY
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TRAINER_FILES = sorted((CONFIGS / "trainers").rglob("*.yaml"))
 DATASET_FILES = sorted((CONFIGS / "datasets").rglob("*.yaml"))
-PAPER_FILES = [p for p in TRAINER_FILES if re.match(r"(SMM|VR)/(rn|vit)", f"{p.parent.name}/{p.stem}") and "_robust" not in p.stem]
+PAPER_FILES = [p for p in TRAINER_FILES if re.fullmatch(r"(SMM|VR)/(rn18|rn50|vit_b32)(_pad)?", f"{p.parent.name}/{p.stem}")]
 load_plugins()
 
 
@@ -59,10 +60,10 @@ def test_trainer_recipe(path):
 def test_the_head_gives_the_command_and_the_figure_to_expect(path):
     head = " ".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
     script = SCRIPTS[path.parent.name]
-    method = r"(full|narrow|pad) " if path.parent.name == "VR" else ""
+    method = rf"({'|'.join(INPUT_REGISTRY.registered_names())}) " if path.parent.name == "VR" else ""
     command = re.search(rf"bash scripts/{script}\.sh {method}(\w+) (\S+)", head)
     assert command, "the command of this trainer and recipe"
-    assert path.stem in (command.group(command.lastindex), f"{command.group(command.lastindex)}_pad")
+    assert path.stem in (command.group(command.lastindex), f"{command.group(command.lastindex)}_{command.group(1)}")
     assert command.group(command.lastindex - 1) in {file.stem for file in DATASET_FILES}
     sources = (
         r"not measured",
@@ -139,7 +140,7 @@ def test_trainer_is_built_on_small_data(path, tmp_path):
 @pytest.mark.parametrize("path", [p for p in TRAINER_FILES if p.name.startswith("rn18")], ids=relative)
 def test_batch_64_where_the_paper_has_it_whatever_the_recipe_says(path, name, tmp_path):
     cfg = command_line_cfg("--config-file", path, "DATASET.NAME", name)
-    assert cfg.DATALOADER.TRAIN_X.BATCH_SIZE > 64 and cfg.DATASET.BATCH_LIMIT == 64
+    assert cfg.DATALOADER.TRAIN_X.BATCH_SIZE >= 64 and cfg.DATASET.BATCH_LIMIT == 64
     other = command_line_cfg("--config-file", path, "DATASET.NAME", "eurosat")
     assert other.DATASET.BATCH_LIMIT == 0
 

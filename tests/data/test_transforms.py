@@ -161,6 +161,22 @@ def test_very_thin_images_take_little_memory(make_cfg, monkeypatch, names, most)
     assert max(map(max, made)) == most
 
 
+@pytest.mark.parametrize("names", [("vr_pad",), ("random_resized_crop", "vr_pad"), ("short_side", "random_crop", "vr_pad")])
+def test_a_border_around_small_images_of_any_make(make_cfg, picture, names):
+    settings = ("INPUT.SIZE", (32, 32), "INPUT.PAD_SIDE", 140, "INPUT.MARGIN", 0, "INPUT.CROP_PADDING", 0)
+    for is_train in (True, False):
+        pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", names, *settings), is_train)
+        small, whole = pipeline.per_sample(picture), pipeline(picture)
+        assert small.shape == (3, 20, 20) and whole.shape == (3, 32, 32)
+        border = torch.ones(32, 32)
+        border[6:26, 6:26] = 0
+        assert not (whole * border).any()
+        if names == ("vr_pad",):
+            assert torch.equal(whole[:, 6:26, 6:26], small / 255)
+        elif not is_train:  # the middle of the short side
+            assert "centre crop" in repr(pipeline) or "short_side" in repr(pipeline)
+
+
 def test_the_familys_training_order(make_cfg):
     cfg = make_cfg("INPUT.TRANSFORMS", ("gaussian_noise", "normalize", "cutout", "randaugment", "random_flip"))
     names = [name for name, _ in (lambda p: p.image_ops + p.batch_ops)(build_transform(cfg))]

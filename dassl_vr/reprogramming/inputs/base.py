@@ -25,6 +25,10 @@ class InputPrompt(nn.Module):
     trainer = "VR"
     changes_nothing = False
 
+    @staticmethod
+    def add_keys(node: CfgNode) -> None:
+        """Add the keys that `from_cfg` and `parts` read to the node of a trainer that takes any f_in; none by default."""
+
     @classmethod
     def from_cfg(cls, options: CfgNode, size: int) -> "InputPrompt":
         """The module for images of side `size` that `options` describe: by default `cls(size)`.
@@ -54,6 +58,32 @@ class InputPrompt(nn.Module):
     def added(self, x: torch.Tensor) -> torch.Tensor:
         """What `forward` adds to these images, (B, 3, S, S)."""
         return self(x) - x
+
+
+class PixelPrompt(InputPrompt):
+    """Base of those that work before the normalization: on pixels from 0 to 1.
+
+    Args:
+        size: side S of the images.
+        mean, std: the numbers, one a channel, that the images were normalized with.
+    """
+
+    def __init__(self, size, mean, std):
+        super().__init__()
+        for name, numbers in (("mean", mean), ("std", std)):
+            if len(numbers) != 3:
+                raise ValueError(f"{name} has {len(numbers)} numbers, expected three, one per colour channel")
+        self.size = size
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
+
+    def pixels(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) normalized images -> the same from 0 to 1, up to rounding."""
+        return x * self.std + self.mean
+
+    def normalized(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The reverse of `pixels`, also of one image."""
+        return (pixels - self.mean) / self.std
 
 
 class PlainInput(InputPrompt):

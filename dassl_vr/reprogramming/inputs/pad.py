@@ -1,10 +1,10 @@
-"""Pad: a pattern around a small image."""
+"""A pattern around a small image: Pad, AR, EVP."""
 
 import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from .base import INPUT_REGISTRY, InputPrompt
+from .base import INPUT_REGISTRY, PixelPrompt
 
 
 def centred_box(size: int, inner: int) -> tuple[int, int]:
@@ -14,7 +14,7 @@ def centred_box(size: int, inner: int) -> tuple[int, int]:
 
 
 @INPUT_REGISTRY.register(name="pad")
-class Pad(InputPrompt):
+class Pad(PixelPrompt):
     """A pattern around a small image: `normalize(pad0(image) + sigmoid(delta) * M)`, M = 1 outside a centred square
     (ILM-VP, Chen et al. 2023).
 
@@ -30,21 +30,15 @@ class Pad(InputPrompt):
     transforms = ("vr_pad",)
 
     def __init__(self, size, inner, mean, std):
-        super().__init__()
+        super().__init__(size, mean, std)
         if not 1 <= inner < size:
             raise ValueError(f"inner is {inner}, expected 1 to {size - 1}: smaller than size = {size}")
-        for name, numbers in (("mean", mean), ("std", std)):
-            if len(numbers) != 3:
-                raise ValueError(f"{name} has {len(numbers)} numbers, expected three, one per colour channel")
         start, stop = centred_box(size, inner)
         mask = torch.ones(1, size, size, dtype=torch.bool)
         mask[:, start:stop, start:stop] = False
-        self.size = size
         self.inner = inner
         self.delta = nn.Parameter(torch.zeros(3, size, size))
         self.register_buffer("mask", mask, persistent=False)
-        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
 
     @classmethod
     def from_cfg(cls, options: CfgNode, size: int) -> "Pad":
@@ -61,5 +55,25 @@ class Pad(InputPrompt):
         return (self.mask * torch.sigmoid(self.delta) / self.std).expand(len(x), -1, -1, -1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        border = (torch.sigmoid(self.delta) - self.mean) / self.std  # (3, S, S)
+        border = self.normalized(torch.sigmoid(self.delta))  # (3, S, S)
         return torch.where(self.mask, border, x)
+
+
+@INPUT_REGISTRY.register(name="ar")
+class Ar(Pad):
+    """`pad` as in AttrVR (Cai et al., ICLR 2025), which differs in the images: random resized crops of a side of 192."""
+
+
+@INPUT_REGISTRY.register(name="evp")
+class Evp(Pad):
+    """`normalize(pad0(image) + M * delta)`, with steps of a fixed length: OPTIM.NAME normalized_sgd (EVP, Wu et al., TMLR 2024).
+
+    The gradient's length counts the places under the image too, as in the published code, though nothing is added there.
+    """
+
+    def added(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.mask * self.delta / self.std).expand(len(x), -1, -1, -1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        under = self.delta - self.delta.detach()  # zeros with a gradient
+        return x + torch.where(self.mask, self.delta, under) / self.std

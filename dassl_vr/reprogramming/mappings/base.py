@@ -39,6 +39,10 @@ class LabelMapping(nn.Module):
         self.num_source = num_source
         self.num_target = num_target
 
+    @staticmethod
+    def add_keys(node: CfgNode) -> None:
+        """Add the keys that `from_cfg` reads to the node of a trainer that takes any f_out; none by default."""
+
     @classmethod
     def from_cfg(cls, options: CfgNode, num_source: int, num_target: int) -> "LabelMapping":
         """The mapping that `options` describe: by default `cls(num_source, num_target)`.
