@@ -24,7 +24,7 @@ setup(
     packages=[*find_packages(include=["dassl_vr", "dassl_vr.*"]), *(f"dassl_vr.{name}" for name in MAPPED)],
     package_dir={f"dassl_vr.{name}": name for name in MAPPED},
     package_data={
-        "dassl_vr": ["**/*.csv", "**/*.html"],
+        "dassl_vr": ["**/*.csv", "**/*.html", "data/banks/*.json"],
         "dassl_vr.backbones.tiny": ["*.json", "*.safetensors", "*.gz"],
         "dassl_vr.configs": ["**/*.yaml"],
     },

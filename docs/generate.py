@@ -23,7 +23,7 @@ from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.engine.build import takes
 from dassl_vr.plugins import load_plugins
 from dassl_vr.reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY
-from dassl_vr.reprogramming.mappings import CLASSES, FEATURES, LABELS
+from dassl_vr.reprogramming.mappings import CLASSES, EMBEDDING, FEATURES, LABELS
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 KINDS = ("cnn", "vit", "clip")
@@ -69,6 +69,7 @@ def mappings():
             LABELS: ("source classes", "source classes", "templates x classes"),
             FEATURES: ("features", "features", "features"),
             CLASSES: ("", "", "one sentence per class"),
+            EMBEDDING: ("", "", "sentences about the classes"),
         }[mapping.reads]
         rows.append((f"`{name}`", _first_line(mapping), when, trained, *works))
     return _table(rows)

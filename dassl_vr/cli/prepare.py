@@ -7,6 +7,7 @@ from tabulate import tabulate
 
 from ..config import get_cfg_default, merge_mapping
 from ..data.datasets import DATASET_REGISTRY
+from ..data.descriptions import fetch_descriptions, published_parts, read_bank
 from ..data.download import missing_message
 from ..data.store import store_directories
 from ..data.store_file import check_stores
@@ -29,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="data sets, in any case and by any alias")
     parser.add_argument("--root", default="", metavar="DIR", help="directory that holds the data sets")
     parser.add_argument("--check", action="store_true", help="fetch nothing; say what is missing, incomplete or stale")
+    parser.add_argument("--descriptions", action="store_true", help="fetch sentences about the classes too, where there are any")
     parser.add_argument("--list", action="store_true", help="list the data sets")
     parser.add_argument("--store-dir", default="", metavar="DIR", help="DATALOADER.STORE_DIR of the runs, for --check")
     args = parser.parse_args(argv)
@@ -38,13 +40,17 @@ def main(argv: list[str] | None = None) -> None:
     if not args.names:
         raise ConfigError("name one or more data sets; --list shows them")
     names = [DATASET_REGISTRY.canonical_name(name) for name in args.names]  # all of them, before anything is fetched
-    failures = [name for name in names if not prepare_one(name, args.root, args.check, args.store_dir)]
+    failures = [name for name in names if not prepare_one(name, args.root, args.check, args.store_dir, args.descriptions)]
     if failures:
         raise DataError(f"{len(failures)} of {len(names)} data set(s) not complete: {', '.join(failures)}; see above")
 
 
-def prepare_one(name: str, root: str, check: bool = False, store_dir: str = "") -> bool:
-    """Fetch (unless `check`) and load a data set, and print what is there and what is wrong. Returns whether all is well."""
+def prepare_one(name: str, root: str, check: bool = False, store_dir: str = "", descriptions: bool = False) -> bool:
+    """Fetch (unless `check`) and load a data set, and print what is there and what is wrong. Returns whether all is well.
+
+    Args:
+        descriptions: the published sentences about its classes too, if there are any.
+    """
     cls = DATASET_REGISTRY.get(name)
     cfg = get_cfg_default()
     merge_mapping(cfg, {"DATASET": getattr(cls, "facts", {})}, f"facts of {name}")
@@ -54,6 +60,10 @@ def prepare_one(name: str, root: str, check: bool = False, store_dir: str = "") 
         dataset = cls(cfg)
         counts = "/".join(str(len(items or ())) for items in (dataset.train_x, dataset.val, dataset.test))
         print(f"{name}: {counts} images for training/validation/test, {dataset.num_classes} classes")
+        if descriptions and published_parts(name):
+            for path in fetch_descriptions(name, dataset.dataset_dir, not check):
+                read_bank(path, dataset.classnames)
+                print(f"{name}: sentences about its classes are in {path}")
     except DataError as error:
         problems.append(str(error))
     if check:

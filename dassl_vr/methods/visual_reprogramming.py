@@ -7,13 +7,14 @@ from torch import nn
 from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
-from ..backbones import FrozenBackbone, backbone_spec
+from ..backbones import FrozenBackbone, backbone_spec, build_backbone
+from ..data.descriptions import descriptions_of
 from ..data.transforms import pad_side
 from ..engine.resume import stoppable
 from ..prompting import TEMPLATE_SETS, TokenPrompted, fill_in, template_set
 from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY, InputPrompt, LabelMapping
-from ..reprogramming.classifier import ReprogrammedClassifier
-from ..reprogramming.mappings import LABELS
+from ..reprogramming.classifier import ReprogrammedClassifier, inner_backbone
+from ..reprogramming.mappings import LABELS, Words
 from ..utils.distributed import is_main, is_parallel, no_progress_bar, sum_
 from ..utils.errors import ConfigError
 from .pictures import RunPictures
@@ -23,9 +24,10 @@ from .prompt_learning import PromptLearning
 def add_reprogramming_keys(cfg: CN, name: str) -> CN:
     """Add `TRAINER.<NAME>` with the keys that every visual-reprogramming trainer has; returns the node for more."""
     node = cfg.TRAINER[name.upper()] = CN()
-    # How source labels become target labels, any f_out of MAPPING_REGISTRY: rlm, flm, ilm, blm, blm+, linear; text (CLIP: the
-    # target classes' text features are the head); head (a trained linear layer on the features); one of a plug-in. On CLIP the
-    # source labels of all but text and head are a set of templates times the classes
+    # How source labels become target labels, any f_out of MAPPING_REGISTRY: rlm, flm, ilm, blm, blm+, linear, freq, semantic; text
+    # (CLIP: the target classes' text features are the head); attrvr, dvp, rvp (CLIP: sentences about the classes are); head (a
+    # trained linear layer on the features); one of a plug-in. On CLIP the source labels of those of the first line are a set of
+    # templates times the classes
     node.MAPPING = "ilm"
     # That set. Options: ensemble (DATASET.TEMPLATE and seven general ones), imagenet (the 81 published with ilm and blm: "This is a
     # photo of a {}." and the eighty of CLIP's authors), vp ("This is a photo of a {}" alone, for text too, which takes
@@ -48,6 +50,7 @@ class PromptAndMapping(nn.Module):
     What the f_in consists of has its own name here (`delta`), the f_out is `mapping`.
 
     Args:
+        f_out: None = it is registered on its own.
         apart: submodules of `f_in` that are registered on their own.
 
     Raises:
@@ -66,7 +69,8 @@ class PromptAndMapping(nn.Module):
                 self.add_module(name, module)
         if hasattr(self, "mapping"):
             raise ValueError(f"{type(f_in).__name__} has a part called 'mapping', the name of the label mapping; rename it")
-        self.mapping = f_out
+        if f_out is not None:
+            self.mapping = f_out
 
     def train(self, mode: bool = True) -> "PromptAndMapping":
         self._whole[0].training = mode
@@ -96,12 +100,15 @@ class VisualReprogramming(PromptLearning):
         if height != width:
             problems.append(f"INPUT.SIZE is {cfg.INPUT.SIZE}; visual reprogramming takes square images")
         spec, mapping = backbone_spec(cfg.MODEL.BACKBONE.NAME), self.options_in(cfg).MAPPING
+        where = f"TRAINER.{type(self).__name__.upper()}"
         reads_classes = mapping in MAPPING_REGISTRY and MAPPING_REGISTRY.get(mapping).reads == LABELS
         if spec.kind != "clip" and not spec.num_source_classes and reads_classes:
             problems.append(
                 f"backbone '{spec.name}' has no classifier, or an embedding in its place (as a CLIP's image tower has), so there"
                 f" are no source classes for MAPPING {mapping}; take MAPPING head, trainer LinearProbe, or one with a classifier"
             )
+        if mapping == "semantic" and spec.kind != "clip" and backbone_spec(self.options_in(cfg).NAMES_BY).kind != "clip":
+            problems.append(f"{where}.NAMES_BY is '{self.options_in(cfg).NAMES_BY}'; it takes a CLIP, such as clip_vit_b32")
         return problems
 
     def check_cfg(self, cfg: CN) -> None:
@@ -183,16 +190,35 @@ class VisualReprogramming(PromptLearning):
     @classmethod
     def trained_parts(cls, cfg: CN, network: ReprogrammedClassifier) -> dict[str, tuple[nn.Module, CN]]:
         parts = network.f_in.parts(cls._input_options(cfg))
-        prompt = PromptAndMapping(network.f_in, network.f_out, apart=[module for module, _ in parts.values()])
+        of_mapping, apart = network.f_out.optim(cls.options_in(cfg)), [module for module, _ in parts.values()]
+        prompt = PromptAndMapping(network.f_in, None if of_mapping else network.f_out, apart)
+        if of_mapping:
+            parts = {**parts, "mapping": (network.f_out, of_mapping)}
         return {"prompt": (prompt, cfg.OPTIM), **{name: (module, _optim_with(cfg, keys)) for name, (module, keys) in parts.items()}}
 
     def build_model(self) -> None:
         PromptLearning.build_model(self)
+        self.model.f_out.prepare(self._words())
         self.pictures = RunPictures(self)
         self._seen = None  # source logits of the batch in training, for MAPPING_PASS reuse
         self._reuses = self.options.MAPPING_PASS == "reuse" and self.model.f_out.refresh == "epoch"
         if self._reuses:
             self.model.f_out.register_forward_pre_hook(self._keep_source_logits)
+
+    def _words(self):
+        cfg, classnames = self.cfg, self.dm.dataset.classnames
+        return Words(
+            classnames,
+            self.model.backbone.source_classes,
+            self._encode,
+            lambda: descriptions_of(cfg, self.options.DESCRIPTIONS, classnames, self.options.SENTENCES),
+        )
+
+    def _encode(self, sentences):
+        backbone = inner_backbone(self.model)
+        if backbone.kind != "clip":
+            backbone = build_backbone(self.options.NAMES_BY, verbose=False).to(self.device)
+        return backbone.text_features(sentences)
 
     def _keep_source_logits(self, mapping, arguments):
         self._seen = arguments[0].detach()

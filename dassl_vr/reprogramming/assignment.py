@@ -19,31 +19,66 @@ def greedy_assignment(counts: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: for other numbers of classes, or negative counts.
     """
+    return greedy_sets(counts, 1)[:, 0]
+
+
+def greedy_sets(counts: torch.Tensor, each: int) -> torch.Tensor:
+    """As `greedy_assignment`, with `each` source classes per target class (frequency map of AutoVP, Tsao et al. 2024).
+
+    Returns:
+        (target, each) source indices, in the order in which they were taken.
+    """
     num_source, num_target = counts.shape
-    check_classes(num_source, num_target)
+    check_classes(num_source, num_target, each)
     table = counts.detach().cpu().numpy()
     if table.size and table.min() < 0:
         raise ValueError("counts has negative entries, expected numbers of samples")
-    assigned = np.full(num_target, -1, dtype=np.int64)
+    assigned = np.full((num_target, each), -1, dtype=np.int64)
+    taken = np.zeros(num_target, dtype=np.int64)
     row_free = np.ones(num_source, dtype=bool)
     # A stable sort of the entries above zero, taken row by row, is the order in which the rule looks at them
     entries = np.flatnonzero(table)
     entries = entries[np.argsort(-table.ravel()[entries], kind="stable")]
-    left = num_target
-    chunk = 4 * num_target + 64
+    left = num_target * each
+    chunk = 4 * left + 64
     for begin in range(0, len(entries), chunk):
         rows, columns = np.divmod(entries[begin : begin + chunk], num_target)
-        open_ = row_free[rows] & (assigned[columns] < 0)
+        open_ = row_free[rows] & (taken[columns] < each)
         for row, column in zip(rows[open_].tolist(), columns[open_].tolist()):
-            if row_free[row] and assigned[column] < 0:
+            if row_free[row] and taken[column] < each:
                 row_free[row] = False
-                assigned[column] = row
+                assigned[column, taken[column]] = row
+                taken[column] += 1
                 left -= 1
         if not left:
             break
     # Where only zeros are left, the first free row goes to the first free column, the second to the second, and so on.
     assigned[assigned < 0] = np.flatnonzero(row_free)[:left]
     return torch.from_numpy(assigned).to(counts.device)
+
+
+def most_similar_sets(similarity: torch.Tensor, each: int) -> torch.Tensor:
+    """`each` source classes per target class, none twice: the target classes take turns, each with the most similar source class
+    that is left (semantic map of AutoVP, Tsao et al. 2024).
+
+    Args:
+        similarity: (target, source).
+
+    Returns:
+        (target, each) source indices as int64, on the CPU.
+
+    Raises:
+        ValueError: for too few source classes.
+    """
+    num_target, num_source = similarity.shape
+    check_classes(num_source, num_target, each)
+    table = similarity.detach().double().cpu().clone()
+    assigned = torch.empty(num_target, each, dtype=torch.int64)
+    for turn in range(each):
+        for target in range(num_target):
+            assigned[target, turn] = source = table[target].argmax()
+            table[:, source] = -torch.inf
+    return assigned
 
 
 def bayesian_weights(counts: torch.Tensor, smoothing: float = 1.0) -> torch.Tensor:
@@ -64,8 +99,13 @@ def bayesian_weights(counts: torch.Tensor, smoothing: float = 1.0) -> torch.Tens
     return torch.where(column_sums > 0, weights / column_sums, 1.0 / counts.shape[0]).float()
 
 
-def check_classes(num_source: int, num_target: int) -> None:
-    """Raise `ValueError` unless each target class can have a source class of its own."""
+def check_classes(num_source: int, num_target: int, each: int = 1) -> None:
+    """Raise `ValueError` unless each target class can have `each` source classes of its own."""
+    if each < 1 or num_target * each > num_source >= num_target:
+        raise ValueError(
+            f"{each} source classes for each of {num_target} target classes: expected 1 to {num_source // num_target} of the"
+            f" {num_source} there are; change SOURCES_EACH"
+        )
     if not 1 <= num_target <= num_source:
         raise ValueError(
             f"{num_target} target classes for {num_source} source classes: expected at least one target class and at "

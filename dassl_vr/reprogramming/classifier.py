@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from ..utils.registry import Registry
-from .mappings import CLASSES, FEATURES, LABELS
+from .mappings import CLASSES, EMBEDDING, FEATURES, LABELS
 
 SOURCE_REGISTRY = Registry("source of logits")
 
@@ -96,6 +96,14 @@ class TextSource(Source):
         return type(self)(backbone, self.source_classes)
 
 
+class EmbeddingSource(FeatureSource):
+    """A CLIP's image features, of the length of its scale: times a sentence's features they are the logit of the sentence."""
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) normalized images -> (B, D)"""
+        return self.backbone.scale * F.normalize(self.backbone.features(x), dim=-1)
+
+
 def source_on(source: nn.Module, backbone: nn.Module) -> nn.Module:
     """What `source` is (a backbone or a `Source`), on `backbone` in place of its own one with a prompt in it."""
     return source.on(backbone) if isinstance(source, Source) else backbone
@@ -124,6 +132,17 @@ def features(options: CfgNode, backbone: nn.Module, classnames: Sequence[str]) -
 @SOURCE_REGISTRY.register(name=CLASSES)
 def class_sentences(options: CfgNode, backbone: nn.Module, classnames: Sequence[str]) -> TextSource:
     """One sentence a target class, `options.CLASS_PROMPTS`."""
+    _check_text_tower(options, backbone)
+    return TextSource(backbone, options.CLASS_PROMPTS)
+
+
+@SOURCE_REGISTRY.register(name=EMBEDDING)
+def embedding(options: CfgNode, backbone: nn.Module, classnames: Sequence[str]) -> EmbeddingSource:
+    """The image features of a CLIP."""
+    _check_text_tower(options, backbone)
+    return EmbeddingSource(backbone)
+
+
+def _check_text_tower(options, backbone):
     if backbone.kind != "clip":
         raise ValueError(f"MAPPING {options.MAPPING} needs a text tower; take a CLIP backbone or another MAPPING")
-    return TextSource(backbone, options.CLASS_PROMPTS)

@@ -26,7 +26,7 @@ A new one is a class in a file of this folder, which is found by itself, or in a
 """
 
 from ...utils.modules import modules_in
-from .base import CLASSES, FEATURES, LABELS, MAPPING_REGISTRY, LabelMapping
+from .base import CLASSES, EMBEDDING, FEATURES, LABELS, MAPPING_REGISTRY, LabelMapping, Words
 from .blm import Blm, BlmPlus
 from .linear import HeadMapping, LinearMapping
 from .one_to_one import Flm, Ilm, Rlm

@@ -1,5 +1,8 @@
 """What every f_out has."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from yacs.config import CfgNode
@@ -8,9 +11,26 @@ from ...utils.registry import Registry
 
 MAPPING_REGISTRY = Registry("label mapping")
 
-# What a mapping reads: the source classes of the backbone (on CLIP sentences: templates times the target classes), its features, or
-# one sentence for each target class (CLIP)
-LABELS, FEATURES, CLASSES = "labels", "features", "classes"
+# What a mapping reads: the source classes of the backbone (on CLIP sentences: templates times the target classes), its features,
+# one sentence for each target class (CLIP), or the image features that a CLIP compares with sentences, of the length of its scale
+LABELS, FEATURES, CLASSES, EMBEDDING = "labels", "features", "classes", "embedding"
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is known in words, for mappings that are made of it.
+
+    Attributes:
+        classnames: of the target classes.
+        source_classes: names of the logits that the mapping reads.
+        encode: N sentences -> (N, D) text features of unit length.
+        descriptions: gives lists of sentences about each target class, a list for each bank: [bank][class][sentence].
+    """
+
+    classnames: Sequence[str]
+    source_classes: Sequence[str]
+    encode: Callable[[Sequence[str]], torch.Tensor]
+    descriptions: Callable[[], list[list[list[str]]]]
 
 
 class LabelMapping(nn.Module):
@@ -21,7 +41,7 @@ class LabelMapping(nn.Module):
     Attributes:
         refresh: when the mapping is computed from data: "never", "start" (once, before training) or "epoch" (before each). By
             default "epoch" where the class, or a base of it, defines `observe`, else "never".
-        reads: LABELS, FEATURES or CLASSES, or another name in `SOURCE_REGISTRY`.
+        reads: LABELS, FEATURES, CLASSES or EMBEDDING, or another name in `SOURCE_REGISTRY`.
         takes_new_classes: what was trained on some classes works on others: nothing in it belongs to the classes.
     """
 
@@ -57,6 +77,13 @@ class LabelMapping(nn.Module):
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
+
+    def optim(self, options: CfgNode) -> dict[str, object]:
+        """{key of `cfg.OPTIM`: value} where it is trained with settings of its own, and then saved under the name `mapping`."""
+        return {}
+
+    def prepare(self, words: Words) -> None:
+        """Called once before training, also of a run that is resumed, but not where a trained mapping is loaded."""
 
     def reset(self) -> None:
         """Begin a new pass over the training samples."""
