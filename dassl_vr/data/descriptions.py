@@ -1,6 +1,6 @@
 """Description banks: sentences about the classes of a data set, for label mappings that read them through a text tower.
 
-A bank is a JSON file {class: [sentences]}. The published ones, two per data set, are those of AttrVR's authors (MIT licence) and are
+A bank is a JSON file {class: [sentences]}. The published ones, two per data set, are by AttrVR's authors (MIT licence) and are
 fetched; small ones for digits and Fashion-MNIST are in `banks/`.
 """
 
@@ -65,8 +65,8 @@ def fetch_descriptions(name: str, directory: str | Path, download: bool = True) 
 
 
 def descriptions_of(cfg: CfgNode, files: Sequence[str], classnames: Sequence[str], number: int) -> list[list[list[str]]]:
-    """[bank][class][sentence]: `number` sentences for each class from each bank, drawn with SEED; all of a class that has fewer, and
-    then some of them again.
+    """[bank][class][sentence]: `number` sentences for each class from each bank, drawn with SEED; where there are fewer, all of
+    them and some again.
 
     Args:
         cfg: with DATASET and SEED.

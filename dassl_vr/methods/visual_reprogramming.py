@@ -7,18 +7,18 @@ from torch import nn
 from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
-from ..backbones import FrozenBackbone, backbone_spec, build_backbone
-from ..data.descriptions import descriptions_of
+from ..backbones import FrozenBackbone, backbone_spec
 from ..data.transforms import pad_side
 from ..engine.resume import stoppable
 from ..prompting import TEMPLATE_SETS, TokenPrompted, fill_in, template_set
 from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY, InputPrompt, LabelMapping
-from ..reprogramming.classifier import ReprogrammedClassifier, inner_backbone
-from ..reprogramming.mappings import LABELS, Words
+from ..reprogramming.classifier import ReprogrammedClassifier
+from ..reprogramming.mappings import LABELS
 from ..utils.distributed import is_main, is_parallel, no_progress_bar, sum_
 from ..utils.errors import ConfigError
 from .pictures import RunPictures
 from .prompt_learning import PromptLearning
+from .words import words_of
 
 
 def add_reprogramming_keys(cfg: CN, name: str) -> CN:
@@ -198,27 +198,12 @@ class VisualReprogramming(PromptLearning):
 
     def build_model(self) -> None:
         PromptLearning.build_model(self)
-        self.model.f_out.prepare(self._words())
+        self.model.f_out.prepare(words_of(self))
         self.pictures = RunPictures(self)
         self._seen = None  # source logits of the batch in training, for MAPPING_PASS reuse
         self._reuses = self.options.MAPPING_PASS == "reuse" and self.model.f_out.refresh == "epoch"
         if self._reuses:
             self.model.f_out.register_forward_pre_hook(self._keep_source_logits)
-
-    def _words(self):
-        cfg, classnames = self.cfg, self.dm.dataset.classnames
-        return Words(
-            classnames,
-            self.model.backbone.source_classes,
-            self._encode,
-            lambda: descriptions_of(cfg, self.options.DESCRIPTIONS, classnames, self.options.SENTENCES),
-        )
-
-    def _encode(self, sentences):
-        backbone = inner_backbone(self.model)
-        if backbone.kind != "clip":
-            backbone = build_backbone(self.options.NAMES_BY, verbose=False).to(self.device)
-        return backbone.text_features(sentences)
 
     def _keep_source_logits(self, mapping, arguments):
         self._seen = arguments[0].detach()

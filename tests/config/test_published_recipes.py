@@ -153,6 +153,12 @@ _AR = {
     **{"OPTIM.NAME": "sgd", "OPTIM.LR": 40.0, "OPTIM.MOMENTUM": 0.9, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 200},
     **{"OPTIM.LR_SCHEDULER": "cosine", "OPTIM.PER_ITERATION": True, "TRAINER.VR.METHOD": "ar", "TRAINER.VR.MAPPING": "text"},
 }
+# Its experiments/fs_attrvr.py
+_ATTRVR = {
+    **{"TRAINER.VR.MAPPING": "attrvr", "TRAINER.VR.SENTENCES": 20, "TRAINER.VR.NEAREST": 3, "TRAINER.VR.BALANCE": 0.5},
+}
+# Li et al. 2026
+_RVP = {"TRAINER.VR.MAPPING": "rvp", "TRAINER.VR.MATRIX_LR": 0.001}
 # Wu et al., TMLR 2024: UCSC-VLAA/EVP, main.py
 _EVP = {
     **{"INPUT.SIZE": (224, 224), "INPUT.PAD_SIDE": 164, "INPUT.MARGIN": 0, "INPUT.INTERPOLATION": "bicubic"},
@@ -201,6 +207,9 @@ PUBLISHED = {
     **{f"LinearProbe/{name}": _PROBE for name in RESNETS},
     **{f"FullFT/{name}": _FULL_FT for name in RESNETS},
     **{f"VR/{name}_ar": _AR for name in (*CLIPS, "clip_rn101")},
+    **{f"VR/{name}_attrvr": {**_AR, **_ATTRVR} for name in (*CLIPS, "clip_rn101")},
+    **{f"VR/{name}_rvp": {**_AR, **_RVP} for name in (*CLIPS, "clip_rn101")},
+    **{f"VR/{name}_dvp": {**_AR, "TRAINER.VR.MAPPING": "dvp"} for name in (*CLIPS, "clip_rn101")},
     **{f"VR/{name}_evp": _EVP for name in CLIPS},
     **{f"VR/{name}_lorvp": _LORVP for name in (*RESNETS, "vit_b32")},
     **{f"VR/{name}_autovp": _AUTOVP_ON_CLASSIFIERS for name in RESNETS},

@@ -16,8 +16,8 @@ class Counted(LabelMapping):
 
     counts_dtype = torch.int64
 
-    def __init__(self, num_source, num_target):
-        super().__init__(num_source, num_target)
+    def __init__(self, num_source, num_target, *more):
+        super().__init__(num_source, num_target, *more)
         self.register_buffer("counts", None, persistent=False)
         self.computed = False
 

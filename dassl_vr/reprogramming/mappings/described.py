@@ -32,8 +32,8 @@ class Described(OfWords):
 
     @staticmethod
     def add_keys(node: CfgNode) -> None:
-        # attrvr, rvp, dvp: files with sentences about the classes, {class: [sentences]} in JSON, descriptive ones and, if there is a
-        # second, distinctive ones; () = those that come with the data set, or that `prepare --descriptions` fetches
+        # attrvr, rvp, dvp: files with sentences about the classes, {class: [sentences]} in JSON, descriptive ones and, if there is
+        # a second, distinctive ones; () = those that come with the data set, or that `prepare --descriptions` fetches
         node.DESCRIPTIONS = ()
         # attrvr, rvp, dvp: sentences that are drawn per class from each file
         node.SENTENCES = 20
@@ -50,6 +50,9 @@ class Described(OfWords):
         # class by class, in a class bank by bank
         texts = [sentence for of_class in zip(*banks) for sentences in of_class for sentence in sentences]
         self.text.copy_(words.encode(texts))
+
+    def _is_prepared(self):
+        return bool(self.text.any())
 
     def of_sentences(self, x: torch.Tensor) -> torch.Tensor:
         """(B, D) -> (B, C * banks * sentences) logits of the sentences."""

@@ -81,6 +81,9 @@ class SemanticMap(OfWords, KToOne):
         self._check_prepared()
         return super().forward(logits)
 
+    def _is_prepared(self):
+        return bool((self.source_index >= 0).all())
+
 
 def plain(names: Sequence[str]) -> list[str]:
     """Names with spaces for underscores."""

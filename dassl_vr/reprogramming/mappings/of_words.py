@@ -10,8 +10,8 @@ class OfWords(LabelMapping):
         RuntimeError: it is used before.
     """
 
-    def __init__(self, num_source: int, num_target: int):
-        super().__init__(num_source, num_target)
+    def __init__(self, num_source: int, num_target: int, *more: int):
+        super().__init__(num_source, num_target, *more)
         self.prepared = False
 
     def prepare(self, words: Words) -> None:
@@ -19,7 +19,11 @@ class OfWords(LabelMapping):
 
     def _load_from_state_dict(self, *arguments, **options):
         super()._load_from_state_dict(*arguments, **options)
-        self.prepared = True
+        self.prepared = self._is_prepared()
+
+    def _is_prepared(self):
+        """Whether the state is one that `prepare` made; waits for the device."""
+        raise NotImplementedError
 
     def _check_prepared(self):
         if not self.prepared:
