@@ -13,7 +13,8 @@ class Mapping(PaperTable):
     pair = ("without", "with")
 
     def variants(self) -> list[Variant]:
-        known = [name for name in MAPPING_REGISTRY.registered_names() if MAPPING_REGISTRY.get(name).reads == LABELS]
+        registered = {name: MAPPING_REGISTRY.get(name) for name in MAPPING_REGISTRY.registered_names()}
+        known = [name for name, mapping in registered.items() if mapping.reads == LABELS and mapping.in_paper_table]
         mappings = [*PUBLISHED, *sorted(set(known) - set(PUBLISHED))]
         ways = (("VR", "full"), ("SMM", ""))
         return [

@@ -26,10 +26,10 @@ A new one is a class in a file of this folder, which is found by itself, or in a
 """
 
 from ...utils.modules import modules_in
+from .assigned import Flm, Ilm, Rlm
 from .base import CLASSES, EMBEDDING, FEATURES, LABELS, MAPPING_REGISTRY, LabelMapping, Words
 from .blm import Blm, BlmPlus
 from .linear import HeadMapping, LinearMapping
-from .one_to_one import Flm, Ilm, Rlm
 from .text import TextMapping
 
 modules_in(__name__, __path__)  # every file registers what it defines

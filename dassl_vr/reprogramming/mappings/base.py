@@ -42,11 +42,13 @@ class LabelMapping(nn.Module):
         refresh: when the mapping is computed from data: "never", "start" (once, before training) or "epoch" (before each). By
             default "epoch" where the class, or a base of it, defines `observe`, else "never".
         reads: LABELS, FEATURES, CLASSES or EMBEDDING, or another name in `SOURCE_REGISTRY`.
+        in_paper_table: the SMM paper's table of mappings (`reproduce.sh mapping`) has it, if it reads LABELS.
         takes_new_classes: what was trained on some classes works on others: nothing in it belongs to the classes.
     """
 
     refresh = "never"
     reads = LABELS
+    in_paper_table = True
     takes_new_classes = False
 
     def __init_subclass__(cls, **options):

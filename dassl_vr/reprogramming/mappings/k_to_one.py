@@ -14,6 +14,8 @@ from .of_words import OfWords
 class KToOne(LabelMapping):
     """The mean of the logits in `source_index` (target, each); -1 = not known yet."""
 
+    in_paper_table = False
+
     def __init__(self, num_source: int, num_target: int, each: int = 1):
         check_classes(num_source, num_target, each)
         super().__init__(num_source, num_target)
