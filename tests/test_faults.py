@@ -66,7 +66,7 @@ def kill_a_ray_task(delay):
     """Have SIGKILL come over the Ray worker under this process that trains, `delay` seconds after it began."""
 
     def kill():
-        while not (found := [pid for pid in below(os.getpid()) if b"ray::_execute" in cmdline(pid)]):
+        while not (found := [pid for pid in below(os.getpid()) if b"ray::run_task" in cmdline(pid)]):
             time.sleep(0.02)
         time.sleep(delay)
         os.kill(found[0], signal.SIGKILL)

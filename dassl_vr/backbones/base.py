@@ -89,6 +89,7 @@ class FrozenBackbone(Backbone):
         precision: "fp32", "bf16" or "fp16" arithmetic of the forward pass (autocast); results are float32 always.
 
     Attributes:
+        adapter: as given.
         num_parameters: of the model as published, before any folding.
         weights_sha256: checksum of the weights as they were loaded, before any folding; None unless `build_backbone` was asked for
             it.
@@ -104,7 +105,7 @@ class FrozenBackbone(Backbone):
         self.source_classes = list(source_classes)
         self.frozen = frozen
         self.precision = precision
-        self._adapter = adapter
+        self.adapter = adapter
         self._out_features = adapter.num_features(model)
         self.weights_sha256 = None
         self.note = ""
@@ -135,7 +136,7 @@ class FrozenBackbone(Backbone):
         """The `TokenLayout` of a transformer; raises `ConfigError` for other models."""
         if not self.spec.tokens:
             raise ConfigError(f"backbone '{self.spec.name}' is not a plain transformer: it has no sequence of patch tokens")
-        return self._adapter.tokens(self.model)
+        return self.adapter.tokens(self.model)
 
     def train(self, mode: bool = True) -> "FrozenBackbone":
         return super().train(mode and not self.frozen)
@@ -165,7 +166,7 @@ class FrozenBackbone(Backbone):
         """Whether the logits are the classifier's of `features`, and of nothing else; True for a model without a classifier."""
         if not self.source_classes:
             return True
-        classifier, training = self._adapter.classifier(self.model), self.training
+        classifier, training = self.adapter.classifier(self.model), self.training
         if not isinstance(classifier, nn.Module):  # several: an ensemble
             return classifier is None
         self.eval()
@@ -200,11 +201,11 @@ class FrozenBackbone(Backbone):
     def compile_model(self) -> None:
         """Run the model through `torch.compile` from now on. Where that fails at the first images, a line says so and the model
         stays as it is."""
-        self._compiled = {name: torch.compile(getattr(self._adapter, name)) for name in ("logits", "features")}
+        self._compiled = {name: torch.compile(getattr(self.adapter, name)) for name in ("logits", "features")}
 
     def _run(self, name, x):
         x = x.contiguous(memory_format=self._memory_format)
-        plain = getattr(self._adapter, name)
+        plain = getattr(self.adapter, name)
         with self._autocast(x):
             if name not in self._compiled:
                 return plain(self.model, x).float()

@@ -73,8 +73,12 @@ class _RegisteredAdapter(Adapter):
 _REGISTERED = _RegisteredAdapter()
 
 
-def _resolve(name):
-    """(adapter, the library's own name) for an alias, a name with a library's prefix, or a plain name."""
+def resolve(name: str) -> tuple[Adapter, str]:
+    """(adapter, the library's own name) for an alias, a name with a library's prefix, or a plain name.
+
+    Raises:
+        ConfigError: no such backbone; the message has the nearest names.
+    """
     if name in BACKBONE_REGISTRY:
         return _REGISTERED, name
     full = ALIASES.get(name.lower(), name)
@@ -116,7 +120,7 @@ def backbone_spec(name: str, size: int | None = None) -> BackboneSpec:
     Raises:
         ConfigError: no such backbone; the message has the nearest names.
     """
-    adapter, model_name = _resolve(name)
+    adapter, model_name = resolve(name)
     spec = adapter.spec(model_name)
     return replace(spec, input_size=size) if size else spec
 
@@ -127,7 +131,7 @@ def check_backbone(name: str, size: int | None = None) -> None:
     Raises:
         ConfigError: it cannot take them, or there are pixels that it does not see; names sides that fit.
     """
-    adapter, _ = _resolve(name)
+    adapter, _ = resolve(name)
     spec = backbone_spec(name, size)
     if adapter is not _REGISTERED and (problem := side_problem(adapter, spec)):
         raise ConfigError(problem)
@@ -169,7 +173,7 @@ def build_backbone(
         ConfigError: no such backbone, or not in this size.
         WeightsError: the weights are missing, unreadable or do not fit.
     """
-    adapter, _ = _resolve(name)
+    adapter, _ = resolve(name)
     spec = backbone_spec(name, size)
     if check_side:
         check_backbone(name, size)

@@ -23,8 +23,9 @@ class ClipBackbone(FrozenBackbone):
     """
 
     @cached_property
-    def _tokenizer(self):
-        return self._adapter.tokenizer(self.spec)
+    def tokenizer(self) -> Callable[[list[str]], torch.Tensor]:
+        """The library's tokenizer: N sentences -> (N, L) int64 token numbers."""
+        return self.adapter.tokenizer(self.spec)
 
     @property
     def device(self) -> torch.device:
@@ -42,33 +43,33 @@ class ClipBackbone(FrozenBackbone):
     # ------------------------------------------------------------------------------------------------- text tower
     def tokenize(self, sentences: Iterable[str]) -> torch.Tensor:
         """N sentences -> (N, L) int64 token numbers; L is the text tower's length, longer sentences are cut off."""
-        return self._tokenizer(list(sentences)).to(self.device)
+        return self.tokenizer(list(sentences)).to(self.device)
 
     @torch.no_grad()
     def text_features(self, sentences: Iterable[str]) -> torch.Tensor:
         """N sentences -> (N, D) features of unit length, float32, without gradient."""
         tokens = self.tokenize(sentences)
         with self._autocast(tokens):
-            parts = [self._adapter.encode_text(self.model, part) for part in tokens.split(CHUNK)]
+            parts = [self.adapter.encode_text(self.model, part) for part in tokens.split(CHUNK)]
         return F.normalize(torch.cat(parts).float(), dim=-1)
 
     def text_length(self, tokens: torch.Tensor) -> int:
         """Tokens up to the end of the longest of (N, L) sentences: all that `prompted_text_features` needs."""
-        return self._adapter.text_length(self.model, tokens)
+        return self.adapter.text_length(self.model, tokens)
 
     @property
     def text_width(self) -> int:
         """Numbers per token in the text tower."""
-        return self._text_tower().token_embedding.embedding_dim
+        return self.text_tower.token_embedding.embedding_dim
 
     @property
     def text_blocks(self) -> list[nn.Module]:
         """The blocks of the text tower in order; each takes and gives (N, L, text_width)."""
-        return list(self._text_tower().transformer.resblocks)
+        return list(self.text_tower.transformer.resblocks)
 
     def token_embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
         """(N, L) token numbers -> (N, L, text_width), before the positions are added."""
-        return self._text_tower().token_embedding(tokens)
+        return self.text_tower.token_embedding(tokens)
 
     def prompted_text_features(
         self, embeddings: torch.Tensor, tokens: torch.Tensor, inside: Callable[[], AbstractContextManager] = nullcontext
@@ -85,11 +86,11 @@ class ClipBackbone(FrozenBackbone):
             (N, D) of unit length. No more than `CHUNK` sentences are kept for the backward pass at a time; the others' activations
             are computed again.
         """
-        tower = self._text_tower()
+        tower = self.text_tower
 
         def encode(part, part_tokens):
             with inside(), self._autocast(part):
-                return self._adapter.encode_embeddings(self.model, tower, part, part_tokens).float()
+                return self.adapter.encode_embeddings(self.model, tower, part, part_tokens).float()
 
         tokens = tokens[:, : embeddings.shape[1]]
         if torch.compiler.is_exporting() or len(embeddings) <= CHUNK:  # a traced graph takes any number
@@ -101,8 +102,10 @@ class ClipBackbone(FrozenBackbone):
             parts = [encode(*piece) for piece in pieces]
         return F.normalize(torch.cat(parts), dim=-1)
 
-    def _text_tower(self):
-        tower = self._adapter.text_tower(self.model)
+    @property
+    def text_tower(self) -> nn.Module:
+        """The text transformer that takes prompt tokens, as the adapter finds it; raises `ConfigError` if there is none."""
+        tower = self.adapter.text_tower(self.model)
         if tower is None:
             raise ConfigError(
                 f"the text tower of backbone '{self.spec.name}' takes no prompt tokens; choose a CLIP with CLIP's own text"

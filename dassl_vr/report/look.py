@@ -235,7 +235,7 @@ def context_words(model: PromptedModel, number: int = 3) -> list[tuple[int, list
     be spelled out. A class-specific context gives those of the first class."""
     prompts = getattr(model.network, "prompts", None)
     backbone = model.details.backbone
-    decoder = getattr(getattr(backbone, "_tokenizer", None), "decoder", None)
+    decoder = getattr(getattr(backbone, "tokenizer", None), "decoder", None)
     if not isinstance(prompts, ContextPrompts) or not decoder:
         return []
     context = prompts.context if prompts.context.dim() == 2 else prompts.context[0]

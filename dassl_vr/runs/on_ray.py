@@ -94,7 +94,7 @@ class OnRay:
         A run that saved itself because its machine was taken away continues elsewhere, and that counts as no attempt.
         """
         with LiveTable(runs) as table, interrupt_on_sigterm(), self.cluster() as resources:
-            task = self.ray.remote(max_retries=0, **resources)(_execute)
+            task = self.ray.remote(max_retries=0, **resources)(run_task)
             pending, attempts = {}, Counter()
 
             def submit(run):
@@ -144,7 +144,7 @@ class OnRay:
             return f"its Ray task died ({type(error).__name__}: {last[:200]})", False
 
 
-def _execute(directory, parts):
+def run_task(directory: str, parts: dict) -> tuple[str, bool]:
     """A Ray task: the run of `parts`, with `directory` as the current one; returns its problem, and whether it was pre-empted."""
     if not os.path.isdir(directory):
         return f"{platform.node()} does not see {directory}; every machine of the cluster has to, under the same path", False

@@ -247,7 +247,7 @@ def test_the_logging_level_is_as_it_was(small):
 
 def test_weights_stay_and_classes_are_asked_for_in_vain(small):
     backbone = build(small, pretrained=False)
-    assert isinstance(backbone._adapter, OpenClipAdapter) and not any(p.requires_grad for p in backbone.parameters())
+    assert isinstance(backbone.adapter, OpenClipAdapter) and not any(p.requires_grad for p in backbone.parameters())
     backbone.train()
     assert not backbone.model.training
     with pytest.raises(ConfigError, match="no source classes"):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dassl_vr.backbones import backbone_spec, build_backbone, check_backbone
-from dassl_vr.backbones.build import _resolve
+from dassl_vr.backbones.build import resolve
 from dassl_vr.backbones.probe import side_problem, unseen_rows
 from dassl_vr.cli.train import main
 from dassl_vr.utils.errors import ConfigError
@@ -90,7 +90,7 @@ MODELS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name, size", MODELS)
 def test_models_agree_with_gradients(name, size):
-    adapter, _ = _resolve(name)
+    adapter, _ = resolve(name)
     spec = backbone_spec(name, size)
     with torch.device("meta"):
         model = adapter.wrap(adapter.build(spec, False, None, False), spec)
@@ -124,7 +124,7 @@ def test_a_model_that_meta_does_not_take_is_looked_at_for_real(monkeypatch):
         ("timm:test_resnet", 65, ""),
         ("alexnet", 32, "cannot"),
     ):
-        adapter, _ = _resolve(name)
+        adapter, _ = resolve(name)
         side_problem.cache_clear()
         assert words in side_problem(adapter, backbone_spec(name, size)) and (
             words or not side_problem(adapter, backbone_spec(name, size))

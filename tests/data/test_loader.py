@@ -92,7 +92,7 @@ def test_any_callable_is_a_transform(make_cfg, image_items):
 
 def test_a_wrapper_that_overrides_the_transforming_is_asked(make_cfg, image_items):
     class Inverted(DatasetWrapper):
-        def _transform_image(self, tfm, img0):
+        def _transform_image(self, tfm, img0):  # the family's name
             return -super()._transform_image(tfm, img0)
 
     cfg = make_cfg("INPUT.TRANSFORMS", ("vr_squash",))

@@ -43,6 +43,7 @@ def test_a_step_or_a_line(tmp_path, tiny_command, repository, capsys, name, kind
     trainer.before_epoch()
     trainer.set_model_mode("train")
     trainer.num_batches = len(trainer.train_loader_x)
+    # `_models`, here and in other tests, `_optims` and `_scheds` are the family's names, which users' trainers know
     registered = {id(p) for part in trainer._models.values() for p in part.parameters() if p.requires_grad}
     trained = {key for key, p in model.named_parameters() if p.requires_grad}
     assert {id(p) for p in model.parameters() if p.requires_grad} == registered

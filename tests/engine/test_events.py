@@ -1,6 +1,7 @@
 """TensorBoard's event files where the disk or the directory gives in."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,12 +28,13 @@ def test_events_are_there_at_once_and_hide_those_of_before(tmp_path):
 
 def test_a_full_disk_is_an_error_where_the_event_is_written(tmp_path, monkeypatch):
     writer = EventWriter(str(tmp_path))
-    file = writer.file_writer.event_writer
+    (path,) = map(str, tmp_path.glob("events*"))
+    (descriptor,) = (int(fd.name) for fd in Path("/proc/self/fd").iterdir() if os.path.realpath(fd) == path)
     with open("/dev/full", "wb", buffering=0) as full:
-        os.dup2(full.fileno(), file._file.fileno())
+        os.dup2(full.fileno(), descriptor)
         with pytest.raises(OSError, match="No space") as failure:
             writer.add_scalar("loss", 1.0, 1)
-    assert failure.value.filename == file.path
+    assert failure.value.filename == path
 
 
 def test_a_directory_that_vanishes_is_not_made_again(tmp_path):

@@ -75,14 +75,19 @@ def test_mapping_pass_sees_every_sample_in_evaluation_mode(tmp_path, tiny_comman
         assert torch.equal(trainer.model.f_in.generator.state_dict()[key], value), "no BatchNorm statistic moved"
 
 
-def test_anomaly_on_an_accelerator_waits_for_the_next_look(tmp_path, tiny_command, trainer_of):
+def test_anomaly_on_an_accelerator_waits_for_the_next_look(tmp_path, tiny_command, trainer_of, monkeypatch):
     """Off the CPU `detect_anomaly` must not read the loss; `raise_if_anomaly`, called before each checkpoint, does."""
     trainer = trainer_of(tiny_command(tmp_path / "run"))
     trainer.detect_anomaly(torch.full((), float("inf"), device="meta"))  # reading a meta tensor would raise
-    trainer._bad_loss = torch.tensor(True)
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        trainer.raise_if_anomaly()
+    with monkeypatch.context() as patch:
+        patch.setattr("dassl_vr.utils.distributed.is_parallel", lambda: True)  # nor does it where processes have to agree
+        trainer.detect_anomaly(torch.tensor(float("inf")))
+        trainer.detect_anomaly(torch.tensor(1.0))
     with pytest.raises(FloatingPointError, match="NaN or infinite"):
         trainer.raise_if_anomaly()
-    trainer.raise_if_anomaly()  # told once
+    trainer.raise_if_anomaly()  # reported once
 
 
 @pytest.mark.parametrize("setting", [["TRAINER.SMM.PATCH_SIZE", "3"], ["INPUT.TRANSFORMS", "['vr_squishh']"]])

@@ -36,13 +36,15 @@ def test_cached_features_train_to_the_same_losses(tmp_path, tiny_command, monkey
     assert losses[True] == pytest.approx(losses[False], rel=1e-5) and losses[True][2] < losses[True][0]
 
 
-def test_features_of_augmented_images_are_not_cached(tmp_path, tiny_command, trainer_of):
-    trainer = trainer_of(
-        tiny_command(tmp_path, "INPUT.TRANSFORMS", "['random_resized_crop', 'normalize']", trainer="CoOp", backbone="tiny_clip")
-    )
+@pytest.mark.parametrize("first, cached", [("vr_squash", 30), ("random_resized_crop", 0)])
+def test_features_of_augmented_images_are_not_cached(tmp_path, tiny_command, trainer_of, monkeypatch, first, cached):
+    settings = ["INPUT.TRANSFORMS", f"['{first}', 'normalize']"]
+    trainer = trainer_of(tiny_command(tmp_path, *settings, trainer="CoOp", backbone="tiny_clip"))
+    seen, original = [], trainer.model.backbone.image_features
+    monkeypatch.setattr(trainer.model.backbone, "image_features", lambda x: seen.append(len(x)) or original(x))
     trainer.before_train()
     trainer.close_writer()
-    assert trainer._features is None
+    assert sum(seen) == cached
 
 
 def test_text_features_are_computed_once_a_test(tmp_path, tiny_command, monkeypatch, trainer_of):

@@ -66,8 +66,8 @@ def test_every_dimension_of_the_big_ones_is_read_from_the_model(name):
             blocks,
         )
         tokens = torch.zeros(3, 77, dtype=torch.int64)
-        tower = backbone._text_tower()
-        text = backbone._adapter.encode_embeddings(backbone.model, tower, backbone.token_embeddings(tokens), tokens)
+        tower = backbone.text_tower
+        text = backbone.adapter.encode_embeddings(backbone.model, tower, backbone.token_embeddings(tokens), tokens)
         assert text.shape == backbone.model.encode_text(tokens).shape == (3, features)
         assert backbone.features(torch.zeros(2, 3, side, side)).shape == (2, features)
         assert backbone.model.visual.transformer.width == visual if visual else not backbone.spec.tokens
@@ -81,7 +81,7 @@ def test_a_sentence_is_the_one_put_together_word_by_word(tiny_clip, position, cl
     prompts = ContextPrompts(tiny_clip, NAMES, count, init, class_specific, position)
     with torch.no_grad():
         prompts.context.normal_()
-    tokenizer, embed = tiny_clip._tokenizer, tiny_clip.model.token_embedding.weight
+    tokenizer, embed = tiny_clip.tokenizer, tiny_clip.model.token_embedding.weight
     sentences = prompts()
     for row, name in enumerate(WORDS):
         context = list(prompts.context[row] if class_specific else prompts.context)
@@ -135,7 +135,7 @@ def test_an_overlong_name_is_named_and_the_longest_fitting_one_is_not(tiny_clip)
     with pytest.raises(ValueError, match="'seven seven .* of 75"):
         ContextPrompts(tiny_clip, ["one", "seven " * 90], 4)
     longest = ContextPrompts(tiny_clip, ["one", "seven " * 70], 4)
-    assert longest.tokens.shape[1] == 77 and longest.tokens[1, 76] == tiny_clip._tokenizer.eot_token_id
+    assert longest.tokens.shape[1] == 77 and longest.tokens[1, 76] == tiny_clip.tokenizer.eot_token_id
 
 
 def test_templates():
@@ -283,10 +283,8 @@ def test_zero_shot_averages_over_templates(tiny_clip):
 
 def test_a_thousand_classes_go_through_the_text_tower_in_chunks(make_clip, monkeypatch):
     backbone, sizes = make_clip("vit"), []
-    original = backbone._adapter.encode_text
-    monkeypatch.setattr(
-        backbone._adapter, "encode_text", lambda model, tokens: sizes.append(len(tokens)) or original(model, tokens)
-    )
+    original = backbone.adapter.encode_text
+    monkeypatch.setattr(backbone.adapter, "encode_text", lambda model, tokens: sizes.append(len(tokens)) or original(model, tokens))
     FixedClassifier(backbone, [[f"class {i}"] for i in range(1000)])
     assert sizes == [256, 256, 256, 232]
 
