@@ -213,5 +213,5 @@ def uneven_classes(items: Iterable[Datum]) -> str:
         return ""
     half = NAMED // 2
     shown = counts if len(counts) <= NAMED else [*counts[:half], ("...", "..."), *counts[-half:]]
-    told = ", ".join(f"{name} {count}" for name, count in shown)
-    return f"classes are uneven, {largest} to {smallest} training images ({told}); look at macro-F1 besides the accuracy"
+    listed = ", ".join(f"{name} {count}" for name, count in shown)
+    return f"classes are uneven, {largest} to {smallest} training images ({listed}); look at macro-F1 besides the accuracy"

@@ -611,8 +611,8 @@ def faults_of(item, outcome, place, before):
         yield f"a traceback: {(outcome.error.strip().splitlines() or [''])[-1][:300]}"
     if outcome.code == 2:
         lines = [line for line in outcome.error.splitlines() if line.strip()]
-        told = [line for line in lines if not line.startswith("skipped: ")]  # by predict.py, a line for each image
-        if len(told) != 1 or not told[0].startswith("error: "):
+        errors = [line for line in lines if not line.startswith("skipped: ")]  # by predict.py, a line for each image
+        if len(errors) != 1 or not errors[0].startswith("error: "):
             yield f"{len(lines)} lines on standard error: {lines[:3]}"
         if any(ord(letter) < 32 or ord(letter) == 127 for line in lines for letter in line):
             yield f"control characters in the line: {lines}"

@@ -55,7 +55,7 @@ def test_a_user_that_nobody_knows():
         expand_home("~nobody-of-that-name/data")
 
 
-def test_the_libraries_are_told_when_the_package_is_imported(tmp_path, run_python):
+def test_the_libraries_are_configured_when_the_package_is_imported(tmp_path, run_python):
     code = "import os, pwd; pwd.getpwuid = {}.__getitem__; import dassl_vr; print(os.path.expanduser('~'))"
     environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_CACHE_HOME")}
     done = run_python("-c", code, env={**environment, "TMPDIR": str(tmp_path)})

@@ -48,8 +48,8 @@ class PromptLearning:
         needs_text_tokens: it works on CLIPs only whose text tower takes learned tokens.
         freeze_backbone: False = the backbone is trained as well (full fine-tuning).
         learns: False = there is nothing to train, and no epochs.
-        variants: {name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods (scripts/compare.sh); "" is the
-            recipe as it is. A METHOD that has a recipe of its own, `<backbone>_<method>.yaml`, stands there without being named.
+        variants: {name: {key of `TRAINER.<NAME>`: value}} of what is in a comparison of methods (scripts/compare.sh); "" is the
+            recipe as it is. A METHOD that has a recipe of its own, `<backbone>_<method>.yaml`, is in it without being named.
         choices: {key of `TRAINER.<NAME>`: allowed values}, of the method's own keys; those of its bases are added. A
             `Registry` stands for the names in it at the time of the check, those of plug-ins included.
         ranges: {key of `TRAINER.<NAME>`: `config.ranges.Range` of its numbers}, likewise.
@@ -87,7 +87,7 @@ class PromptLearning:
 
     @classmethod
     def compared_as(cls) -> dict[str, dict[str, object]]:
-        """{name: {key of `TRAINER.<NAME>`: value}} of what stands in a comparison of methods: `variants`."""
+        """{name: {key of `TRAINER.<NAME>`: value}} of what is in a comparison of methods: `variants`."""
         return dict(cls.variants)
 
     @classmethod

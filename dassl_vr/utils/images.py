@@ -68,15 +68,15 @@ def print_warning(line: str) -> None:
     print(f"WARNING: {line}")
 
 
-def once(tell: Callable[[str], object] = print_warning) -> Callable[[tuple[str, str]], None]:
-    """A listener that calls `tell(line)` for the first remark of each kind."""
-    told = set()
+def once(report: Callable[[str], object] = print_warning) -> Callable[[tuple[str, str]], None]:
+    """A listener that calls `report(line)` for the first remark of each kind."""
+    reported = set()
 
     def listener(remark):
         kind, line = remark
-        if kind not in told:
-            told.add(kind)
-            tell(line)
+        if kind not in reported:
+            reported.add(kind)
+            report(line)
 
     return listener
 

@@ -49,7 +49,7 @@ def test_outputs_and_gradients_are_the_same(name):
     assert (one - other).abs().max() < 1e-3 * one.abs().max()
 
 
-def test_densenet_keeps_the_norms_that_stand_before_convolutions():
+def test_densenet_keeps_the_norms_before_convolutions():
     model = with_statistics(torchvision.models.densenet121())
     folded = fold_batch_norm(model, 64)
     assert 0 < norms(folded) < norms(model)
@@ -86,7 +86,7 @@ def test_what_cannot_be_folded_is_left_alone(make):
     assert fold_batch_norm(model, 16) is model
 
 
-def test_backbones_are_folded_unless_told_otherwise():
+def test_backbones_are_folded_by_default():
     folded = build_backbone("lite0", size=64, verbose=False)
     plain = build_backbone("lite0", size=64, fold=False, verbose=False)
     assert norms(folded) == 0 and norms(plain) == 49
@@ -107,7 +107,7 @@ def test_the_image_tower_of_a_clip_cnn_is_folded():
     assert torch.allclose(folded.features(x), plain.features(x), atol=1e-4 * float(plain.features(x).abs().max()))
 
 
-def test_channels_lie_together_unless_told_otherwise():
+def test_channels_last_is_the_default():
     together = build_backbone("lite0", size=64, verbose=False)
     apart = build_backbone("lite0", size=64, channels_last=False, verbose=False)
     kernels = [next(p for p in backbone.parameters() if p.dim() == 4) for backbone in (together, apart)]

@@ -245,7 +245,7 @@ def test_the_logging_level_is_as_it_was(small):
         logging.disable(logging.NOTSET)
 
 
-def test_weights_stay_and_classes_are_asked_for_in_vain(small):
+def test_weights_stay_frozen_and_there_are_no_source_classes(small):
     backbone = build(small, pretrained=False)
     assert isinstance(backbone.adapter, OpenClipAdapter) and not any(p.requires_grad for p in backbone.parameters())
     backbone.train()

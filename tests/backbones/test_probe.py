@@ -162,7 +162,7 @@ def test_the_look_reads_nothing_moves_no_generator_and_is_fast(monkeypatch):
         ("CoOp", "open_clip:roberta-ViT-B-32", [], "takes no learned tokens"),
     ],
 )
-def test_what_cannot_be_ends_before_data_is_read(tmp_path, repository, capsys, monkeypatch, trainer, backbone, opts, words):
+def test_invalid_settings_end_before_data_is_read(tmp_path, repository, capsys, monkeypatch, trainer, backbone, opts, words):
     def refuse(*args, **kwargs):
         raise AssertionError("data was read")
 

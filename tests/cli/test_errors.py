@@ -26,7 +26,7 @@ def ends(tmp_path, lines, redirection):
 
 
 @pytest.mark.parametrize("lines", [1000, 3])  # more than a pipe holds, and what is first written at the end
-def test_a_reader_that_goes_away(tmp_path, lines):
+def test_a_closed_pipe(tmp_path, lines):
     done = ends(tmp_path, lines, "| true")
     assert (done.returncode, done.stderr) == (141, "") if lines == 1000 else (done.returncode in (0, 141) and not done.stderr)
 

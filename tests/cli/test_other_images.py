@@ -70,14 +70,14 @@ def test_a_split_file_of_other_images(finished, tmp_path, keys):
 
 
 @pytest.mark.parametrize(
-    "name, told", [("Cat", "'Cat', which is not 'cat'"), ("cat ", "'cat ', which is not 'cat'"), ("cow", "'cow'")]
+    "name, expected", [("Cat", "'Cat', which is not 'cat'"), ("cat ", "'cat ', which is not 'cat'"), ("cow", "'cow'")]
 )
-def test_what_differs_is_said(finished, tmp_path, name, told, capsys):
+def test_differing_class_names_are_named(finished, tmp_path, name, expected, capsys):
     _, run = finished
     fill(tmp_path / "other", 4, (name, "dog"))
     assert evaluate(run, tmp_path / "other", tmp_path / "out") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line and "was trained on other classes than these" in line and not (tmp_path / "out").exists()
+    assert expected in line and "was trained on other classes than these" in line and not (tmp_path / "out").exists()
 
 
 def test_images_for_training_are_not_tested(finished, tmp_path, capsys):

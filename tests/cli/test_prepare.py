@@ -53,7 +53,7 @@ def test_the_check_says_all_that_is_wrong(toy, root, capsys):
     assert captured.err == "error: 1 of 1 data set(s) not complete: Toy; see above\n"
 
 
-def test_what_is_missing_is_told_and_nothing_made(toy, tmp_path, capsys):
+def test_missing_parts_are_named_and_nothing_is_written(toy, tmp_path, capsys):
     root = tmp_path / "empty"
     root.mkdir()
     assert main(["toy", "digits", "--root", str(root), "--check"]) == 2

@@ -145,7 +145,7 @@ def test_a_search_selects_on_the_validation_split_alone(there, cluster, tmp_path
     assert settings[0] == settings[1] and len(set(settings[0])) == 2, "equal seeds try equal settings"
 
 
-def test_trials_that_fail_are_named_and_the_next_search_goes_on(there, cluster, tmp_path, capfd):
+def test_failed_trials_are_named_and_the_next_search_continues(there, cluster, tmp_path, capfd):
     """Images for validation cannot be read either in `folder`, so that all of its trials fail."""
     for path in (there / "data/val").rglob("*.png"):
         path.write_text("no image")
@@ -202,7 +202,7 @@ def probe_table():
     PAPER_REGISTRY.remove("probe")
 
 
-def test_stopped_it_leaves_no_process_and_reproduce_goes_on(cluster, probe_table, tmp_path, capfd):
+def test_stopped_it_leaves_no_process_and_reproduce_continues(cluster, probe_table, tmp_path, capfd):
     """SIGTERM comes over `sweep.py`; `reproduce --sweep`, on a Ray of its own, continues the run that was saved."""
     long = [*TINY, "OPTIM.MAX_EPOCH", "40"]
     command = [sys.executable, "sweep.py", *GRID, "--datasets", "digits", "--seeds", "1", "--address", cluster]

@@ -130,7 +130,7 @@ def test_a_used_directory_refuses_another_configuration(finished_run, capsys):
     assert "OPTIM.LR 0.01 -> 0.5" in error and error.count("\n") == 1
 
 
-def test_an_unfinished_run_is_resumed_only_when_told_to(tmp_path, tiny_command, capsys):
+def test_an_unfinished_run_is_resumed_only_with_the_flag(tmp_path, tiny_command, capsys):
     out = tmp_path / "run"
     out.mkdir()
     (out / "log.txt").write_text("a run that died\n")

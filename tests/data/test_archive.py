@@ -175,7 +175,7 @@ def test_a_link_is_checked_against_the_place_it_ends_up_in(tmp_path):
     assert (tmp_path / "whole/w1/w2/data/out").resolve() == tmp_path / "whole"
 
 
-def test_a_link_that_comes_back_by_the_name_of_a_folder_that_goes_is_refused(tmp_path):
+def test_a_link_that_reenters_through_a_removed_folder_is_refused(tmp_path):
     members = {"wrap/data/img": b"x", "wrap/data/out": link(tarfile.SYMTYPE, "../../wrap/data")}
     with pytest.raises(DataError, match="leads out of the directory"):
         extract(make_tar(tmp_path / "a.tar", members, "w"), tmp_path / "toy", provides="data")
@@ -213,7 +213,7 @@ def there(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["link/new", "file/new", "folder"])
-def test_what_is_in_the_way_stops_all_of_the_archive(tmp_path, there, name):
+def test_a_conflict_stops_all_of_the_archive(tmp_path, there, name):
     destination, holds = there
     archive = make_zip(
         tmp_path / "a.zip",
@@ -253,7 +253,7 @@ def test_a_merge_that_fails_is_undone(tmp_path, there, monkeypatch):
     assert [(destination / name).read_bytes() for name in ("aaa", "file", "folder/old", "zzz")] == [b"1", b"new", b"new", b"3"]
 
 
-def test_what_tells_that_the_part_is_there_comes_last(tmp_path, there, monkeypatch):
+def test_the_marker_of_a_complete_part_is_moved_last(tmp_path, there, monkeypatch):
     destination, _ = there
     moved, replace = [], os.replace
     monkeypatch.setattr(os, "replace", lambda source, target: (moved.append(os.path.basename(target)), replace(source, target)))

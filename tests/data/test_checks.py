@@ -81,7 +81,7 @@ def test_what_cannot_be_compared_is_left_to_the_reader(items, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names, told",
+    "names, expected",
     [
         (("same", "same"), "0 'same' and 1 'same'"),
         (("Cat", "cat"), "0 'Cat' and 1 'cat'"),
@@ -92,9 +92,9 @@ def test_what_cannot_be_compared_is_left_to_the_reader(items, tmp_path):
         (("cat", "dog"), ""),
     ],
 )
-def test_names_that_look_alike(names, told):
+def test_names_that_look_alike(names, expected):
     found = doubts(Splits([Datum(f"/{n}", n, 0, name) for n, name in enumerate(names)], [], []), "toy")
-    assert len(found) == bool(told) and told in "".join(found)
+    assert len(found) == bool(expected) and expected in "".join(found)
 
 
 def test_fewer_images_than_shots(items):

@@ -36,7 +36,7 @@ def test_prepare_fetches_what_is_absent_and_only_that(server, tmp_path, monkeypa
     assert [path for path, _ in server.log] == requests
 
 
-def test_prepare_goes_on_loudly_without_what_is_not_required(server, tmp_path, capsys):
+def test_prepare_warns_and_continues_without_optional_parts(server, tmp_path, capsys):
     prepare("toy", (Part("s.json", Source("s.json", (server.url("gone"),)), required=False),), tmp_path, download=True)
     assert "WARNING: continuing without" in capsys.readouterr().out
 

@@ -255,7 +255,7 @@ def test_progress_without_end_is_stopped(raw, tmp_path, monkeypatch):
     assert len(raw.log) == 20
 
 
-def test_a_beginning_that_comes_and_goes_is_no_progress(raw, tmp_path):
+def test_a_partial_file_that_shrinks_and_grows_is_not_progress(raw, tmp_path):
     def answer(request, count):
         if b"Range" in request:
             return [head("206 P", Content_Range="bytes 7-4999/5000", Content_Length=5000) + bytes(5000)]
@@ -278,7 +278,7 @@ def endless(start, block, pause=0.0):
 
 @pytest.mark.parametrize("headers", [{}, {"Content_Length": 10**12}, {"Transfer_Encoding": "chunked"}])
 @pytest.mark.parametrize("known", [{"size": 5000}, {}])
-def test_a_body_without_end_is_cut_at_the_known_size_or_what_the_disk_takes(server, raw, tmp_path, monkeypatch, headers, known):
+def test_an_endless_body_is_cut_at_the_known_size_or_free_space(server, raw, tmp_path, monkeypatch, headers, known):
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=3_000_000))
     block = b"10000\r\n" + bytes(65536) + b"\r\n" if "Transfer_Encoding" in headers else bytes(65536)
     url = raw(endless(head(**headers), block))
@@ -319,7 +319,7 @@ def test_the_body_of_a_redirection_is_not_read(server, raw, tmp_path):
 
 
 @pytest.mark.parametrize("make", [lambda part: part.symlink_to("mine"), os.mkfifo])
-def test_what_stands_in_the_place_of_the_beginning_is_neither_waited_for_nor_followed(server, tmp_path, make):
+def test_a_link_or_fifo_named_like_the_partial_file_is_replaced(server, tmp_path, make):
     (tmp_path / "mine").write_bytes(b"mine")
     make(tmp_path / "file.bin.part")
     assert fetch(source(server, "good"), tmp_path).read_bytes() == CONTENT

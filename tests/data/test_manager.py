@@ -27,7 +27,7 @@ def test_the_familys_attributes(make_manager, image_items, array_items):
     assert make_manager(image_items).val_loader is None
 
 
-def test_nothing_is_dropped_when_told_so_or_when_there_is_no_full_batch(make_manager, image_items):
+def test_the_last_batch_is_kept_on_request_or_if_it_is_the_only_one(make_manager, image_items):
     keep = make_manager(image_items, "DATALOADER.TRAIN_X.BATCH_SIZE", 8, "DATALOADER.TRAIN_X.DROP_LAST", False)
     assert sum(len(batch["label"]) for batch in keep.train_loader_x) == 22
     few = make_manager(image_items, "DATALOADER.TRAIN_X.BATCH_SIZE", 64)
@@ -35,7 +35,7 @@ def test_nothing_is_dropped_when_told_so_or_when_there_is_no_full_batch(make_man
 
 
 @pytest.mark.parametrize("device, wanted, pinned", [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)])
-def test_batches_are_pinned_for_a_gpu_unless_told_otherwise(make_manager, image_items, device, wanted, pinned):
+def test_batches_are_pinned_for_a_gpu_by_default(make_manager, image_items, device, wanted, pinned):
     manager = make_manager(image_items, "DATALOADER.PIN_MEMORY", wanted, device=device)
     for loader in (manager.train_loader_x, manager.test_loader):
         assert loader.pin_memory is pinned
@@ -110,7 +110,7 @@ def test_empty_splits_are_one_line(make_manager, image_items):
         make_manager([])
 
 
-def test_the_summary_tells_what_was_loaded(make_manager, image_items, capsys):
+def test_the_summary_lists_what_was_loaded(make_manager, image_items, capsys):
     make_manager(image_items, "VERBOSE", True)
     text = capsys.readouterr().out
     assert "# train_x" in text and "22" in text and "vr_crop" in text

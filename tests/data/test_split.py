@@ -215,13 +215,13 @@ def dataset(train, val=(), test=(), directory=""):
     return SimpleNamespace(train_x=train, train_u=None, val=list(val), test=list(test), dataset_dir=str(directory))
 
 
-def test_the_hash_does_not_depend_on_where_the_data_lie(tmp_path):
-    def at(root, told):
+def test_the_hash_does_not_depend_on_the_location_of_the_data(tmp_path):
+    def at(root, known):
         items = [Datum(root / "a/1.jpg", 0, 0, "x"), Datum(root / "b/2.jpg", 1, 0, "y")]
-        return split_sha256(dataset(items, directory=root if told else "name"))
+        return split_sha256(dataset(items, directory=root if known else "name"))
 
-    for told in (True, False):
-        assert at(tmp_path, told) == at(tmp_path / "deeper" / "still", told)
+    for known in (True, False):
+        assert at(tmp_path, known) == at(tmp_path / "deeper" / "still", known)
 
 
 def test_the_hash_depends_on_everything_else():

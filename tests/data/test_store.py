@@ -107,7 +107,7 @@ def test_auto_takes_memory_then_disk_then_neither(manager, cache, monkeypatch, c
     assert "\n" not in str(caught.value)
 
 
-def test_it_lies_beside_the_data_or_where_it_can_or_where_told(make_cfg, image_items, tmp_path, cache):
+def test_it_is_beside_the_data_or_in_a_fallback_or_in_the_given_place(make_cfg, image_items, tmp_path, cache):
     pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", VR), False)
     data = tmp_path / "data set"
     data.mkdir()
@@ -226,7 +226,7 @@ def test_a_damaged_store_is_reported_once(on_disk, tmp_path, capsys):
     assert capsys.readouterr().out.count("is damaged (wrong checksum); it is made again") == 1
 
 
-def test_a_store_that_takes_the_place_of_another_leaves_its_readers_alone(on_disk, image_items, tmp_path):
+def test_replacing_a_store_does_not_change_its_open_readers(on_disk, image_items, tmp_path):
     reader = on_disk()
     before = np.array(reader.pixels)
     Image.new("RGB", (40, 40), "red").save(image_items[3].impath)
@@ -378,14 +378,14 @@ def dark(image_items, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("how", ["memory", "disk", "off"])
-def test_dark_greys_are_told_once_a_run_and_a_key_mends_them(manager, dark, how, workers, capfd):
+def test_dark_greys_are_reported_once_per_run_and_a_key_corrects_them(manager, dark, how, workers, capfd):
     for _ in range(2):  # the second finds the first one's file
         m = manager(how, "DATALOADER.NUM_WORKERS", workers, items=dark)
         images = torch.cat([batch["img"] for _ in range(2) for batch in m.test_loader])
-        told = capfd.readouterr()
-        warned = [line for line in told.out.splitlines() if line.startswith("WARNING")]
-        assert len(warned) == 2 and any("GREY_BITS 12 " in line for line in warned) and "dark" not in told.err
-        assert "made again" not in told.out
+        printed = capfd.readouterr()
+        warned = [line for line in printed.out.splitlines() if line.startswith("WARNING")]
+        assert len(warned) == 2 and any("GREY_BITS 12 " in line for line in warned) and "dark" not in printed.err
+        assert "made again" not in printed.out
     m = manager(how, "DATALOADER.NUM_WORKERS", workers, "DATASET.GREY_BITS", 12, items=dark)
     brighter = torch.cat([batch["img"] for batch in m.test_loader])
     assert "WARNING" not in capfd.readouterr().out

@@ -89,7 +89,7 @@ def test_short_side_keeps_the_aspect_ratio_and_crops_the_centre(make_cfg, pictur
         assert pipeline.deterministic and pipeline.repeatable
 
 
-def test_squash_tests_without_margin_and_chance(make_cfg, picture, keys):
+def test_squash_tests_without_margin_and_randomness(make_cfg, picture, keys):
     cfg = make_cfg("INPUT.TRANSFORMS", ("normalize", "vr_flip", "vr_crop", "vr_squash"), "INPUT.MARGIN", 9)
     x, result = batch_of(build_transform(cfg, is_train=False), picture, keys)
     assert x.shape == result.shape == (8, 3, 32, 32)

@@ -48,7 +48,7 @@ def test_what_is_kept_is_used(eurosat, load):
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"train": ["../x"], "val": []}', '{"train": 3}'])
-def test_what_is_damaged_is_drawn_again(eurosat, load, damage):
+def test_a_damaged_draw_is_made_again(eurosat, load, damage):
     reference = drawn(load("EuroSAT", eurosat, "DATASET.NUM_SHOTS", 2))
     (path,) = kept(eurosat)
     path.write_text(damage)

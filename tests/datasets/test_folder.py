@@ -272,7 +272,7 @@ def test_folders_named_in_other_encodings(tmp_path, draw, load):
     assert json.dumps(dataset.classnames, ensure_ascii=False).encode()
 
 
-def test_more_shots_than_images_are_told(tmp_path, draw, load, capsys):
+def test_more_shots_than_images_are_reported(tmp_path, draw, load, capsys):
     fill(tmp_path, draw)
     load("folder", tmp_path, "DATASET.NUM_SHOTS", 2)
     assert "NUM_SHOTS" not in capsys.readouterr().out

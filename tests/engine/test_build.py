@@ -29,7 +29,7 @@ def test_a_method_alone_is_put_on_the_loop(registry):
     assert (trainer.__name__, trainer.__module__, trainer.__doc__) == ("Method", __name__, "A method alone.")
 
 
-def test_super_goes_through_methods_to_the_loop(registry):
+def test_super_reaches_the_loop_through_the_methods(registry):
     @registry.register()
     class Derived(Method):
         def check_cfg(self, cfg):
@@ -47,7 +47,7 @@ def test_one_with_a_loop_stays_as_it_is(registry, bases):
     assert registry.get("Whole") is trainer and registry.declared("Whole") is trainer
 
 
-def test_a_plugin_takes_the_place_of_a_method(registry):
+def test_a_plugin_replaces_a_method(registry):
     registry.register(Method)
     with plugins_win() as replaced:
         other = registry.register(type("Method", (Method,), {}))

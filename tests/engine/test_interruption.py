@@ -129,7 +129,7 @@ def test_signals_in_any_place_of_an_epoch(monkeypatch, tmp_path, tiny_command, e
         assert f"{place} is next" in log
 
 
-def test_killed_outright_it_goes_on_from_the_last_periodic_file(
+def test_after_sigkill_it_continues_from_the_last_periodic_file(
     monkeypatch, processes, tmp_path, tiny_command, ends_like_the_whole
 ):
     out, often = tmp_path / "run", ["TRAIN.RESUME_BATCHES", "2"]
@@ -162,7 +162,7 @@ def test_signals_to_the_whole_group_leave_the_workers_alone(monkeypatch, tmp_pat
     ends_like_the_whole(out, *workers)
 
 
-def test_a_dead_worker_is_told_in_a_line(processes, tmp_path, tiny_command, ends_like_the_whole, capfd):
+def test_a_dead_worker_is_reported_in_one_line(processes, tmp_path, tiny_command, ends_like_the_whole, capfd):
     out, workers = tmp_path / "run", ["DATALOADER.NUM_WORKERS", "1", "DATALOADER.STORE", "off"]
 
     def kill_workers():
@@ -170,7 +170,7 @@ def test_a_dead_worker_is_told_in_a_line(processes, tmp_path, tiny_command, ends
             if child._parent_pid == os.getpid():  # the list is inherited
                 child.kill()
 
-    def run():  # in a process of its own: the death of a child is told again and again
+    def run():  # in a process of its own: the death of a child is reported again and again
         TrainerX.model_update = after_step(1, 0, kill_workers)
         return main(tiny_command(out, *SETTINGS, *workers))
 

@@ -159,7 +159,7 @@ def test_batches_of_each_process_tie_an_epoch_to_their_number(processes, tiny_co
     assert processes(2, lambda: main(command)) == [(0, 0)] * 2
 
 
-def test_a_run_goes_on_with_another_number_of_processes(alone, processes, tmp_path):
+def test_a_run_continues_with_another_number_of_processes(alone, processes, tmp_path):
     """Stopped within an epoch by a signal to one of two processes, continued by one, stopped again, ended by two."""
     arguments, expected = alone
     command = ["--output-dir", str(tmp_path / "run"), "--resume", str(tmp_path / "run"), *arguments]
@@ -256,7 +256,7 @@ def test_all_stop_at_a_loss_that_one_finds_not_finite(processes, tiny_command, t
     assert not (tmp_path / "run" / "resume.pt").exists()
 
 
-def test_an_error_of_one_process_is_told_once(processes, tiny_command, tmp_path, capfd):
+def test_an_error_of_one_process_is_reported_once(processes, tiny_command, tmp_path, capfd):
     def fail_one():
         from dassl_vr.engine import TrainerX
         from dassl_vr.utils.errors import DataError

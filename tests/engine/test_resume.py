@@ -108,7 +108,7 @@ def test_curves_do_not_double_after_an_interruption(tmp_path, tiny_command, monk
     assert [event.step for event in events.Scalars("test/accuracy")] == [12]
 
 
-def test_the_best_model_comes_along_into_another_directory(tmp_path, tiny_command):
+def test_the_best_model_is_copied_into_another_directory(tmp_path, tiny_command):
     best = ["TEST.FINAL_MODEL", "best_val"]
     assert main(tiny_command(tmp_path / "first", *best)) == 0
     (tmp_path / "first" / "results.json").unlink()

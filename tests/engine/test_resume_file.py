@@ -175,7 +175,7 @@ def test_every_changed_byte_of_a_record_is_noticed(saved):
 
 @pytest.mark.parametrize("schedule", ["cosine", "single_step", "multi_step"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "amsgrad", "adamw", "radam", "rmsprop"])
-def test_every_optimizer_and_schedule_goes_on(tmp_path, optimizer, schedule):
+def test_every_optimizer_and_schedule_resumes(tmp_path, optimizer, schedule):
     first = SmallTrainer(tmp_path, optimizer, schedule, warmup=2).train_two_epochs()
     save_resume_file(first, tmp_path)
     second = SmallTrainer(tmp_path, optimizer, schedule, warmup=2)
@@ -188,7 +188,7 @@ def test_every_optimizer_and_schedule_goes_on(tmp_path, optimizer, schedule):
     assert str(snapshot(first)) == str(snapshot(second))
 
 
-def test_a_file_of_before_there_were_results_in_it(saved):
+def test_a_file_from_before_results_were_stored_in_it(saved):
     directory, content = saved
     for name in ("results", "skipped_images", "peak_memory_bytes", "extra", "processes", "weights_sha256"):
         del content[name]

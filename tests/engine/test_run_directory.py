@@ -62,7 +62,7 @@ def test_files_of_others_are_refused(cfg, name, text, resumes):
         check_unused(cfg.OUTPUT_DIR)
 
 
-def test_other_names_are_no_matter(cfg):
+def test_other_names_do_not_matter(cfg):
     put(cfg, "notes.txt", "")
     assert claim_run_directory(cfg) == NEW
 
@@ -75,7 +75,7 @@ def test_a_link_that_leads_nowhere_is_not_written_through(cfg, tmp_path):
         claim_run_directory(cfg)
 
 
-def test_what_can_be_gone_on_with(cfg):
+def test_which_runs_can_be_continued(cfg):
     write_config(cfg)
     cfg.RESUME = cfg.OUTPUT_DIR
     assert claim_run_directory(cfg) == NEW, "it died before it was first saved"

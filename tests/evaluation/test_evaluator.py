@@ -28,7 +28,7 @@ def feed(measure, true=TRUE, predicted=PREDICTED, batch=4):
         measure.process(scores[i : i + batch], torch.tensor(true[i : i + batch]))
 
 
-def test_numbers_by_hand(tmp_path):
+def test_numbers_worked_out_manually(tmp_path):
     measure = evaluator(tmp_path)
     feed(measure)
     results = measure.evaluate()

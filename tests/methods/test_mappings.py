@@ -28,6 +28,18 @@ def test_trained_saved_and_found_again(tmp_path, tiny_command, trainer, mapping)
     assert json.loads((tmp_path / "again" / "results.json").read_text())["accuracy"] == results["accuracy"]
 
 
+def test_mapping_pass_sees_every_sample_in_evaluation_mode(tmp_path, tiny_command, trainer_of):
+    trainer = trainer_of(tiny_command(tmp_path / "run"))
+    statistics = {k: v.clone() for k, v in trainer.model.f_in.generator.state_dict().items() if "running" in k}
+    seen = []
+    observe = trainer.model.f_out.observe
+    trainer.model.f_out.observe = lambda logits, labels: (seen.append(labels), observe(logits, labels))
+    trainer.refresh_mapping()
+    assert sorted(torch.cat(seen).tolist()) == sorted(item.label for item in trainer.dm.dataset.train_x)
+    for key, value in statistics.items():
+        assert torch.equal(trainer.model.f_in.generator.state_dict()[key], value), "no BatchNorm statistic moved"
+
+
 PASSES = {  # over all training images in three epochs
     "exact": {"rlm": 0, "flm": 1, "ilm": 3, "blm": 3, "blm+": 3, "linear": 0},
     "reuse": {"flm": 1, "ilm": 1, "blm": 1, "blm+": 1, "linear": 0},

@@ -157,7 +157,7 @@ LATE = [
 
 
 @pytest.mark.parametrize("early, name, settings, words", [(True, *case) for case in EARLY] + [(False, *case) for case in LATE])
-def test_what_cannot_be_ends_in_one_line(tmp_path, tiny_command, monkeypatch, capsys, early, name, settings, words):
+def test_invalid_settings_end_in_one_line(tmp_path, tiny_command, monkeypatch, capsys, early, name, settings, words):
     if early:
         monkeypatch.setattr("dassl_vr.engine.trainer.DataManager", lambda *args, **kwargs: pytest.fail("data was read"))
     assert main(tiny_command(tmp_path / "run", "VERBOSE", "False", *settings, trainer=name, backbone="tiny_clip")) == 2

@@ -104,7 +104,7 @@ def build_case(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_rates_by_hand(name):
+def test_rates_worked_out_manually(name):
     (optimizer, scheduler), expected = build_case(name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -129,7 +129,7 @@ def test_groups_keep_their_ratio():
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("stop", [0, 1, 2, 3, 5])
-def test_a_resumed_schedule_goes_on_to_the_last_bit(name, stop):
+def test_a_resumed_schedule_continues_bit_for_bit(name, stop):
     (optimizer, scheduler), expected = build_case(name)
     sequence(optimizer, scheduler, stop)
     file = io.BytesIO()

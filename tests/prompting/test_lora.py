@@ -1,4 +1,4 @@
-"""Low-rank updates of attention against transformers whose weights were changed by hand."""
+"""Low-rank updates of attention against transformers whose weights were changed manually."""
 
 import copy
 

@@ -126,7 +126,7 @@ def test_random_starts_are_small_and_class_specific_ones_differ(tiny_clip):
         ({"count": 1, "init": "a " * 73}, "73 tokens of context"),
     ],
 )
-def test_what_cannot_be_is_named(tiny_clip, arguments, words):
+def test_invalid_arguments_are_named(tiny_clip, arguments, words):
     with pytest.raises(ValueError, match=words):
         ContextPrompts(tiny_clip, NAMES, **arguments)
 

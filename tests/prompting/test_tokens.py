@@ -163,7 +163,7 @@ def test_tokens_of_each_image_alone(backbone, x):
             assert torch.allclose(backbone.features(x[i : i + 1])[0], together[i], atol=1e-5)
 
 
-def test_replaced_tokens_stand_where_they_are_said_to():
+def test_replaced_tokens_are_at_their_documented_positions():
     blocks, seen = [torch.nn.Identity() for _ in range(3)], []
     x = torch.arange(10.0).view(1, 5, 2)
     with replaced_tokens(blocks, {1: torch.full((2, 2), -1.0)}, start=1):

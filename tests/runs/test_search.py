@@ -47,7 +47,7 @@ def test_kinds_and_numbers(tmp_path):
         ("A: {loguniform: [0, 1]}\n", RULES),
     ],
 )
-def test_what_is_no_space(tmp_path, text, words):
+def test_spaces_that_are_refused(tmp_path, text, words):
     with pytest.raises(ConfigError) as error:
         space_of(tmp_path, text)
     assert "space.yaml: " in str(error.value) and words in str(error.value) and "\n" not in str(error.value)

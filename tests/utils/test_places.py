@@ -37,7 +37,7 @@ def test_nothing_is_written_where_a_directory_was(tmp_path, change):
     check_in_place(out)  # nobody keeps it any more
 
 
-def test_a_directory_that_goes_while_a_file_is_written(tmp_path):
+def test_a_directory_removed_while_a_file_is_written(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     with kept_in_place(out), pytest.raises(DiskError, match="was moved or removed"), atomic_write(out / "file") as file:
@@ -73,7 +73,7 @@ def test_a_file_in_a_new_directory_is_named_by_its_place(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["file", "full", "link", "dangling", "loop", "below a file", "too long"])
-def test_no_new_directory_over_what_is_there(tmp_path, kind):
+def test_no_new_directory_over_an_existing_one(tmp_path, kind):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
     (tmp_path / "file").touch()
@@ -103,7 +103,7 @@ def test_a_log_on_a_full_disk_is_named_once():
         log.open("/dev/full")
         print("a line")  # the file is written line by line
     assert failure.value.filename == "/dev/full"
-    with pytest.raises(DiskError), Logger() as log:  # what is in the way is not told twice
+    with pytest.raises(DiskError), Logger() as log:  # the disk's error is not reported twice
         log.open("/dev/full")
         log.file.reconfigure(line_buffering=False)
         print("a line")

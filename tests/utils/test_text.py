@@ -21,7 +21,7 @@ ODD = "a\x1b[2Jb\x07c\rd\x7fe\x9bf\u202eg\u2028h\udce9i"
 SHOWN = r"a\u001b[2Jb\u0007c\u000dd\u007fe\u009bf\u202eg\u2028h\udce9i"
 
 
-def test_what_a_terminal_obeys_is_escaped():
+def test_control_characters_are_escaped():
     assert printable(ODD) == SHOWN
     assert printable("Größe\t猫\n👩‍🚀 c:\\dir $x") == "Größe\t猫\n👩‍🚀 c:\\dir $x"
     assert json.loads(printable(json.dumps({"name": ODD}, ensure_ascii=False))) == {"name": ODD}

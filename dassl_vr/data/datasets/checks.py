@@ -49,22 +49,22 @@ def doubts(splits: Splits, name: str, compare_content: bool = False) -> list[str
     lines = _names_alike(splits)
     if splits.train is splits.test:
         return lines  # a data set for testing only
-    listed = [
+    named = [
         (split, item)
         for split, items in zip(SPLIT_NAMES, splits, strict=True)
         for item in items
         if not getattr(item, "in_memory", False)
     ]
-    paths = real_paths([item.impath for _, item in listed])
-    same_file = _Doubles(listed, paths)
+    paths = real_paths([item.impath for _, item in named])
+    same_file = _Doubles(named, paths)
     for one, other in same_file.contradictions:
         raise DataError(
             f"data set {name}: {one.impath} is in two classes, {shown(one.classname)} (label {one.label}) and"
             f" {shown(other.classname)} (label {other.label}{_as(other, one)}); leave it in one"
         )
-    lines += same_file.lines(splits, "{of} images too, such as {1}", "are listed more than once, such as {1}")
-    if compare_content and len(listed) <= COMPARED:
-        copies = _Doubles(listed, _contents(paths))
+    lines += same_file.lines(splits, "{of} images too, such as {1}", "are named more than once, such as {1}")
+    if compare_content and len(named) <= COMPARED:
+        copies = _Doubles(named, _contents(paths))
         lines += copies.lines(splits, "copies of {of} images, byte for byte, such as {1} of {0}")
         if copies.contradictions:
             one, other = copies.contradictions[0]
@@ -93,21 +93,21 @@ def _as(other, one):
 
 
 class _Doubles:
-    """The images that have the same key (not None) as one listed before.
+    """The images that have the same key (not None) as one named before.
 
     Args:
-        listed: [(name of the split, item)].
+        named: [(name of the split, item)].
         keys: one for each of these.
 
     Attributes:
         contradictions: [(item, item)] with different labels.
     """
 
-    def __init__(self, listed, keys):
+    def __init__(self, named, keys):
         self.contradictions = []
         self._shared = defaultdict(list)  # (earlier split, split) -> [(item, item)]
         first = {}
-        for (split, item), key in zip(listed, keys, strict=True):
+        for (split, item), key in zip(named, keys, strict=True):
             if key is not None and key not in first:
                 first[key] = split, item
             elif key is not None:
@@ -185,6 +185,6 @@ def _names_alike(splits):
     alike = [names for names in looks.values() if len(names) > 1]
     if not alike:
         return []
-    told = [" and ".join(f"{label} {shown(name)}" for label, name in sorted(names.items())[:NAMED]) for names in alike[:NAMED]]
-    more = f" and {len(alike) - len(told)} more" if len(alike) > len(told) else ""
-    return [f"classes have names that are equal or look alike ({'; '.join(told)}{more}); if they are one class, give it one label"]
+    named = [" and ".join(f"{label} {shown(name)}" for label, name in sorted(names.items())[:NAMED]) for names in alike[:NAMED]]
+    more = f" and {len(alike) - len(named)} more" if len(alike) > len(named) else ""
+    return [f"classes have names that are equal or look alike ({'; '.join(named)}{more}); if they are one class, give it one label"]

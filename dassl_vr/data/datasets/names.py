@@ -48,12 +48,12 @@ def difference(names: Iterable[str], others: Collection[str]) -> str:
     looks = defaultdict(list)
     for other in others:
         looks[look_of(other)].append(other)
-    told = []
+    listed = []
     for name in lacking[:_SHOWN]:
         alike = looks.get(look_of(name))
-        told.append(f"{shown(name)}, which is not {shown(alike[0])}" if alike else shown(name))
-    more = len(lacking) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
+        listed.append(f"{shown(name)}, which is not {shown(alike[0])}" if alike else shown(name))
+    more = len(lacking) - len(listed)
+    return "; ".join(listed) + (f"; and {more} more" if more else "")
 
 
 def differing_classes(now: Sequence[str], before: Sequence[str], then: str = "then", here: str = "now") -> str:

@@ -39,7 +39,7 @@ def test_facts_and_shapes(backbone):
     assert 10 < backbone.scale < 100
 
 
-def test_sizes_and_weights_of_ones_own(backbone, tmp_path):
+def test_custom_sizes_and_weights(backbone, tmp_path):
     large = build_backbone("tiny_clip", size=96, verbose=False)
     assert large.model.visual.positional_embedding.shape == (1 + 6 * 6, 128) and large.features(
         torch.zeros(2, 3, 96, 96)

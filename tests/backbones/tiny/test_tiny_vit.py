@@ -49,7 +49,7 @@ def test_other_sizes_get_resized_position_embeddings(backbone):
         build_backbone("tiny_vit", size=100, verbose=False)
 
 
-def test_weights_may_be_random_or_a_file_of_ones_own(backbone, tmp_path):
+def test_weights_may_be_random_or_from_a_users_file(backbone, tmp_path):
     random = build_backbone("tiny_vit", pretrained=False, verbose=False)
     torch.save(random.model.state_dict(), tmp_path / "own.pth")
     own = build_backbone("tiny_vit", weights=tmp_path / "own.pth", verbose=False)
@@ -66,7 +66,7 @@ def test_the_file_is_half_precision_and_small():
     assert {tensor.dtype for tensor in state.values()} == {torch.float16} and WEIGHTS["vit"].stat().st_size < 2e6
 
 
-def test_mapping_alone_recognizes_digits_above_chance(backbone, split):
+def test_mapping_alone_beats_random_guessing_on_digits(backbone, split):
     """Digits, which it never saw, by which clothes they look like: the mapping is counted on training images."""
     mapping = Flm(len(backbone.source_classes), 10)
     (known, known_labels), (images, labels) = (split("digits", part, backbone) for part in ("train_x", "test"))
