@@ -46,7 +46,8 @@ def dry_run(capsys, *arguments):
 def test_what_fits_is_what_has_a_recipe_for_the_backbone(capsys, tmp_path):
     announced, directories = dry_run(capsys, "lite0")
     assert "protocol: full" in announced and "8 epochs for every trainer (as in configs/trainers/SMM/lite0.yaml)" in announced
-    names = {"FullFT", "LinearProbe", "SMM", "VR-narrow", "VR-medium", "VR-full", "VR-pad"}
+    methods = ("narrow", "medium", "full", "pad", "ar", "evp", "lorvp", "autovp", "acavp")
+    names = {"FullFT", "LinearProbe", "SMM", *(f"VR-{method}" for method in methods)}
     assert set(directories) == {f"{name}/lite0/default/seed1" for name in names}, "those of scripts/smm.sh and its like"
     _, directories = dry_run(capsys, "tiny_vit")
     assert {"VPT-shallow/tiny_vit/default/seed1", "VPT-deep/tiny_vit/default/seed1"} < set(directories)
