@@ -199,6 +199,7 @@ def folder_of_images(root, broken=None, empty=None):
         (["INPUT.TRANSFORMS", "['vr_squish']"], ["vr_squish", "vr_squash"]),
         (["TRAINER.SMM.PATCH_SIZE", "7"], ["patch_size is 7", "8"]),
         (["TRAINER.SMM.PATCH_SIZE", "32"], ["32", "layers=6"]),
+        (["TRAINER.SMM.WIDTH", "0.3"], ["width is 0.3", "8, 16, 32, 64"]),
         (["TRAINER.SMM.MAPPING", "ilmm"], ["ilmm", "ilm"]),
         (["DATASET.NAME", "eurosat"], ["--root"]),
         (["DATASET.NAME", "eurosat", "DATASET.ROOT", "nowhere"], ["nowhere"]),
