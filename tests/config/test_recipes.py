@@ -23,7 +23,7 @@ load_plugins()
 # Trainer -> the script that its heads name
 SCRIPTS = {
     **{"SMM": "smm", "VR": "vr", "VP": "vp", "VPT": "vpt", "CoOp": "coop", "CoCoOp": "cocoop", "MaPLe": "maple"},
-    **{"LinearProbe": "linear_probe", "FullFT": "full_ft", "ZeroshotCLIP": "zeroshot"},
+    **{"LinearProbe": "linear_probe", "FullFT": "full_ft", "ZeroshotCLIP": "zeroshot", "LoRA": "lora"},
 }
 # CoOp's own train.py, in whose checkout our recipes load too, declares "" here
 REPEATED_FOR_A_REASON = {f"CoCoOp/{name}": {"TRAINER.COCOOP.CTX_INIT"} for name in ("clip_vit_b16", "tiny_clip")}
@@ -116,7 +116,7 @@ def command_line_cfg(*arguments):
     return setup_cfg(build_parser().parse_args([str(argument) for argument in arguments]))
 
 
-@pytest.mark.parametrize("path", TRAINER_FILES, ids=relative)
+@pytest.mark.parametrize("path", [path for path in TRAINER_FILES if path.stem != "vit_l16_384"], ids=relative)  # 1.2 GB
 def test_trainer_is_built_on_small_data(path, tmp_path):
     """At the recipe's own image size, with random weights."""
     cfg = command_line_cfg("--trainer", path.parent.name, "--config-file", path, "--seed", 0, "--output-dir", tmp_path / "run")
