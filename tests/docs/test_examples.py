@@ -97,6 +97,13 @@ def test_a_run_as_in_the_readme(tmp_path, monkeypatch):
     assert names["results"]["accuracy"] == pytest.approx(names["metrics"]["accuracy"])
 
 
+def test_the_containments_of_the_theory():
+    """F_shr and F_sp within F_smm, to the last bit; the block asserts it itself."""
+    block = next(block for block in python_blocks("docs/paper.md") if "as_shared" in block)
+    assert block.count("assert torch.equal") == 2
+    exec(block, {})
+
+
 def test_a_bundle_in_python(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     recipe, data = REPOSITORY / "configs/trainers/LinearProbe/tiny_vit.yaml", REPOSITORY / "configs/datasets/digits.yaml"
