@@ -89,9 +89,23 @@ def results_of(directory):
     return json.loads((directory / "results.json").read_text())
 
 
+PLUGIN = """
+from dassl_vr.evaluation import EVALUATOR_REGISTRY, Classification
+
+@EVALUATOR_REGISTRY.register(name="Plugged")
+class Plugged(Classification):
+    def evaluate(self):
+        print("evaluated by the plug-in")
+        return super().evaluate()
+"""
+
+
 def test_a_run_that_fails_is_tried_again_the_others_end_and_a_restart_does_the_rest(there, cluster, capfd):
-    options = ["--datasets", "folder", "digits", "--seeds", "1", "--address", cluster, "--gpus-per-run", "0.5"]
-    assert in_a_fork([*GRID, *options, "--format", "csv", *TINY]) == 1
+    """All of it with an evaluator from a plug-in, which the processes on Ray load too."""
+    (there / "plugged.py").write_text(PLUGIN)
+    plugin, tiny = ["--plugin", os.path.relpath(there / "plugged.py")], [*TINY, "TEST.EVALUATOR", "Plugged"]
+    options = ["--datasets", "folder", "digits", "--seeds", "1", "--address", cluster, "--gpus-per-run", "0.5", *plugin]
+    assert in_a_fork([*GRID, *options, "--format", "csv", *tiny]) == 1
     out, err = capfd.readouterr()
     failed, good = (there / f"out/{name}/LinearProbe/tiny_vit/default/seed1" for name in ("folder", "digits"))
     assert out.count(f"again: {failed}: ") == 1 and out.count("again: ") == 1, "one further attempt, at that run only"
@@ -99,15 +113,16 @@ def test_a_run_that_fails_is_tried_again_the_others_end_and_a_restart_does_the_r
     assert err.count("\n") == 3 and f"1 of 2 runs failed:\n  {failed}: " in err and "test/" in err, "named, with the reason"
     assert len(re.findall("^error: ", (failed / "console.txt").read_text(), re.M)) == 2
     assert len(out[out.index("\n\n") + 2 :].splitlines()) == 2 and results_of(good)["seed"] == 1, "a table of one row"
+    assert "evaluated by the plug-in" in (good / "console.txt").read_text()
 
     # Started again with the images mended, it trains what is missing
     for path in (there / "data/test").rglob("*.png"):
         path.write_bytes((there / "data/val" / path.parent.name / path.name).read_bytes())
-    options = ["--datasets", "folder", "digits", "--seeds", "1", "--format", "csv"]
-    assert main([*GRID, *options, "--dry-run", *TINY]) == 0
+    options = ["--datasets", "folder", "digits", "--seeds", "1", "--format", "csv", *plugin]
+    assert in_a_fork([*GRID, *options, "--dry-run", *tiny]) == 0
     assert capfd.readouterr().out == f"resume    {failed}\nfinished  {good}\n1 resume, 1 finished\n"
     before = (good / "results.json").stat().st_mtime_ns
-    assert in_a_fork([*GRID, *options, "--address", cluster, *TINY]) == 0
+    assert in_a_fork([*GRID, *options, "--address", cluster, *tiny]) == 0
     out, err = capfd.readouterr()
     assert not err and f"finished  {good}\n" in out and f"works     {failed}\n" in out and out.count(f"works     {good}") == 0
     assert "\n2 finished\n" in out and len(out[out.index("\n\n") + 2 :].splitlines()) == 3, "a table of two rows"
