@@ -12,7 +12,7 @@ from ..config.recipes import recipes_of
 from ..config.validate import leaves, lookup
 from ..runs.cells import Cell, recipe_cfg
 from ..utils.errors import ConfigError
-from ..utils.registry import Registry
+from ..utils.registry import Registry, nearest
 from .setting import differences, plain, recipe_of_the_paper, short_name
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ def _cell(variant, dataset, backbone):
     known = recipes_of(variant.trainer)
     if backbone not in known:
         wanted = f"configs/trainers/{variant.trainer}/{backbone}.yaml"
-        raise ConfigError(f"--backbone {backbone}: no recipe {wanted} (there are: {', '.join(known)})")
+        hint = f"; did you mean '{near}'?" if (near := nearest(backbone, known)) else f" (there are: {', '.join(known)})"
+        raise ConfigError(f"--backbone {backbone}: no recipe {wanted}{hint}")
     cell = Cell(variant.trainer, variant.method, dataset, backbone)
     recipe = dict(leaves(recipe_cfg(cell)))
     settings = dict(variant.settings)

@@ -82,6 +82,7 @@ def test_the_mapping_table_has_every_mapping_of_labels(capsys):
         ("generator_size", 6 * 3, "eurosat/SMM/rn18/width0.5 eurosat/SMM/rn18/default eurosat/SMM/rn18/width16"),
         ("interpolation", 3 * 3, "cifar10/SMM/rn18/default cifar10/SMM/rn18/bicubic"),
         ("stanford_cars", 3 * 5 * 3, "stanford_cars/VR-narrow/rn50/default stanford_cars/SMM/vit_b32/default"),
+        ("lora", 11 * 2 * 3, "svhn/LoRA/vit_l16_384/default svhn/SMM/vit_l16_384/default"),
         ("finetuning", 11 * 2 * 3, "gtsrb/LinearProbe/rn50/smm-recipe gtsrb/SMM/rn50/mapping-head"),
     ],
 )
@@ -141,7 +142,7 @@ def test_parameters_need_no_run(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--backbone", "rn51"], "there are: clip_rn50"),
+        (["--backbone", "rn51"], "no recipe configs/trainers/VR/rn51.yaml; did you mean 'rn50'?"),
         (["--datasets", "digitz"], "did you mean 'digits'"),
         (["--datasets", "digits", "--", "OPTIM.MAX", "3"], "OPTIM.MAX_EPOCH"),
         (["--datasets", "digits", "--", "SEED", "3"], "sets SEED itself"),

@@ -37,6 +37,7 @@ def test_what_a_table_trains_by_default_is_the_published_setting(name, tmp_path)
         ("generator_size", 6),
         ("interpolation", 0),
         ("stanford_cars", 3 * 5),
+        ("lora", 2 * (11 + 2)),
         ("finetuning", 2 * 12),
     ],
 )

@@ -53,7 +53,7 @@ def make_run(tmp_path):
             names = {"TRAINER.NAME": trainer, "DATASET.NAME": results["dataset"], "DATASET.NUM_SHOTS": results["shots"]}
             names |= {"DATASET.SUBSAMPLE_CLASSES": results["subsample_classes"]}
             if results["mapping"]:
-                names[f"TRAINER.{trainer}.MAPPING"] = results["mapping"]
+                names[f"TRAINER.{trainer.upper()}.MAPPING"] = results["mapping"]
             if patch_size:
                 names["TRAINER.SMM.PATCH_SIZE"] = patch_size
             cfg = build_cfg([recipe], {**names, "OPTIM.MAX_EPOCH": results["epochs"], **dict(settings)})

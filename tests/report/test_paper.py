@@ -2,7 +2,7 @@
 
 import pytest
 
-from dassl_vr.paper import paper_table
+from dassl_vr.paper import DATASETS, paper_table
 from dassl_vr.report.paper import paper_text
 from dassl_vr.report.runs import group_runs
 
@@ -66,3 +66,17 @@ def test_training_accuracy_of_both_and_reads_of_pixels(shown):
     assert (row["train %"], row["paper's train %"], row["paper"], row["trained"]) == ("96.0", "96.2", "92.2", "150,528")
     (row,) = shown("interpolation", [("patch", "", {"dataset": "CIFAR10", "seconds_train": 400.0})], ["cifar10"])
     assert (row["s per epoch"], row["pixel accesses"]) == ("2.00", "150,528")
+
+
+def test_two_averages_of_which_the_paper_has_only_the_numbers_of_one(shown):
+    small = [("lora", "", {"dataset": name, "accuracy": 80.0}) for name in ("CIFAR10", "CIFAR100", "SVHN", "GTSRB")]
+    large = ("OxfordFlowers", "DescribableTextures", "UCF101", "Food101", "SUN397", "EuroSAT", "OxfordPets")
+    cells = small + [("lora", "", {"dataset": name, "accuracy": 84.4}) for name in large]
+    fixed = {"backbone": "vit_l16_384", "epochs": 10, "mapping": "head"}
+    rows = shown("lora", [(*cell[:2], {**cell[2], **fixed}) for cell in cells], DATASETS)
+    shortened = [[row[name] for name in ("data", "accuracy %", "paper", "difference")] for row in rows[-2:]]
+    assert shortened == [
+        ["average of 32 px, 4 of 4", "80.0", "77.9", "+2.1"],
+        ["average of 128 px, 7 of 7", "84.4", "83.4", "+1.0"],
+    ]
+    assert [row["paper"] for row in rows[:5]] == ["95.9", "83.6", "65.3", "66.6", ""]
