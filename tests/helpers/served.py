@@ -101,6 +101,7 @@ def _program(words, cwd, environment, streams):
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    multiprocessing.set_start_method(None, force=True)  # the default, in place of that by which this process was started
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
