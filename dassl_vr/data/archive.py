@@ -1,15 +1,14 @@
-"""Unpacking archives that nobody vouches for: all of one or nothing, never beyond its directory, within limits.
+"""Unpack untrusted archives: completely or not at all, never outside their directory, within limits.
 
-Members are read one after the other and written by one function, for zip and tar alike. It is not left to tarfile's
-`filter="data"`, which does not do the job on all Pythons that we run on:
+Members are read one after another and written by one function, for zip and tar alike. tarfile's `filter="data"` is not
+enough on all supported Pythons:
 
 - Python before 3.10.12 and 3.11.4 (Debian 12 has 3.11.2) has no filters.
-- A chain of links longer than a path can be leads a file out of the directory (CVE-2025-4517, in Python up to 3.10.17, 3.11.12,
-  3.12.10 and 3.13.3).
-- A filter sees members, not the headers in front of them: tarfile reads such a header whole, a gigabyte if it says so, and older
-  versions hang on one of 200 kB of digits (CVE-2024-6232). `data/tar_reader.py` reads them instead.
-- It has no limit for the bytes and files of a bomb, knows nothing of zip, and checks a link where it is unpacked, not where the
-  folder around it is moved to.
+- A chain of links longer than the limit of a path writes a file outside the directory (CVE-2025-4517, in Python up to 3.10.17,
+  3.11.12, 3.12.10 and 3.13.3).
+- A filter sees members, not the headers in front of them: tarfile reads such a header whole, even one of a gigabyte, and older
+  versions hang on 200 kB of digits (CVE-2024-6232). `data/tar_reader.py` reads them instead.
+- It limits neither bytes nor files, does not cover zip, and checks a link where it is unpacked, not where its folder is moved.
 """
 
 import bz2
@@ -32,8 +31,8 @@ from ..utils.text import excerpt
 from .tar_reader import HostileArchive, tar_members
 
 CHUNK = 1 << 20
-# An archive of pictures hardly compresses, and a picture takes some bytes of it: one that grows more, or that holds more files, is
-# a bomb. Small archives are free to do both.
+# Images hardly compress, and each takes some bytes: an archive that grows more, or holds more files, is a bomb. Small archives may
+# do both.
 MAX_GROWTH = 20
 MIN_LIMIT = 256 << 20
 BYTES_PER_FILE = 256
@@ -43,7 +42,7 @@ BYTES_PER_ENTRY = 256  # of a zip's directory, on average: mostly names
 
 
 def is_archive(path: str | os.PathLike) -> bool:
-    """Whether `extract` knows the kind of archive that a file's name says it is."""
+    """Whether `extract` supports the kind of archive that a file's suffix names."""
     return str(path).lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
 
 
@@ -56,14 +55,13 @@ def extract(
 ) -> None:
     """Unpack a zip or tar archive into `destination`, all of it or nothing.
 
-    It is unpacked beside the destination first, and its entries are moved into place only when it is complete.
+    It is unpacked beside the destination; its entries are moved into place only when it is complete.
 
     Args:
-        max_bytes: the most that it may unpack to, with the archives in it; 20 times the archive's size (at least 256 MiB) unless
-            given.
-        provides: a path that `destination` shall have afterwards. The folder of the archive that holds it is moved there;
-            archives in the archive are unpacked too if it is not found without.
-        inside: the name of `provides` in the archive, if it is another.
+        max_bytes: limit of the unpacked bytes, nested archives included; None = 20 times the archive's size, at least 256 MiB.
+        provides: a path that `destination` has afterwards. The archive's folder that holds it is moved there; nested archives
+            are unpacked too if it is not found otherwise.
+        inside: the name of `provides` in the archive, if it differs there.
 
     Raises:
         DataError: the archive is damaged or hostile (an absolute path, `..`, a link that leads out, a device, too much
@@ -114,7 +112,7 @@ def extract(
 
 
 class _Budget:
-    """What an archive, with those inside it, may still unpack to."""
+    """How much an archive, with nested ones, may still unpack to."""
 
     def __init__(self, archive_size, max_bytes, directory):
         self.max_bytes = max(MAX_GROWTH * archive_size, MIN_LIMIT) if max_bytes is None else max_bytes
@@ -144,7 +142,7 @@ def _unpack(archive, directory, budget):
 
 
 def _unpack_inner(directory, budget):
-    """Unpack the archives that came out of an archive, each in its place."""
+    """Unpack nested archives, each in its own folder."""
     for folder in _folders(directory):
         for path in sorted(folder.iterdir()):
             if path.is_file() and not path.is_symlink() and is_archive(path):
@@ -197,7 +195,7 @@ def _place(directory, name, budget):
 
 
 def _make_folders(directory, parts, budget):
-    """`directory` with the folders `parts` below it, each of which is a true folder afterwards."""
+    """Make the folders `parts` below `directory`, none of them a link; returns the last."""
     for part in parts:
         directory = directory / part
         try:
@@ -228,15 +226,15 @@ def _check_link(name, target, depth):
     parts = PurePosixPath(target.replace("\\", "/")).parts
     climbs = len([part for part in parts if part == ".."])
     absolute = PurePosixPath(target).is_absolute() or PureWindowsPath(target).is_absolute() or PureWindowsPath(target).drive
-    # `..` after a name could climb from where another link leads, so it is only taken in front
+    # `..` after a name could climb from the target of another link, so it is accepted only in front
     if absolute or climbs > depth or ".." in parts[climbs:]:
         raise HostileArchive(f"the link '{excerpt(name, 80)}' leads out of the directory")
 
 
 def _check_links(top):
-    """Check the links below `top` once more, now that `top` is the directory that will be in place of the archive's own.
+    """Check the links below `top` again, now that `top` takes the place of the archive's root.
 
-    What they lead to is there, so nothing else in the destination, which may have links of its own, gets a say in it.
+    Their targets have to exist in it, so that links of the destination cannot redirect them.
     """
     for folder, folders, files in os.walk(top):
         for path in (Path(folder, name) for name in (*folders, *files)):
@@ -312,7 +310,7 @@ def _extract_tar(archive, directory, budget):
 
 
 def _copy(directory, member, path, budget):
-    """A hard link, whose target counts from the top, becomes a file of its own."""
+    """Write a hard link, whose target is relative to the archive's root, as a copy."""
     target = directory.joinpath(*_safe_parts(member.linkname))
     if target.is_symlink() or not target.is_file() or Path(os.path.realpath(target)) != target:
         raise HostileArchive(f"the link '{excerpt(member.name, 80)}' leads to nothing")
@@ -333,11 +331,11 @@ def _open_compressed(path):
 
 # ------------------------------------------------------------------------------------------------------------- merging
 def _merge(source, destination, provides, replaced):
-    """Move the content of `source` into `destination`: all of it, or what was moved is moved back.
+    """Move the content of `source` into `destination`; on an error, move everything back.
 
     Args:
-        provides: what a later run looks for; it comes last, so that a run that is killed in between leaves it absent.
-        replaced: an empty folder for the files that others take the place of.
+        provides: what a later run looks for; moved last, so that a killed run leaves it absent.
+        replaced: an empty folder for the files that are replaced.
     """
     if os.path.lexists(destination) and not destination.is_dir():
         raise DataError(f"{destination} is in the way, as it is not a folder; move it elsewhere")
@@ -362,7 +360,7 @@ def _merge(source, destination, provides, replaced):
 
 
 def _moves(source, destination):
-    """What is moved where: whole folders where none is in the way. Nothing is moved through a link."""
+    """Yield (source, target) of each move: whole folders where there is no conflict, never through a link."""
     for entry in sorted(source.iterdir()):
         target = destination / entry.name
         is_folder = entry.is_dir() and not entry.is_symlink()

@@ -82,7 +82,7 @@ def uniform(keys: SampleKeys, purpose: str) -> np.ndarray:
 
 
 def generators(keys: SampleKeys, purpose: str) -> Iterator[torch.Generator]:
-    """One CPU `torch.Generator` a sample, for draws of many numbers each."""
+    """One CPU `torch.Generator` per sample, for draws of many numbers each."""
     for value in hash64(keys, purpose):
         yield torch.Generator().manual_seed(int(value >> np.uint64(1)))
 

@@ -1,4 +1,4 @@
-"""HTTP connections that are cut when they dawdle, and that lead nowhere but to HTTP addresses."""
+"""HTTP connections that are closed when they are too slow, and that follow redirections to HTTP addresses only."""
 
 import contextlib
 import functools
@@ -12,25 +12,25 @@ import urllib.parse
 import urllib.request
 
 TIMEOUT = 30  # seconds without a byte
-PATIENCE = 4  # time-outs: so often a connection has to show that it is faster than MIN_SPEED
-MIN_SPEED = 1000  # bytes a second
+PATIENCE = 4  # the speed is measured over this many time-outs
+MIN_SPEED = 1000  # bytes per second
 REDIRECTS = 10
 
 
 class DeliveryError(Exception):
-    """An address did not deliver, and asking again is no use."""
+    """An address did not deliver the file, and a retry would not help."""
 
 
 class Watch:
-    """Cuts a connection that is too slow or has no time left, as a socket's time-out only counts from one byte to the next.
+    """Closes a connection that is too slow or past its deadline: a socket's time-out only limits the time between two bytes.
 
     Args:
-        deadline: when there is no time left, on the clock of `time.monotonic`.
-        late: what is said then.
+        deadline: on the clock of `time.monotonic`.
+        late: the reason once it has passed.
 
     Attributes:
         received: bytes so far; the reader counts them.
-        reason: why the connection was cut, "" while it was not.
+        reason: why the connection was closed; "" while it is open.
     """
 
     def __init__(self, deadline, late):
@@ -55,7 +55,7 @@ class Watch:
             if time.monotonic() >= self.deadline:
                 self.reason = self.late
             elif self.received - before < MIN_SPEED * window:
-                self.reason = f"slower than {MIN_SPEED} bytes a second"
+                self.reason = f"slower than {MIN_SPEED} bytes per second"
             before = self.received
             for connection in self.sockets if self.reason else ():
                 with contextlib.suppress(OSError):
@@ -65,7 +65,7 @@ class Watch:
 class _Connection(http.client.HTTPConnection):
     def connect(self):
         super().connect()
-        self.watch.sockets.append(self.sock.dup())  # one of its own: TLS takes the first over, and its greeting may be slow too
+        self.watch.sockets.append(self.sock.dup())  # a duplicate: TLS takes over the first, and its handshake may be slow too
 
 
 class _SecureConnection(http.client.HTTPSConnection, _Connection):
@@ -90,7 +90,7 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
 
 
 def open_address(url: str, headers: dict, watch: Watch) -> http.client.HTTPResponse:
-    """The answer to a request. Redirections are followed here: `urllib` goes to other protocols, and reads their bodies whole."""
+    """Open `url`. Redirections are followed here: `urllib` would follow them to other protocols, and read their bodies whole."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

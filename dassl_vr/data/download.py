@@ -76,7 +76,7 @@ def missing_message(name: str, part: Part, directory: str | Path) -> str:
 
 
 def _obtain(part, directory):
-    """Have `part` in `directory` from the first of its sources that works."""
+    """Get `part` into `directory` from the first of its sources that works."""
     failures = []
     for source in part.sources:
         try:

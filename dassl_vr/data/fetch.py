@@ -1,4 +1,4 @@
-"""Fetching files from the network, without trusting what a server says or how long it takes."""
+"""Fetch files from the network without trusting a server's answers or its speed."""
 
 import hashlib
 import http.client
@@ -43,8 +43,8 @@ class Source:
         md5, sha256: its checksum, if known.
         size: its length in bytes, if known.
         drive_id: its id on Google Drive (or a Drive address), tried after the urls.
-        page: where a person gets it who has to register or accept conditions first.
-        inside: what the part is called in this archive, where it has another name there.
+        page: where to get it after registering or accepting conditions.
+        inside: name of the part in this archive, if it differs there.
     """
 
     filename: str
@@ -58,14 +58,14 @@ class Source:
 
     @property
     def addresses(self) -> tuple:
-        """All places that a person can open in a browser."""
+        """All addresses that can be opened in a browser."""
         return (*self.urls, *([_drive_address(self.drive_id)] if self.drive_id else []))
 
 
 def fetch(source: Source, directory: str | Path) -> Path:
-    """Have `source` as a file in `directory`; one that is there and intact is not fetched again.
+    """Make sure that `source` is a file in `directory`; an intact one is not fetched again.
 
-    Bytes arrive in `<filename>.part`, which a later call continues where a checksum can tell whether that was right.
+    Bytes are written to `<filename>.part`, which a later call continues if there is a checksum to verify the result.
 
     Returns:
         Path of the file.
@@ -98,14 +98,14 @@ def _fetch(source, target):
     part = target.with_name(f"{target.name}.part")
     is_checked = bool(source.md5 or source.sha256)
     if os.path.lexists(part) and (not is_checked or part.is_symlink() or not part.is_file()):
-        part.unlink()  # nothing could tell whether an old beginning fits
+        part.unlink()  # no checksum would tell whether an old partial file fits
     _check_space(source, part)
     failures = []
     ways = [(url, _download_http) for url in source.urls]
     if source.drive_id:
         ways.append((source.drive_id, _download_drive))
     for address, download in ways:
-        # A beginning that another address or an earlier run left may be what is wrong: then once more from nothing.
+        # The partial file of another address or an earlier run may be the cause: try once more from nothing
         for _ in range(1 + part.exists()):
             try:
                 download(address, part, source.size)
@@ -120,15 +120,15 @@ def _fetch(source, target):
         failures.append(f"{address}: {defect}")
         if not is_checked:
             part.unlink(missing_ok=True)
-    by_hand = source.addresses[0] if source.addresses else source.page
+    place = source.addresses[0] if source.addresses else source.page
     raise DataError(
         f"{source.filename} could not be fetched ({'; '.join(failures) or 'no address is known'}); fetch it manually "
-        f"from {by_hand} and put it at {target}"
+        f"from {place} and put it at {target}"
     )
 
 
 class _Interrupted(Exception):
-    """A connection broke off; another attempt may continue."""
+    """The connection broke; another attempt may continue."""
 
 
 def _defect(path, source):
@@ -167,7 +167,7 @@ def _size(part):
 
 
 def _most(part, size):
-    """How many bytes `part` may become: the known size of the file, else what the disk can take."""
+    """Limit of the bytes in `part`: the known size of the file, else what fits on the disk."""
     return size or min(MAX_SIZE, _size(part) + int(MAX_SHARE * shutil.disk_usage(part.parent).free))
 
 
@@ -205,7 +205,7 @@ def _download_http(url, part, size):
 
 
 def _request(url, part, size, watch):
-    """Ask once for what `part` lacks. Raises `_Interrupted` if asking again may help, `DeliveryError` if not."""
+    """Request once what `part` lacks. Raises `_Interrupted` if asking again may help, `DeliveryError` if not."""
     start = _size(part)
     headers = {"User-Agent": "dassl-vr", "Accept-Encoding": "identity"}
     if start:
@@ -232,7 +232,7 @@ def _request(url, part, size, watch):
 
 
 def _receive(response, part, start, size, watch):
-    """Append the body of an answer to `part`, or replace it if the answer begins at the beginning."""
+    """Append the body of a response to `part`, or replace `part` if the response starts at byte 0."""
     if response.headers.get_content_type() == "text/html" and not part.name.endswith((".html.part", ".htm.part")):
         raise DeliveryError("a web page instead of the file")
     # Some servers call a .gz file an encoding of what is in it
@@ -279,7 +279,7 @@ def _receive(response, part, start, size, watch):
 
 
 def _number(text):
-    """The whole number that a header says, None if it says none or one that no file has."""
+    """The whole number in a header; None if there is none, or if it is too large for a file."""
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 

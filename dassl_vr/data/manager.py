@@ -21,7 +21,7 @@ from .wrapper import DatasetWrapper
 
 
 def resolve_num_workers(num_workers: int, data_source: Sequence[Datum]) -> int:
-    """DATALOADER.NUM_WORKERS, where -1 means: none for images in memory, else one a core, 4 at most."""
+    """DATALOADER.NUM_WORKERS, where -1 means: none for images in memory, else one per core, 4 at most."""
     if num_workers >= 0:
         return num_workers
     if getattr(data_source[0], "in_memory", False):

@@ -86,7 +86,7 @@ class Pipeline:
         return x
 
     def __call__(self, img: Image.Image, keys: SampleKeys | None = None) -> torch.Tensor:
-        """PIL image -> (3, H, W) float32; without keys, chance comes from torch's global generator."""
+        """PIL image -> (3, H, W) float32; without keys, random numbers come from torch's global generator."""
         x = self.per_sample(img)[None]
         if keys is None:
             keys = SampleKeys(int(torch.randint(2**63 - 1, ())), 0, np.zeros(1, dtype=np.int64))

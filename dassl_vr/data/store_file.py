@@ -74,7 +74,7 @@ class StoreFile:
         return ImageStore(pixels, {int(index): why for index, why in header["bad"].items()}, str(self.path(".bin")))
 
     def header(self) -> dict | None:
-        """What the `.json` says; None if there is none that makes sense."""
+        """The content of the `.json`; None if it is absent or invalid."""
         path = self.path(".json")
         try:
             header = read_json(path) if path.is_file() else None
@@ -102,7 +102,7 @@ class StoreFile:
         return pixels, ""
 
     def write(self, source: StoreContent, num_workers: int, skip_bad: bool, room: float = 1.0) -> None:
-        """Decode all images into the file. Whatever happens, no half of it is taken for a store.
+        """Decode all images into the file. An incomplete file is never taken for a store.
 
         Args:
             room: share of the free disk space that it may take.
@@ -150,7 +150,7 @@ class StoreFile:
 
 
 def check_stores(directories: Iterable[str | Path]) -> list[str]:
-    """One line for each store or rest of one in `directories` that is of no use any more."""
+    """One line for each unusable store, or remains of one, in `directories`."""
     problems = []
     for directory in map(Path, directories):
         for path in sorted(directory.glob("*.tmp")):

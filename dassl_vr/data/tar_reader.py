@@ -1,4 +1,4 @@
-"""The members of a tar archive that nobody vouches for, read from a stream; `data/archive.py` says why not by `tarfile`."""
+"""Read the members of an untrusted tar archive from a stream; `data/archive.py` says why not with `tarfile`."""
 
 import tarfile
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ EXTENSIONS = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE, tarfile
 
 
 class HostileArchive(Exception):
-    """An archive that tries what no data set needs."""
+    """An archive with content that no data set needs, such as a path to the outside."""
 
 
 class Budget(Protocol):
-    """What an archive may still unpack to."""
+    """How much an archive may still unpack to."""
 
     def take_bytes(self, number: int, name: str) -> None:
         """Count bytes of the member `name`. Raises `HostileArchive` if there are too many."""
 
 
 def tar_members(stream: BinaryIO, budget: Budget) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar with their true names; the caller reads the bytes of a regular file before it asks for the next."""
+    """Yield the members of a tar under their full names; the caller reads a regular file's bytes before it requests the next."""
     extended, empty = {}, True
     while block := stream.read(BLOCK):
         if not any(block):
@@ -65,7 +65,7 @@ def _read(stream, size):
 
 
 def _extensions(kind, body):
-    """What a tar header of headers says of the member behind it."""
+    """The attributes that an extended tar header gives to the next member."""
     if kind in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
         key = "path" if kind == tarfile.GNUTYPE_LONGNAME else "linkpath"
         return {key: body.partition(b"\0")[0].decode("utf-8", "surrogateescape")}

@@ -131,7 +131,7 @@ def _crop(x, keys, size):
         for picture, target, y, x0 in zip(x, cropped, top.tolist(), left.tolist(), strict=True):
             target.copy_(picture[:, y : y + height, x0 : x0 + width])
         return cropped
-    # a view with every possible crop, of which one a sample is copied
+    # a view with every possible crop, of which one per sample is copied
     crops = x.unfold(2, height, 1).unfold(3, width, 1)
     place = (torch.from_numpy(numbers).to(x.device, non_blocking=True) for numbers in (np.arange(len(x)), top, left))
     sample, top, left = place

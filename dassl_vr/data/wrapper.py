@@ -92,7 +92,7 @@ class DatasetWrapper(TorchDataset):
         return item
 
     def _transform_image(self, tfm, img0):
-        """`img0` transformed, or the list of its K versions, with chance from the global generators."""
+        """`img0` transformed, or the list of its K versions, with random numbers from the global generators."""
         images = [tfm(img0) for _ in range(self.k_tfm)]
         return images if len(images) > 1 else images[0]
 

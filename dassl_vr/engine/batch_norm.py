@@ -6,7 +6,7 @@ from torch import nn
 
 
 def survive_single_images(models: Iterable[nn.Module]) -> None:
-    """Have each batch norm in `models` use its running statistics where a training batch has one value a channel, as a last batch
+    """Have each batch norm in `models` use its running statistics where a training batch has one value per channel, as a last batch
     of one image can have, instead of raising an error. Says so once.
     """
     said = []

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written such that a run notices when they cannot be."""
+"""Write TensorBoard's event files such that a run notices a failure."""
 
 import contextlib
 import io
@@ -45,7 +45,7 @@ class EventWriter(SummaryWriter):
         return self.file_writer
 
     def add_embedding(self, *args, **kwargs) -> None:
-        """As torch's, in text files beside the events; those of an end that was interrupted are written anew."""
+        """As torch's, in text files beside the events; those of an interrupted end of a run are replaced."""
         check_in_place(self.log_dir)
         with naming_file(self.log_dir), contextlib.redirect_stdout(io.StringIO()):  # torch would warn of them
             super().add_embedding(*args, **kwargs)
@@ -87,7 +87,7 @@ class _EventFile:
             self._file.flush()
 
     def flush(self):
-        """Nothing is left to be written."""
+        """Do nothing: each event is written at once."""
 
     def close(self):
         with naming_file(self.path):

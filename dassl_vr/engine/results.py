@@ -1,4 +1,4 @@
-"""results.json: what a finished run says of itself, and the one reader of it."""
+"""results.json: the record of a finished run, and its only reader."""
 
 import os
 from typing import TYPE_CHECKING

@@ -96,7 +96,7 @@ def _can_continue(directory):
 
 
 def check_place(out: str) -> None:
-    """Complain about a place where no directory can be made before hours of work are put into it. Raises `ConfigError`."""
+    """Refuse a place where no directory can be made, before hours of work. Raises `ConfigError`."""
     existing = os.path.abspath(out)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
@@ -116,7 +116,7 @@ def check_place(out: str) -> None:
 
 
 def _check_is_a_run(out):
-    """Raises `ConfigError` where the files by the names of a run's are not those of a run, so that none of them is written over."""
+    """Raises `ConfigError` if files with the names of a run's files are not a run's, so that none is overwritten."""
     used = [name for name in OWN_NAMES if os.path.lexists(os.path.join(out, name))]
     if CONFIG_FILE in used:
         trainer = read_yaml(os.path.join(out, CONFIG_FILE)).get("TRAINER")
@@ -134,7 +134,7 @@ def _check_is_a_run(out):
 
 
 def check_unused(out: str, names: Iterable[str] = OWN_NAMES) -> None:
-    """Raises `ConfigError` if there is anything in `out` by the name of a file or directory that a run would write."""
+    """Raises `ConfigError` if `out` holds a file or directory with a name that a run would write."""
     for name in names:
         if os.path.lexists(os.path.join(out, name)):
             raise ConfigError(f"output directory {out} is in use already, {name} is there; choose another --output-dir")
@@ -207,7 +207,7 @@ def _remove_evaluation(directory):
 
 
 def is_used(directory: str) -> bool:
-    """Whether there is anything in `directory` by the name of a file that a run leaves."""
+    """Whether `directory` holds a file with the name of one that a run leaves."""
     return any(os.path.lexists(os.path.join(directory, name)) for name in OWN_NAMES)
 
 

@@ -52,7 +52,7 @@ class MLP(nn.Module):
     """Fully connected layers, each followed by batch norm (optional), an activation and dropout (optional).
 
     Args:
-        in_features: numbers a sample that come in.
+        in_features: input numbers per sample.
         hidden_layers: the width of each layer; one number for a single layer.
         activation: "relu" or "leaky_relu".
     """

@@ -109,7 +109,7 @@ def _noticing_lost_processes():
 
 
 def _collective(function):
-    """A function on tensors of which a lost process makes a `LostProcessError`."""
+    """A collective function that raises `LostProcessError` if a process is lost."""
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
@@ -178,18 +178,18 @@ def barrier() -> None:
 
 
 class StepShare:
-    """`value`: what a mean over this process's samples counts in the mean over all samples of a step; an equal part until `set`."""
+    """`value`: weight of this process's mean in the mean over all samples of a step; an equal share until `set`."""
 
     def __init__(self):
         self.value = 1 / world_size()
 
     def set(self, count: float, total: float) -> None:
-        """Say that this process works on `count` of the `total` samples of the step that begins."""
+        """State that this process works on `count` of the `total` samples of the step that begins."""
         self.value = count / total
 
 
 def is_first_to_report() -> bool:
-    """Whether it falls to this process to say why the run ends: true for the first that asks."""
+    """Whether this process reports why the run ends: true for the first that asks."""
     if not is_parallel():
         return True
     if _store is None:
@@ -201,5 +201,5 @@ def is_first_to_report() -> bool:
 
 
 def no_progress_bar() -> bool:
-    """For tqdm's `disable`: none beside the main process's, and none where there is no terminal."""
+    """For tqdm's `disable`: true except in the main process on a terminal."""
     return not is_main() or not sys.stderr.isatty()

@@ -12,7 +12,7 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 
 
 class UserError(Exception):
-    """Something the user can mend: the message is one line saying what is wrong, what was expected and what to do."""
+    """An error that the user can fix: the message is one line saying what is wrong, what was expected and what to do."""
 
 
 class ConfigError(UserError):

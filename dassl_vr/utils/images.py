@@ -1,4 +1,4 @@
-"""Reading images: files of any mode as upright RGB of 8 bits a channel. Nothing else in the project opens an image."""
+"""Read images of any mode as upright RGB with 8 bits per channel. No other module opens an image."""
 
 import contextlib
 import contextvars
@@ -14,13 +14,13 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from .errors import DataError
 from .places import open_regular
 
-# Of pixels alone: other formats of Pillow's start a program (EPS), call a plug-in (WMF, GRIB) or are no pictures (MPEG)
+# Raster formats only: other formats of Pillow start a program (EPS), call a plug-in (WMF, GRIB) or are not images (MPEG)
 FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM"),
     *("QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP"),
 )
-SCALED_BY_PILLOW = ("JPEG2000", "PPM")  # these files say what is white, and Pillow makes 65535 of it
-READER = 2  # counted up when `read_image` gives other pixels than before
+SCALED_BY_PILLOW = ("JPEG2000", "PPM")  # these files state their white value, which Pillow scales to 65535
+READER = 2  # incremented when the pixels that `read_image` returns change
 MAX_PIXELS = 1024**3 // 12  # 89 million, where Pillow warns; reading that many takes up to 1 GB
 BAND = 1 << 20  # pixels that are scaled at once
 DARK = {8: 255, 10: 1023, 12: 4095}  # bits: the largest value; in a file of 16 bits such images are nearly black
@@ -34,19 +34,19 @@ class UnreadableImageError(DataError):
     """An image file cannot be read; the message names it."""
 
     def in_a_run(self) -> "UnreadableImageError":
-        """The same with what can be done about it where a run would continue without the image."""
+        """The same error plus what to do about it in a run, which can continue without the image."""
         return UnreadableImageError(f"{self}; put a readable image in its place, or set DATASET.ON_BAD_IMAGE skip")
 
 
 # ----------------------------------------------------------------------------------------------------------- names
 @functools.cache
 def image_suffixes() -> tuple[str, ...]:
-    """The suffixes of image files, in lower case: of those formats that the installed Pillow opens."""
+    """The lower-case suffixes of the image formats that the installed Pillow opens."""
     return tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS))
 
 
 def left_out_line(paths: Iterable[str | os.PathLike]) -> str:
-    """How many files of which kinds these are, for example `2 .heic, 1 without a suffix`; "" if there are none."""
+    """The number of files per suffix, for example `2 .heic, 1 without a suffix`; "" if there are no files."""
     kinds = Counter(os.path.splitext(path)[1].lower() or "without a suffix" for path in paths)
     shown = [f"{count} {kind}" for kind, count in kinds.most_common(10)]
     return ", ".join([*shown, "..."] if len(kinds) > 10 else shown)
@@ -55,7 +55,7 @@ def left_out_line(paths: Iterable[str | os.PathLike]) -> str:
 # --------------------------------------------------------------------------------------------------------- remarks
 @contextlib.contextmanager
 def remarks_to(listener: Callable[[tuple[str, str]], object]) -> Iterator[None]:
-    """Have remarks on images that are read in this block given to `listener((kind, line))` instead of Python's warnings."""
+    """Send remarks on images read in this block to `listener((kind, line))` instead of Python's warnings."""
     token = _listener.set(listener)
     try:
         yield
@@ -82,7 +82,7 @@ def once(report: Callable[[str], object] = print_warning) -> Callable[[tuple[str
 
 
 def remark(kind: str, line: str) -> None:
-    """Give a remark of this kind to who listens."""
+    """Send a remark of this kind to the current listener, else to Python's warnings."""
     listener = _listener.get()
     if listener is None:
         warnings.warn(line, stacklevel=2)
@@ -92,7 +92,7 @@ def remark(kind: str, line: str) -> None:
 
 # --------------------------------------------------------------------------------------------------------- reading
 def read_image(path: str | os.PathLike, grey_bits: int = 0) -> Image.Image:
-    """The image file at `path` as a PIL image in RGB, upright, of 8 bits a channel; transparency is dropped.
+    """The image file at `path` as an upright PIL image in RGB with 8 bits per channel; transparency is dropped.
 
     Of several frames the first is read. A JPEG of more than `MAX_PIXELS` is read at half its size.
 
@@ -118,13 +118,13 @@ def read_image(path: str | os.PathLike, grey_bits: int = 0) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image, grey_bits: int = 0, name: str | os.PathLike = "in memory") -> Image.Image:
-    """A PIL image of any mode as `read_image` gives it: RGB of 8 bits a channel, turned as EXIF or XMP data say.
+    """A PIL image of any mode as `read_image` returns it: RGB, 8 bits per channel, rotated as its EXIF or XMP data state.
 
-    Grey values of 16 and 32 bits are scaled, all images alike: nothing is stretched to the values that one image happens to have.
+    Grey values of 16 and 32 bits are scaled by the same factor in all images, never stretched to the range of one image.
 
     Args:
-        grey_bits: how many bits of them count, so 2 ** grey_bits - 1 is white. 0 = 16 bits; then there is a remark on an image
-            that would be nearly black, and integers of 32 bits up to 255 are refused.
+        grey_bits: number of significant bits: 2 ** grey_bits - 1 is white. 0 = 16 bits, with a remark on an image that would be
+            nearly black; 32-bit integers up to 255 are then refused.
         name: of the image, for that remark.
 
     Raises:
@@ -136,17 +136,17 @@ def upright_rgb(image: Image.Image, grey_bits: int = 0, name: str | os.PathLike 
         raise ValueError(_too_large())
     if 0 in image.size:
         raise ValueError("it has no pixels")
-    of_16_bits = any(";16" in str(args) for *_, args in getattr(image, "tile", ()))  # known until it is loaded
+    of_16_bits = any(";16" in str(args) for *_, args in getattr(image, "tile", ()))  # lost when it is loaded
     image.load()
     orientation = _orientation(image)
     rgb = _to_rgb(image, grey_bits, name)
     if of_16_bits and len(image.getbands()) > 1 and max(high for _, high in rgb.getextrema()) <= DARK[12] // 256:
-        what = "16 bits a channel, none above 4095, where 65535 is white, so it looks nearly black"
-        remark("colours", f"image {name}: {what}; if that is not meant, store images with 8 bits a channel")
-    rgb.info = {}  # colour profiles do not count
+        what = "16 bits per channel, none above 4095, where 65535 is white, so it looks nearly black"
+        remark("colours", f"image {name}: {what}; if that is not meant, store images with 8 bits per channel")
+    rgb.info = {}  # colour profiles are ignored
     if orientation != 1:
-        # Turned last, as a copy without other remarks: the colours need the file's own tags, damaged remarks make Pillow raise, and
-        # the caller's image stays as it is
+        # Rotated last, as a copy without other metadata: colours need the file's own tags, damaged metadata makes Pillow raise, and
+        # the caller's image must not change
         rgb.getexif()[ExifTags.Base.Orientation] = orientation
         ImageOps.exif_transpose(rgb, in_place=True)
         rgb.info = {}
@@ -156,7 +156,7 @@ def upright_rgb(image: Image.Image, grey_bits: int = 0, name: str | os.PathLike 
 @functools.cache
 def _formats():
     Image.init()
-    # What becomes of such a warning is `upright_rgb`'s to say
+    # `upright_rgb` refuses such images itself
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     return tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF and the like are not part of every Pillow
 
@@ -177,7 +177,7 @@ def _too_large():
 def _orientation(image):
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged remarks do not make the pixels unreadable
+    except Exception:  # damaged metadata does not make the pixels unreadable
         return 1
     return orientation if orientation in range(1, 9) else 1
 
@@ -187,7 +187,7 @@ def _to_rgb(image, grey_bits, name):
     if image.mode == "F":
         raise ValueError("grey values of floating point, of which nothing says how much is white; store it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;"):
-        image = _grey_of_8_bits(image, grey_bits, name)  # `convert` would cut deep greys off at 255: white all over
+        image = _grey_of_8_bits(image, grey_bits, name)  # `convert` would clip deep greys to 255: all white
     elif image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if "transparency" in image.info:
@@ -200,7 +200,7 @@ def _grey_of_8_bits(image, grey_bits, name):
     tags = getattr(image, "tag_v2", {})  # of a TIFF file
 
     def bands():
-        """(first row, array of rows) of the image: all of it at once would take a multiple of its memory."""
+        """Yield (first row, array of rows): the whole image at once would take a multiple of its memory."""
         rows = max(1, BAND // image.width)
         for top in range(0, image.height, rows):
             values = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))

@@ -42,7 +42,7 @@ class AverageMeter:
 
 
 class MetricMeter:
-    """One `AverageMeter` a name; `str()` gives `name value (average)` for each.
+    """One `AverageMeter` per name; `str()` gives `name value (average)` for each.
 
     >>> meter = MetricMeter()
     >>> meter.update({"loss": 2.0}); meter.update({"loss": 1.0})

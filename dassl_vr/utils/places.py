@@ -1,4 +1,4 @@
-"""Directories and files that are written to: whole or not at all, under their names, and only where they were at first."""
+"""Write directories and files completely or not at all, and never into a directory that was moved or replaced meanwhile."""
 
 import contextlib
 import errno
@@ -12,15 +12,15 @@ from typing import BinaryIO
 
 from .errors import ConfigError, DiskError
 
-_kept = {}  # directory -> what it was when it was first written to
+_kept = {}  # directory -> its identity when the block began
 
 
 @contextlib.contextmanager
 def naming_file(path: str | os.PathLike, instead_of: str | os.PathLike | None = None) -> Iterator[None]:
-    """Give an `OSError` of the block the file's name `path`, where it has none: `file.write` names no file.
+    """Add the file name `path` to an `OSError` of the block that has none: `file.write` names no file.
 
     Args:
-        instead_of: a temporary directory, in whose place `path` is named too.
+        instead_of: a temporary directory whose name in the error is replaced by `path`.
     """
     try:
         yield
@@ -36,8 +36,9 @@ def naming_file(path: str | os.PathLike, instead_of: str | os.PathLike | None = 
 # ---------------------------------------------------------------------------------------------- while a run is in progress
 @contextlib.contextmanager
 def kept_in_place(directory: str | os.PathLike) -> Iterator[None]:
-    """In the block, `check_in_place` refuses what is in `directory` once that was moved, removed or replaced: what is written
-    there then would make a second one with the rest of the files, or go among somebody else's.
+    """In the block, `check_in_place` refuses paths in `directory` once that was moved, removed or replaced.
+
+    Writing there would make a second directory with the rest of the files, or mix them with somebody else's.
     """
     path = os.path.abspath(directory)
     _kept[path] = _identity(path)
@@ -48,7 +49,7 @@ def kept_in_place(directory: str | os.PathLike) -> Iterator[None]:
 
 
 def check_in_place(path: str | os.PathLike) -> None:
-    """Raises `DiskError` if `path` is, or is in, a directory that was to be `kept_in_place` and is not there any more."""
+    """Raises `DiskError` if `path` is, or is in, a directory under `kept_in_place` that is gone or was replaced."""
     path = os.path.abspath(path)
     for directory, identity in list(_kept.items()):
         if os.path.commonpath([path, directory]) == directory and _identity(directory) != identity:
@@ -68,7 +69,7 @@ def _identity(directory):
 
 # ------------------------------------------------------------------------------------------------- new directories
 def check_new_directory(out: str | os.PathLike) -> None:
-    """Raises `ConfigError` if `out` is more than an empty directory, or a link, whatever it leads to."""
+    """Raises `ConfigError` if `out` is a file, a link, or a directory that is not empty."""
     out = Path(os.path.abspath(out))
     try:
         if out.is_symlink():
@@ -81,10 +82,10 @@ def check_new_directory(out: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def new_directory(out: str | os.PathLike) -> Iterator[Path]:
-    """A directory to fill, which becomes `out` when the block ends without an error: whole or not at all.
+    """A temporary directory to fill; it is renamed to `out` when the block ends without an error.
 
     Raises:
-        ConfigError: `out` holds something, is a link, or cannot be made.
+        ConfigError: `out` is not empty, is a link, or cannot be made.
     """
     check_new_directory(out)
     out = Path(os.path.abspath(out))
@@ -111,14 +112,14 @@ def new_directory(out: str | os.PathLike) -> Iterator[Path]:
 
 
 def _remove_empty(directories):
-    """Remove those that hold nothing, the innermost of which comes first."""
+    """Remove the empty ones of these directories, listed from the innermost outwards."""
     for directory in directories:
         with contextlib.suppress(OSError):
             directory.rmdir()
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:
-    """The regular file at `path`, open for reading bytes. Nothing else is opened: a pipe would wait for a writer, a device may act.
+    """Open the regular file at `path` for reading bytes; refuse a pipe, which would block, or a device, which may act.
 
     Raises:
         OSError: it is not a regular file, or cannot be opened.

@@ -15,7 +15,7 @@ def set_random_seed(seed: int) -> None:
 
 
 def set_deterministic(wanted: bool) -> None:
-    """Have torch take only algorithms that give the same bits again, or whichever is fastest."""
+    """Restrict torch to deterministic algorithms, or let it take the fastest."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the GPU is first used
     torch.use_deterministic_algorithms(wanted)

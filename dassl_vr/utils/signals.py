@@ -35,7 +35,7 @@ def _handled_by(handler):
 
 @contextlib.contextmanager
 def noticing_signals() -> Iterator[None]:
-    """Inside the block SIGTERM and SIGUSR1 do nothing but to make `asked()` true."""
+    """Inside the block SIGTERM and SIGUSR1 only make `asked()` true."""
     global _asked
     _asked = None
     try:

@@ -1,4 +1,4 @@
-"""Text of users, data and servers, made fit for the place where it is shown."""
+"""Escape text of users, data and servers for the place where it is shown."""
 
 import codecs
 import contextlib
@@ -11,12 +11,12 @@ from typing import TextIO
 
 from .places import naming_file
 
-# What a terminal obeys instead of showing it: control characters, marks that turn the direction of writing round, further line
-# separators, invisible characters. Also bytes of file names that are no UTF-8 (lone surrogates)
+# What a terminal interprets instead of showing: control characters, marks that reverse the writing direction, further line
+# separators, invisible characters. Also bytes of file names that are not UTF-8 (lone surrogates)
 _UNSHOWN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
-# Of these, what a progress bar needs
+# The same without what a progress bar needs
 _UNSHOWN_BESIDE_BARS = re.compile(rf"(?!\r|\x1b\[A){_UNSHOWN.pattern}")
 _NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.]+)?( ?%)?", re.IGNORECASE)
 
@@ -31,7 +31,7 @@ codecs.register_error("dassl_vr.escape", lambda error: ("".join(map(_escape, err
 
 
 def printable(text: str, unshown: re.Pattern[str] = _UNSHOWN) -> str:
-    r"""`text` with an escape such as `\u001b` in place of each character that is obeyed, not shown; newlines and tabs stay."""
+    r"""`text` with an escape such as `\u001b` in place of each control character; newlines and tabs stay."""
     return unshown.sub(lambda match: _escape(match[0]), text)
 
 
@@ -60,7 +60,7 @@ def markdown_cell(value: object) -> str:
 
 
 def spreadsheet_cell(value: object) -> str:
-    """A cell of a CSV file that no spreadsheet takes for a formula: such texts get an apostrophe in front, numbers stay."""
+    """A CSV cell that no spreadsheet reads as a formula: a text like one gets an apostrophe in front, numbers stay."""
     text = str(value)
     # NFKC: full-width signs begin a formula too
     risky = unicodedata.normalize("NFKC", text).lstrip().startswith(("=", "+", "-", "@")) or text.startswith(("\t", "\r", "\n"))
@@ -68,7 +68,7 @@ def spreadsheet_cell(value: object) -> str:
 
 
 class PrintableStream:
-    """A text stream that shows every text given to it, whatever is in it: `printable`, and escapes for what its encoding lacks."""
+    """A text stream that accepts any text and writes it `printable`, with escapes for what its encoding lacks."""
 
     def __init__(self, stream, name, unshown=_UNSHOWN):
         self._stream, self._name, self._unshown = stream, name, unshown
@@ -94,7 +94,7 @@ class PrintableStream:
 
 @contextlib.contextmanager
 def printable_output() -> Iterator[None]:
-    """Within, whatever is printed is shown (`PrintableStream`); what is printed to a stream that was closed goes nowhere."""
+    """In the block, standard output and error are `PrintableStream`s; output to a closed stream is discarded."""
     before = sys.stdout, sys.stderr
     sys.stdout = PrintableStream(before[0] or _nowhere(), "standard output")
     sys.stderr = PrintableStream(before[1] or _nowhere(), "standard error", _UNSHOWN_BESIDE_BARS)
@@ -109,7 +109,7 @@ def _nowhere():
 
 
 def give_up_output() -> None:
-    """Send what standard output and error still hold to nowhere, so that the interpreter does not complain about it at its end."""
+    """Discard what standard output and error still buffer, so that the interpreter does not complain at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # no file behind it
@@ -121,13 +121,13 @@ def give_up_output() -> None:
 
 
 def say(line: str) -> None:
-    """Print a line on standard error that holds text of others (a warning, an error)."""
+    """Print a line with foreign text (a warning, an error) on standard error, escaped."""
     print(printable(line), file=sys.stderr)
 
 
 def inner_output() -> TextIO:
-    """Standard output without `PrintableStream` around it, for a library that moves the cursor; what it writes of others' texts has
-    to be made `printable` before."""
+    """Standard output without `PrintableStream` around it, for a library that moves the cursor; foreign text has to be made
+    `printable` before it is written there."""
     stream = sys.stdout
     while isinstance(stream, PrintableStream):
         stream = stream._stream
@@ -135,5 +135,5 @@ def inner_output() -> TextIO:
 
 
 def in_bytes(count: int) -> str:
-    """A number of bytes in MB, or in GB from there on."""
+    """A number of bytes in MB, from 1 GB on in GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

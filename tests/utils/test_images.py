@@ -148,7 +148,7 @@ def test_colours_of_16_bits_that_are_nearly_black_are_remarked_on(tmp_path):
         colours = np.repeat(ramp(np.uint16, 4095)[..., None], channels, axis=2)
         alpha = np.full((10, 12, int(kind > 2)), 65535, np.uint16)
         (tmp_path / "a.png").write_bytes(png(np.dstack([colours, alpha]), kind))
-        with pytest.warns(UserWarning, match="a.png: 16 bits a channel, none above 4095"):
+        with pytest.warns(UserWarning, match="a.png: 16 bits per channel, none above 4095"):
             read_image(tmp_path / "a.png")
         (tmp_path / "a.png").write_bytes(png(np.dstack([colours * 16, alpha]), kind))
         assert abs(pixels_of_quiet(tmp_path / "a.png", 0)[..., 0].astype(int) - GREY).max() <= 1

@@ -72,7 +72,7 @@ class BenchmarkDataset(DatasetBase):
         print(f"{self.name}: {message}")
 
     def check_counts(self, splits: Splits) -> None:
-        """Say loudly if what claims to be the official split has other counts than the published ones."""
+        """Warn if what should be the official split has other counts than the published ones."""
         if self.official_counts and splits.counts != tuple(self.official_counts):
             self.say(
                 f"WARNING: {_slashed(splits.counts)} images for training/validation/test, but the official split has "
