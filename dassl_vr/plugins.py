@@ -22,7 +22,7 @@ def load_plugins(paths: Iterable[str | Path] = ()) -> None:
 
     A module may define `extend_cfg(cfg)`, which adds the module's own config keys with their defaults.
 
-    Files in `paths` were asked for by name, so what they register stands in for what is registered here under the same name.
+    Files in `paths` were asked for by name, so what they register replaces what is registered here under the same name.
     They may import the other modules of their repository, and `dassl`, which `dassl_vr.family.dassl` then serves from here.
 
     Args:

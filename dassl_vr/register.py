@@ -1,6 +1,6 @@
 """The door into an installed original Dassl: `import dassl_vr.register` in a train.py of that family adds our trainers to it.
 
-The line may stand anywhere before the configuration is made: names that are taken, or will be, stay theirs. Where `dassl` is served
+The line may be anywhere before the configuration is made: names that are taken, or will be, stay theirs. Where `dassl` is served
 from ours (`--plugin` with that same train.py) there is nothing to add.
 """
 

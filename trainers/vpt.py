@@ -31,7 +31,7 @@ def extend_cfg(cfg: CN) -> None:
 class VPT(VisualReprogramming):
     """Learned tokens beside those of the patches.
 
-    On a supervised transformer they stand behind the class token and start uniform, as in the paper; on a CLIP at the end of the
+    On a supervised transformer they follow the class token and start uniform, as in the paper; on a CLIP at the end of the
     sequence, from N(0, 0.02), as the CLIP family has it.
     """
 

@@ -89,7 +89,7 @@ def _matches(pattern):
 
 
 def _fits(parts, wanted):
-    """Whether the parts of a path are what the parts of a pattern stand for."""
+    """Whether the parts of a path match the parts of a pattern."""
     if not wanted or not parts:
         return not parts and all(part == "**" for part in wanted)
     if wanted[0] == "**":

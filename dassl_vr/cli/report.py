@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def print_tables(groups: Sequence[Group], style: str) -> None:
-    """Print the table; what is to be known beside it goes to standard error, so that a table can be piped."""
+    """Print the table; remarks go to standard error, so that the table can be piped."""
     print(render(*results_table(groups), style))
     for line in warnings_about(groups):
         say(f"warning: {line}")

@@ -22,7 +22,7 @@ A space names keys of the configuration and what they may be:
   OPTIM.LR: {loguniform: [0.001, 0.1]}       # or uniform: [0, 1], or
   TRAINER.SMM.PATCH_SIZE: {choice: [4, 8]}
 ASHA ends bad trials early. All that it looks at is the validation split; the test split is not touched.
-A search begins anew when it is started again.
+A search starts over when it is started again.
 
 Every machine of a cluster has to see this directory, the data and the output directory under the same paths.
 """

@@ -70,7 +70,7 @@ def missing_message(name: str, part: Part, directory: str | Path) -> str:
         page = part.source.page
         return f"{name}: {target} is missing; get it manually from {page} and put it there (or choose another --root)"
     return (
-        f"{name}: {target} is missing; it comes from {known}{unpack} so that it lies there (or choose another --root), "
+        f"{name}: {target} is missing; it comes from {known}{unpack} so that it is there (or choose another --root), "
         "or set DATASET.DOWNLOAD True to have it fetched"
     )
 

@@ -23,7 +23,7 @@ class BatchLoader:
     random numbers; nor does iterating move any global generator. Where several processes share a run, each gives its part.
 
     Args:
-        dataset: a `DatasetWrapper` or what stands in for it.
+        dataset: a `DatasetWrapper` or a replacement for it.
         sampler: gives the indices of an epoch, for all processes.
         batch_size: of all processes together if `in_step`, else of each.
         in_step: each process takes its part of every batch, so that all give equally many (for training), in place of its
@@ -211,7 +211,7 @@ class _Items(TorchDataset):
             with seeded_generators(derive_seed("item", self.seed, epoch, index, self.stream)):
                 return self.dataset[index]
         except UserError as error:
-            items = getattr(self.dataset, "data_source", None)  # what stands in for a wrapper may have none
+            items = getattr(self.dataset, "data_source", None)  # a replacement for a wrapper may have none
             return _Failure(error, items[index].impath if items else f"index {index}")
 
 

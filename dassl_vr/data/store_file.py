@@ -117,7 +117,7 @@ class StoreFile:
         if source.bytes + SPARE > room * free:
             raise OSError(errno.ENOSPC, f"{in_bytes(source.bytes)} needed, {in_bytes(free)} free")
         print(f"Image store: {len(source.items):,} images, {in_bytes(source.bytes)} in {self.path('.bin')}")
-        fingerprint = source.fingerprint  # of before: an image that changes while it is read makes the store stale
+        fingerprint = source.fingerprint  # taken first: an image that changes while it is read makes the store stale
         temporary = self.path(f".{os.getpid()}.tmp")
         bad, remarks, crc = {}, {}, 0
         try:

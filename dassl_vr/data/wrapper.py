@@ -51,12 +51,12 @@ class DatasetWrapper(TorchDataset):
 
     @property
     def works_in_two_steps(self) -> bool:
-        """Whether `read_item` and `finish` may stand in for `__getitem__`."""
+        """Whether `read_item` and `finish` may replace `__getitem__`."""
         cls = type(self)
         return cls.__getitem__ is DatasetWrapper.__getitem__ and cls._transform_image is DatasetWrapper._transform_image
 
     def stored_views(self) -> dict[str, Pipeline] | None:
-        """{name: pipeline} of all pictures in an item, if an image store can stand in for `read_item`; else None."""
+        """{name: pipeline} of all pictures in an item, if an image store can replace `read_item`; else None."""
         views = {**self._views, **({"img0": self.to_tensor} if self.return_img0 else {})}
         storable = all(isinstance(tfm, Pipeline) and tfm.deterministic for tfm in views.values())
         return views if self.works_in_two_steps and storable else None

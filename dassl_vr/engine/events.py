@@ -20,7 +20,7 @@ EVENTS = "tensorboard"  # directory of a run's events
 class EventWriter(SummaryWriter):
     """torch's `SummaryWriter`, except that an event is in the file when `add_...` returns.
 
-    The writer of TensorBoard has a thread for this, which prints a traceback where the disk is full, and opens the file anew by its
+    The writer of TensorBoard has a thread for this, which prints a traceback where the disk is full, and reopens the file by its
     name for each event.
 
     Args:

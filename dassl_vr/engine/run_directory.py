@@ -298,7 +298,7 @@ def _flatten(node, prefix=""):
 
 
 def write_config(cfg: CfgNode) -> None:
-    """Have the main process write the resolved configuration to `OUTPUT_DIR/config.yaml`, such that it can be used for another
+    """Have the main process write the resolved configuration to `OUTPUT_DIR/config.yaml`, so that it can be used for another
     run: without where this one was resumed from."""
     if not is_main():
         return

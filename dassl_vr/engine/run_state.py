@@ -157,7 +157,7 @@ class RunState:
             loaders = [getattr(self, name, None) for name in ("train_loader_x", "train_loader_u")]
             longest = max((len(loader) for loader in loaders if hasattr(loader, "__len__")), default=kinds.LARGEST)
             if not within["batches"] <= within["position"] <= longest:
-                return f"entry 'within_epoch' stands at batch {within['batches']}, position {within['position']} of {longest}"
+                return f"entry 'within_epoch' is at batch {within['batches']}, position {within['position']} of {longest}"
         epochs = [record.get("epoch") for record in state["history"]]
         if epochs != sorted(set(epochs)) or any(epoch > state["next_epoch"] for epoch in epochs):
             return f"entry 'history' has other epochs than 1 to {state['next_epoch']}"

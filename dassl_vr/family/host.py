@@ -115,7 +115,7 @@ def resolve_host_cfg(cfg: CN, trainer: type) -> CN:
 
 
 def _with_facts(cfg):
-    """A copy of `cfg` where the facts of the data set, ours or the original's of the same name, stand for what was not set."""
+    """A copy of `cfg` where the facts of the data set, ours or the original's of the same name, fill in what was not set."""
     cfg = cfg.clone()
     cfg.defrost()
     name = cfg.DATASET.NAME

@@ -24,7 +24,7 @@ class ContextPrompts(nn.Module):
         count: number M of context vectors; None = one for each token of `init`.
         init: words to start from, such as "a photo of a"; those beyond the first M tokens stay words. "" = N(0, 0.02).
         class_specific: a context of its own for each class.
-        position: where the name stands: at the "end" of the context, in its "middle", or at the "front".
+        position: where the name is: at the "end" of the context, in its "middle", or at the "front".
 
     Attributes:
         context: (M, width) parameter, or (K, M, width) if class-specific.
@@ -85,7 +85,7 @@ class ContextPrompts(nn.Module):
 
         Args:
             context: in place of the learned one: (M, width) or (K, M, width); or (B, 1, M, width) for B times the sentences,
-                (B, K, L, width), where the name stands at the end.
+                (B, K, L, width), where the name is at the end.
         """
         context = self.context if context is None else context
         if context.dim() == 4:
@@ -126,7 +126,7 @@ class TextPromptedClassifier(nn.Module):
         return contextlib.nullcontext()
 
     def text_features(self) -> torch.Tensor:
-        """(K, D) of unit length; without gradient they are computed anew only when the prompts have changed."""
+        """(K, D) of unit length; without gradient they are recomputed only when the prompts have changed."""
         if torch.is_grad_enabled():
             return self._text_features()
         if self._known is None or not (torch.compiler.is_exporting() or self._known[0] == self._state()):

@@ -41,7 +41,7 @@ def inserted_tokens(layout: "TokenLayout", prompts: Sequence[torch.Tensor], star
     block i, and behind the last block the sequence is as long as it was.
 
     Args:
-        layout: `TokenLayout` of the transformer. What stands in front of its blocks (CLIP: a layer norm) sees `prompts[0]` too.
+        layout: `TokenLayout` of the transformer. A layer in front of its blocks (CLIP: a layer norm) sees `prompts[0]` too.
         prompts: list of (n, width), or (B, n, width), for the first blocks.
         start: how many tokens stay in front of the prompt; None = it goes to the end.
     """

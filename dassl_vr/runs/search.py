@@ -79,7 +79,7 @@ def search_place(run: Run) -> Path:
 def search(on_ray: OnRay, runs: Sequence[Run], space: dict, trials: int) -> None:
     """For each of `runs` try settings of `space`; print the trials, best first, and leave them in `search.json` beside the run.
 
-    Where trials fail the run gets a `problem`. A search that was cut off begins anew.
+    Where trials fail the run gets a `problem`. An interrupted search starts over.
 
     Args:
         on_ray: an `OnRay`.

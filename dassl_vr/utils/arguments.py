@@ -18,7 +18,7 @@ def called_as() -> str:
 
 
 def command_line() -> str:
-    """The command that this process runs, such that a shell takes it."""
+    """The command line of this process, quoted for a shell."""
     return shlex.join([*_called_as(whole=True), *sys.argv[1:]])
 
 
@@ -37,7 +37,7 @@ def _called_as(whole=False):
 class OneLineParser(argparse.ArgumentParser):
     """A parser that names the command as it was called, and whose complaints are `ConfigError`s instead of the whole usage.
 
-    `%(prog)s` in its texts stands for the command.
+    `%(prog)s` in its texts is replaced by the command.
     """
 
     def __init__(self, **options) -> None:

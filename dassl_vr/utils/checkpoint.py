@@ -30,7 +30,7 @@ CHECKPOINT = kinds.record(
 
 
 def save_atomically(state: dict, path: str | os.PathLike) -> None:
-    """`torch.save` such that `path` is the old file or the whole new one, never half of one."""
+    """`torch.save` so that `path` is the old file or the whole new one, never half of one."""
     with atomic_write(path, "wb") as file:
         try:
             torch.save(state, file)
@@ -123,7 +123,7 @@ def read_torch_file(path: str | os.PathLike, what: str) -> Any:
 
 def _check_records(path):
     if not zipfile.is_zipfile(path):
-        return  # of before torch 1.6: without checksums
+        return  # written before torch 1.6: without checksums
     with zipfile.ZipFile(path) as archive:
         if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
             raise zipfile.BadZipFile("it is compressed, as torch writes none")

@@ -9,13 +9,13 @@ from .text import printable
 
 
 class Logger:
-    """A stand-in for `sys.stdout` that also writes to a file; what comes before the file is opened is kept for it.
+    """Replaces `sys.stdout` and also writes to a file; what is printed before the file is opened is kept for it.
 
     Texts in the file are `printable`. Use as a context manager, or assign to `sys.stdout`.
 
     Args:
         fpath: the file; None = `open` will name it later, or never.
-        mode: "w" to start it anew, "a" to continue writing at its end.
+        mode: "w" to overwrite it, "a" to continue writing at its end.
     """
 
     def __init__(self, fpath=None, mode="w"):

@@ -12,7 +12,7 @@ _replaced = None  # a list within `plugins_win()`
 
 @contextlib.contextmanager
 def plugins_win() -> Iterator[list[str]]:
-    """Within, what is registered takes the place of what was registered outside under the same name.
+    """In the block, what is registered replaces what was registered outside under the same name.
 
     Yields the list that the replaced names are added to.
     """

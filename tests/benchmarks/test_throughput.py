@@ -6,7 +6,7 @@ import pytest
 import torch
 
 
-def test_a_record_a_backbone(tmp_path, benchmark, capsys):
+def test_a_record_per_backbone(tmp_path, benchmark, capsys):
     throughput = benchmark("throughput")
     file = tmp_path / "records.json"
     arguments = ["--device", "cpu", "--size", "32", "--images", "30", "--batch", "10", "--repeats", "1", "--workers", "0"]

@@ -15,7 +15,7 @@ PREPARED = {
 
 
 @pytest.mark.parametrize("prepare", PREPARED.values(), ids=PREPARED)
-def test_one_value_a_channel_takes_the_running_statistics(prepare, capsys):
+def test_one_value_per_channel_takes_the_running_statistics(prepare, capsys):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU())
     plain = nn.Sequential(*model)

@@ -47,7 +47,7 @@ def test_features_of_augmented_images_are_not_cached(tmp_path, tiny_command, tra
     assert sum(seen) == cached
 
 
-def test_text_features_are_computed_once_a_test(tmp_path, tiny_command, monkeypatch, trainer_of):
+def test_text_features_are_computed_once_per_test(tmp_path, tiny_command, monkeypatch, trainer_of):
     settings = ["DATALOADER.TEST.BATCH_SIZE", "50", "INPUT.SIZE", "(16, 16)"]
     trainer = trainer_of(tiny_command(tmp_path, *settings, trainer="CoOp", backbone="tiny_clip"))
     backbone, passes = trainer.model.backbone, []

@@ -97,7 +97,7 @@ FAMILY = ("coop", "cocoop", "maple", "vp", "vpt", "zeroshot", "linear_probe", "f
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_a_script_a_trainer(bash, name):
+def test_a_script_per_trainer(bash, name):
     """Its usage, by its own name; and whose recipes it takes."""
     done = bash(f"{name}.sh", "digits")
     assert done.returncode == 2 and f"bash scripts/{name}.sh DATASET BACKBONE [SHOTS] [-- KEY VALUE...]" in done.stderr

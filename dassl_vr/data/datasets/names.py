@@ -27,7 +27,7 @@ def split_of(name: str) -> str | None:
 
 
 def same_name(name: str) -> str:
-    """What two spellings have in common that are the same text: accents may be characters of their own or not (NFC, NFD)."""
+    """The common form of spellings of the same text: accents may be separate characters or not (NFC, NFD)."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -43,7 +43,7 @@ def shown(name: str) -> str:
 
 
 def difference(names: Iterable[str], others: Collection[str]) -> str:
-    """What `names` have that `others` lack, in words; lookalikes among the others are shown beside them. "" if nothing."""
+    """Those of `names` that `others` lack, as text; lookalikes among the others are shown beside them. "" if nothing."""
     lacking = [name for name in dict.fromkeys(names) if name not in set(others)]
     looks = defaultdict(list)
     for other in others:
