@@ -253,7 +253,11 @@ _C.TEST.SPLIT = "test"
 _C.TEST.TRAIN_GAP = True
 # Model to test: last_step, best_val (needs a validation split; the test split never selects anything)
 _C.TEST.FINAL_MODEL = "last_step"
-# best_val: evaluate on the validation split every so many epochs, and after the last
+# Where there is a validation split: its accuracy after the epochs, for a curve. It selects nothing unless FINAL_MODEL is best_val
+_C.TEST.VAL_CURVE = True
+# Accuracy on the test split after the epochs, for a curve. It selects nothing
+_C.TEST.TEST_CURVE = False
+# best_val and the curves: every so many epochs, and after the last
 _C.TEST.VAL_FREQ = 1
 
 # -------------------------------------------------------------------------------------------------------- TRAINER

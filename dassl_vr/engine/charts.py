@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CHARTS = {
     "accuracy": {
         "test accuracy in %": ["Multiline", ["test/accuracy"]],
+        "validation accuracy in %": ["Multiline", ["val/accuracy"]],
         "training accuracy in % (of the batches)": ["Multiline", ["train/acc"]],
         "macro-F1 in %": ["Multiline", ["test/macro_f1"]],
     },

@@ -29,6 +29,7 @@ from ..utils.seeding import set_deterministic, set_random_seed
 from .batch_loop import BatchLoop
 from .batch_norm import survive_single_images
 from .charts import write_hparams, write_layout
+from .epoch_tests import EpochTests
 from .events import EVENTS, EventWriter
 from .models import RegisteredModels
 from .parallel import train_together
@@ -137,7 +138,7 @@ class TrainerBase(RegisteredModels, RunState):
         raise NotImplementedError
 
 
-class SimpleTrainer(BatchLoop, TrainerBase):
+class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
     """A trainer with data loaders, evaluation, TensorBoard and the files of a run."""
 
     def __init__(self, cfg):
@@ -256,16 +257,6 @@ class SimpleTrainer(BatchLoop, TrainerBase):
         self.check_before_saving()
         self.validate_and_keep_best()
         self.save_checkpoints()
-
-    def validate_and_keep_best(self) -> None:
-        """Test on the validation images if it is time to (TEST.VAL_FREQ) and the best model is wanted; keep the best."""
-        last = self.epoch + 1 == self.max_epoch
-        validates = last or (self.epoch + 1) % self.cfg.TEST.VAL_FREQ == 0
-        if validates and not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
-            result = self.test(split="val")
-            if result > self.best_result:
-                self.best_result = result
-                self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_MODEL)
 
     def save_checkpoints(self) -> None:
         """Write the family's checkpoint files after the last epoch, and in between as TRAIN.CHECKPOINT_FREQ says."""

@@ -23,7 +23,7 @@ KINDS = ("choice", "uniform", "loguniform")
 # Nothing but the validation split is looked at: after every epoch while it trains, and at its end
 VALIDATION_ONLY = [
     *("TEST.SPLIT", "val", "TEST.FINAL_MODEL", "best_val", "TEST.VAL_FREQ", "1", "TEST.NO_TEST", "False"),
-    *("TEST.TRAIN_GAP", "False", "TRAIN.END_FIGURES", "False"),  # those show test images
+    *("TEST.TEST_CURVE", "False", "TEST.TRAIN_GAP", "False", "TRAIN.END_FIGURES", "False"),  # the last shows test images
 ]
 # Trials are compared epoch by epoch, so all have the same number of them
 NOT_SEARCHED = {*RUN_KEYS, *VALIDATION_ONLY[::2], "OPTIM.MAX_EPOCH"}
