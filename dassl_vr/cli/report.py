@@ -9,6 +9,7 @@ from ..report.runs import Group, group_runs, warnings_about
 from ..report.tables import FORMATS, loss_change_table, render, results_table
 from ..runs.plan import Run
 from ..utils.arguments import OneLineParser, add_plugin_flag
+from ..utils.errors import ConfigError
 from ..utils.places import check_new_directory
 from ..utils.text import say
 from .errors import one_line_errors
@@ -22,11 +23,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--figures",
         metavar="DIR",
-        help="write figures (PNG) to this new directory, and print for how many training samples the prompt raises the loss; loads"
-        " every model",
+        help="write the paper's figures (PNG) to this new directory, as far as these runs allow, and print for how many training"
+        " samples the prompt raises the loss; loads every model",
     )
+    parser.add_argument("--equalize", action="store_true", help="spread the histograms of images in the galleries of --figures")
     add_plugin_flag(parser, "the trainers or data sets of runs that need them, for --figures")
     args = parser.parse_args(argv)
+    if args.equalize and not args.figures:
+        raise ConfigError("--equalize is for the galleries of --figures; add --figures DIR")
     if args.figures:
         check_new_directory(args.figures)
     groups = group_runs(args.directories)
@@ -35,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         from ..report.figures import draw_all  # here: the figures bring much along that a table does not need
 
         load_plugins(args.plugin)
-        paths, changes = draw_all(groups, args.figures)
+        paths, changes = draw_all(groups, args.figures, args.equalize)
         headers, rows = loss_change_table(groups, changes)
         if rows:
             print("\n" + render(headers, rows, args.format))

@@ -27,12 +27,21 @@ if TYPE_CHECKING:
 TSNE_SAMPLES = 5000  # training images, as in the SMM paper
 FEW = 10  # images below which t-SNE shows nothing
 SHORT = 18  # characters of a class in a legend
+NEIGHBOURS = 5  # whose classes say how well a panel separates them
+COLUMNS = 3  # of panels
+UNPROMPTED, PROMPTED = "without the prompt", "with the prompt"
 LEGEND_CLASSES = 20  # above that, a legend of classes is no help
 
 
 def features_figure(model: PromptedModel, items: Sequence[Datum], number: int, title: str) -> Figure | None:
-    """t-SNE of `features_before_after` for `number` of a list of `Datum`, drawn at random; those that cannot be read are left out,
-    and below `FEW` there is no figure (None)."""
+    """t-SNE of `features_of` images; below `FEW` that can be read there is no figure (None)."""
+    features, labels = features_of(model, items, number)
+    return scatter_figure(features, labels, model.classnames, title) if len(labels) >= FEW else None
+
+
+def features_of(model: PromptedModel, items: Sequence[Datum], number: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """(`features_before_after`, (N,) labels) for `number` of a list of `Datum`, drawn at random; those that cannot be read are left
+    out."""
     items, labels = random_items(items, number), []
 
     def batches():  # as they are needed: thousands of photographs are not held at once
@@ -47,9 +56,7 @@ def features_figure(model: PromptedModel, items: Sequence[Datum], number: int, t
                 yield x, plain_images(model, images, x)
 
     features = features_before_after(model, batches())
-    if len(labels) < FEW:
-        return None
-    return scatter_figure(features, torch.tensor(labels), model.classnames, title)
+    return features, torch.tensor(labels, dtype=torch.int64)
 
 
 @torch.no_grad()
@@ -78,7 +85,26 @@ def features_before_after(model: PromptedModel, batches: Iterable[tuple[torch.Te
         features = [F.normalize(column, dim=1) for column in features]
     if len(features) == 1 or torch.allclose(*features, atol=1e-5):
         return {"image features (this method leaves them as they are)": features[0]}
-    return {"without the prompt": features[0], "with the prompt": features[1]}
+    return {UNPROMPTED: features[0], PROMPTED: features[1]}
+
+
+def neighbours_accuracy(features: torch.Tensor, labels: torch.Tensor) -> float:
+    """How well classes are separated: the share of samples, in percent, whose class most of their `NEIGHBOURS` nearest other samples
+    have (Euclidean distance; a tie goes to the lower label).
+
+    Args:
+        features: (N, D).
+        labels: (N,) classes.
+    """
+    number = min(NEIGHBOURS, len(labels) - 1)
+    hits = 0
+    for rows in torch.arange(len(labels)).split(1000):  # a table of all distances may be large
+        distances = torch.cdist(features[rows].double(), features.double())
+        distances[torch.arange(len(rows)), rows] = float("inf")
+        nearest = labels[distances.topk(number, dim=1, largest=False).indices]  # (rows, number)
+        votes = F.one_hot(nearest, int(labels.max()) + 1).sum(dim=1)
+        hits += int((votes.argmax(dim=1) == labels[rows]).sum())
+    return 100 * hits / len(labels)
 
 
 def tsne(features: torch.Tensor) -> np.ndarray:
@@ -95,7 +121,7 @@ def tsne(features: torch.Tensor) -> np.ndarray:
 
 
 def scatter_figure(panels: dict[str, torch.Tensor], labels: torch.Tensor, names: Sequence[str], title: str) -> Figure:
-    """t-SNE of several sets of features of the same images, side by side.
+    """t-SNE of several sets of features of the same images, each with its `neighbours_accuracy`.
 
     Args:
         panels: {heading: (N, D)}.
@@ -103,17 +129,24 @@ def scatter_figure(panels: dict[str, torch.Tensor], labels: torch.Tensor, names:
         names: of the classes.
     """
     few = len(names) <= LEGEND_CLASSES
-    figure = new_figure(5.5 * len(panels) + (1.5 if few else 0), 5.2)
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = new_figure(4.6 * columns + (1.5 if few else 0), 4.6 * rows + 0.6)
     palette = colours(len(names)) if few else _hues(len(names))
     size = 18 if len(labels) < 1000 else 5
-    for number, (axes, (heading, features)) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items())):
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for number, (axes, (heading, features)) in enumerate(zip(grid.flat, panels.items())):
         points = tsne(features)
         for target, colour in enumerate(palette):
             mine = points[(labels == target).numpy()]
             name = figure_text(names[target], SHORT) if few and number == 0 else None
             axes.scatter(mine[:, 0], mine[:, 1], s=size, color=[colour], linewidths=0, label=name)
-        axes.set_title(heading, fontsize=11)
+        measured = f"{NEIGHBOURS}-nearest-neighbour accuracy {neighbours_accuracy(features, labels):.1f} %"
+        axes.set_title(f"{figure_text(heading, 60)}\n{measured}", fontsize=10)
+    for axes in grid.flat:
         without_ticks(axes)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_axis_off()
     what = f"{len(labels)} images" + ("" if few else f", a colour for each of {len(names)} classes")
     figure.suptitle(f"Features (t-SNE): {figure_text(title)}\n{what}")
     if few:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,9 +99,16 @@ def image_figure(look: Look, index: int) -> Figure:
     return images_figure(look, [index], figure_text(look.names[index]) + of_class)
 
 
-def images_figure(look: Look, indices: Sequence[int], title: str) -> Figure:
-    """A row for each image: input, masks as heat maps on it, what is added, result; the likeliest classes before and after."""
+def images_figure(
+    look: Look, indices: Sequence[int], title: str, adjust: Callable[[torch.Tensor], torch.Tensor] = torch.clone
+) -> Figure:
+    """A row for each image: input, masks as heat maps on it, what is added, result; the likeliest classes before and after.
+
+    `adjust` is done to the pictures in colour, (B, 3, S, S) RGB.
+    """
     columns, masks, limit = _columns(look, indices)
+    grey_inputs = columns[0][1].mean(dim=1)
+    columns = [(heading, pictures if pictures.dim() == 3 else adjust(pictures)) for heading, pictures in columns]
     charts = [("after: " + figure_text(f"classes of {look.model.details.cfg.DATASET.NAME}", 28), look.after)]
     if look.before is not None:
         charts.insert(0, (f"before: {look.before_what}", look.before))
@@ -111,7 +118,7 @@ def images_figure(look: Look, indices: Sequence[int], title: str) -> Figure:
     grid = figure.subplots(rows, len(widths), width_ratios=widths, squeeze=False)
     shown = None
     for row, index in enumerate(indices):
-        grey = columns[0][1][row].mean(dim=0).numpy()
+        grey = grey_inputs[row].numpy()
         for axes, (heading, pictures) in zip(grid[row], columns):
             picture = pictures[row]
             if picture.dim() == 2:  # a mask: white at zero, over the image in grey

@@ -7,8 +7,11 @@ from torch.nn import functional as F
 
 from ..data import DataManager
 from ..deploy import PromptedModel
+from ..engine import TRAINER_REGISTRY
+from ..methods import VisualReprogramming
 from ..reprogramming import Flm
-from .unprompted import unprompted_source
+from ..utils.errors import ConfigError
+from .unprompted import pretrained_backbone, unprompted_source
 
 
 @dataclass
@@ -32,7 +35,7 @@ def loss_change(model: PromptedModel, data: DataManager, baseline: torch.Tensor 
     - prompted: the trained f_out(backbone(f_in(x))), x as in testing (for Pad: small, on a black canvas);
     - unprompted: Flm(backbone(x0)), x0 the image resized to the model's side and normalized, whatever the method. Its label
       mapping is the frequent one computed on these same unprompted training images: the best that greedy assignment gives
-      without touching the input.
+      without touching the input. For a model that is fine-tuned, x0 and backbone are those of before.
 
     Args:
         model: of a visual-reprogramming run.
@@ -47,13 +50,27 @@ def loss_change(model: PromptedModel, data: DataManager, baseline: torch.Tensor 
 @torch.no_grad()
 def unprompted_losses(model: PromptedModel, data: DataManager) -> torch.Tensor:
     """(samples,) cross entropy of the training samples under the unprompted model, see `loss_change`."""
-    source = unprompted_source(model)
+    source = _unprompted_classes(model)
     mapping = Flm(len(source.source_classes), data.num_classes).to(model.device)
     mapping.reset()
     for _, plain, labels in _batches(data):
         mapping.observe(source.logits(plain), labels)
     mapping.update()
     return torch.cat([_cross_entropy(mapping(source.logits(plain)), labels) for _, plain, labels in _batches(data)])
+
+
+def _unprompted_classes(model):
+    """What the unprompted model says of an image: a source of logits, one for each class that its label mapping reads."""
+    if _prompts(model):
+        return unprompted_source(model)
+    backbone = pretrained_backbone(model)
+    if backbone.kind == "clip":
+        raise ConfigError("a CLIP has no classes of its own that a fine-tuned model's losses could be compared with")
+    return backbone
+
+
+def _prompts(model):
+    return issubclass(TRAINER_REGISTRY.get(model.details.cfg.TRAINER.NAME), VisualReprogramming)
 
 
 def _cross_entropy(logits, labels):
@@ -80,7 +97,7 @@ class BaselineCache:
             details.backbone.weights_sha256,
             tuple(cfg.INPUT.SIZE),
             details.backbone.precision,
-            tuple(model.network.backbone.source_classes),
+            tuple((model.network if _prompts(model) else details).backbone.source_classes),
         )
         if key not in self._losses:
             self._losses[key] = unprompted_losses(model, data)

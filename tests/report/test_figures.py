@@ -14,7 +14,9 @@ from dassl_vr.cli.train import main as train
 from dassl_vr.engine.results import read_results
 from dassl_vr.plugins import load_plugins
 from dassl_vr.report.features import tsne
-from dassl_vr.report.figures import gallery_figure, loss_change_figure, patch_size_figure
+from dassl_vr.report.figures.galleries import gallery_figure
+from dassl_vr.report.figures.patch_size import patch_size_figure
+from dassl_vr.report.figures.sample_losses import loss_change_figure
 from dassl_vr.report.look import image_figure, look_at
 from dassl_vr.report.loss_change import BaselineCache, loss_change, unprompted_losses
 from dassl_vr.report.runs import group_runs
@@ -119,12 +121,13 @@ def test_a_row_of_the_gallery_is_the_picture_of_an_image(runs):
 
 
 def test_figures_of_real_runs(real_runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dassl_vr.report.figures.TSNE_SAMPLES", 25)
+    monkeypatch.setattr("dassl_vr.report.figures.output_features.TSNE_SAMPLES", 25)
     assert main([*map(str, real_runs.values()), "--figures", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     made = {path.name for path in tmp_path.iterdir()}
-    kinds = [f"{name}-{kind}" for name in ("SMM", "VR_pad") for kind in ("gallery", "features")]
-    assert made == {f"digits-lite0-{kind}.png" for kind in ("curves", "loss_change", *kinds)}
+    kinds = ("confidence", "curves", "loss_change", "features", "gallery", "SMM-gallery", "VR_pad-gallery")
+    assert made == {f"digits-lite0-{kind}.png" for kind in kinds}
+    assert [line.split()[2] for line in err.splitlines() if "is not drawn" in line] == ["4", "12"], "a line says what is missing"
     assert all(is_picture(path) for path in tmp_path.iterdir())
     assert err.count("wrote ") == len(made) and "warning" not in err
     row = next(line for line in out.splitlines() if "VR pad" in line and line.startswith("digits"))
