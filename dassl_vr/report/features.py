@@ -89,7 +89,7 @@ def features_before_after(model: PromptedModel, batches: Iterable[tuple[torch.Te
 
 
 def neighbours_accuracy(features: torch.Tensor, labels: torch.Tensor) -> float:
-    """How well classes are separated: the share of samples, in percent, whose class most of their `NEIGHBOURS` nearest other samples
+    """How well classes are separated: the share of samples, in percent, whose class most of their `NEIGHBOURS` nearest others
     have (Euclidean distance; a tie goes to the lower label).
 
     Args:
