@@ -57,6 +57,11 @@ class Look:
         cfg = self.model.details.cfg
         return prompt_pictures(self.f_in, self.x[list(indices)], cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
 
+    def unprompted(self, indices: Sequence[int]) -> torch.Tensor:
+        """Some of the images as they would be without a prompt, (B, 3, S, S) RGB."""
+        cfg = self.model.details.cfg
+        return unnormalize(self.plain[list(indices)], cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+
     def inputs(self, indices: Sequence[int]) -> torch.Tensor:
         """Some of the images as the prompt gets them, (B, 3, S, S) RGB."""
         cfg = self.model.details.cfg

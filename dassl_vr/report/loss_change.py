@@ -7,10 +7,9 @@ from torch.nn import functional as F
 
 from ..data import DataManager
 from ..deploy import PromptedModel
-from ..engine import TRAINER_REGISTRY
-from ..methods import VisualReprogramming
+from ..prompting import fill_in
 from ..reprogramming import Flm
-from ..utils.errors import ConfigError
+from ..reprogramming.classifier import FeatureSource, TextSource
 from .unprompted import pretrained_backbone, unprompted_source
 
 
@@ -35,7 +34,7 @@ def loss_change(model: PromptedModel, data: DataManager, baseline: torch.Tensor 
     - prompted: the trained f_out(backbone(f_in(x))), x as in testing (for Pad: small, on a black canvas);
     - unprompted: Flm(backbone(x0)), x0 the image resized to the model's side and normalized, whatever the method. Its label
       mapping is the frequent one computed on these same unprompted training images: the best that greedy assignment gives
-      without touching the input. For a model that is fine-tuned, x0 and backbone are those of before.
+      without touching the input. Where a head was trained, the classes are still those of the pre-trained backbone.
 
     Args:
         model: of a visual-reprogramming run.
@@ -60,17 +59,28 @@ def unprompted_losses(model: PromptedModel, data: DataManager) -> torch.Tensor:
 
 
 def _unprompted_classes(model):
-    """What the unprompted model says of an image: a source of logits, one for each class that its label mapping reads."""
-    if _prompts(model):
+    """What the unprompted model says of an image: a source of logits, one for each class that its label mapping reads.
+
+    A head on features reads no classes: then they are the backbone's own, or on CLIP one sentence per target class.
+    """
+    if not _reads_features(model):
         return unprompted_source(model)
-    backbone = pretrained_backbone(model)
+    backbone, cfg = pretrained_backbone(model), model.details.cfg
     if backbone.kind == "clip":
-        raise ConfigError("a CLIP has no classes of its own that a fine-tuned model's losses could be compared with")
+        return TextSource(backbone, [fill_in(cfg.DATASET.TEMPLATE, name) for name in model.classnames])
     return backbone
 
 
-def _prompts(model):
-    return issubclass(TRAINER_REGISTRY.get(model.details.cfg.TRAINER.NAME), VisualReprogramming)
+def _class_names(model):
+    """The names of these classes, without the model."""
+    backbone = model.details.backbone
+    if not _reads_features(model):
+        return tuple(model.network.backbone.source_classes)
+    return model.details.cfg.DATASET.TEMPLATE if backbone.kind == "clip" else tuple(backbone.source_classes)
+
+
+def _reads_features(model):
+    return isinstance(model.network.backbone, FeatureSource)
 
 
 def _cross_entropy(logits, labels):
@@ -97,7 +107,7 @@ class BaselineCache:
             details.backbone.weights_sha256,
             tuple(cfg.INPUT.SIZE),
             details.backbone.precision,
-            tuple((model.network if _prompts(model) else details).backbone.source_classes),
+            _class_names(model),
         )
         if key not in self._losses:
             self._losses[key] = unprompted_losses(model, data)

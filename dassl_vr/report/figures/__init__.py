@@ -83,7 +83,7 @@ def _draw_task(task, directory):
 def _load(group, name, seed, number):
     model = load_prompted(group.directories[seed])
     trainer = model.details.cfg.TRAINER.NAME
-    prompts = issubclass(TRAINER_REGISTRY.get(trainer), VisualReprogramming)
-    if not prompts and trainer not in FINE_TUNING:
+    tunes = trainer in FINE_TUNING
+    if not tunes and not issubclass(TRAINER_REGISTRY.get(trainer), VisualReprogramming):
         raise ConfigError(f"{trainer} is not a visual-reprogramming trainer, nor one of {', '.join(FINE_TUNING)}")
-    return TrainedRun(group, name, seed, number, model, data_of(model), prompts)
+    return TrainedRun(group, name, seed, number, model, data_of(model), prompts=not tunes)

@@ -25,8 +25,9 @@ class Confidence(PaperFigure):
 
     def __init__(self, task: Task):
         super().__init__(task)
-        self.inputs, self.labels, self.classnames = None, None, []
-        self.masks, self.probabilities = {}, {}
+        self.plain = self.labels = None
+        self.classnames = []
+        self.inputs, self.masks, self.probabilities = {}, {}, {}  # by the name of the method
 
     def look(self, run: TrainedRun) -> None:
         if run.number or not run.prompts:
@@ -44,7 +45,7 @@ class Confidence(PaperFigure):
             grey.append(shown.inputs.mean(dim=1).cpu())
             with torch.no_grad():
                 chances.append(run.model.network(look.x[part]).float().softmax(dim=1).cpu())
-        self.inputs = torch.cat(grey) if self.inputs is None else self.inputs
+        self.plain, self.inputs[run.name] = look.unprompted(range(len(images))).mean(dim=1).cpu(), torch.cat(grey)
         self.labels, self.classnames = labels, run.model.classnames
         self.masks[run.name], self.probabilities[run.name] = torch.cat(masks), torch.cat(chances)
 
@@ -57,12 +58,12 @@ class Confidence(PaperFigure):
         grid = figure.subplots(len(rows), len(self.masks) + 1, squeeze=False)
         for line, row in zip(grid, rows):
             truth = int(self.labels[row])
-            line[0].imshow(self.inputs[row].numpy(), cmap="gray", vmin=0, vmax=1)
+            line[0].imshow(self.plain[row].numpy(), cmap="gray", vmin=0, vmax=1)
             line[0].set_xlabel(f"true class: {figure_text(self.classnames[truth], 16)}", fontsize=8)
             for axes, name in zip(line[1:], self.masks):
                 mask, chances = self.masks[name][row], self.probabilities[name][row]
                 limit = max(float(mask.abs().max()), 1e-12)
-                axes.imshow(self.inputs[row].numpy(), cmap="gray", vmin=0, vmax=1)
+                axes.imshow(self.inputs[name][row].numpy(), cmap="gray", vmin=0, vmax=1)
                 axes.imshow(mask.numpy(), cmap="bwr", vmin=-limit, vmax=limit, alpha=0.5)
                 best = int(chances.argmax())
                 said = f"predicted: {figure_text(self.classnames[best], 16)}\nconfidence {100 * chances[best]:.0f} %"

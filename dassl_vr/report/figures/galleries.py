@@ -53,10 +53,8 @@ class MethodsGallery(PaperFigure):
             return
         shown = look.prompted(range(len(look.names)))
         if self.inputs is None:
-            mean, std = run.model.details.cfg.INPUT.PIXEL_MEAN, run.model.details.cfg.INPUT.PIXEL_STD
-            shape = (-1, 1, 1)
-            plain = look.plain.cpu() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
-            self.inputs, self.truths = plain.clamp(0, 1), [run.model.classnames[label] for label in look.labels.tolist()]
+            self.inputs = look.unprompted(range(len(look.names))).cpu()
+            self.truths = [run.model.classnames[label] for label in look.labels.tolist()]
         self.columns[run.name] = shown.results.cpu()
         if run.group.trainer == "SMM" and shown.masks:
             channels = torch.stack([mask.cpu() for _, mask in (shown.masks * 3)[:3]], dim=1)  # one channel is grey

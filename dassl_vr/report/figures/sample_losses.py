@@ -58,7 +58,7 @@ def loss_change_figure(changes: Sequence[Sequence[LossChange]], names: Sequence[
     axes.axhline(0, color="black", linewidth=1)
     axes.set_xlim(0, 100)
     axes.set_xlabel("training samples in %, sorted by their change")
-    axes.set_ylabel("loss with the prompt minus loss without")
+    axes.set_ylabel("loss of the trained model minus loss before")
     axes.set_title(f"Change of each sample's training loss: {figure_text(task)}")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PANELS = {
     "loss": "training loss",
     "acc": "training accuracy in %",
-    curve_key("val"): "validation accuracy in %\n(selects nothing here)",
+    curve_key("val"): "validation accuracy in %",
 }
 
 
