@@ -14,7 +14,11 @@ from .resume import save_resume_file, stop
 
 
 class BatchLoop:
-    """The part of a trainer that goes over batches: `forward_backward` and `after_batch` for each, `log_batch` now and then."""
+    """The part of a trainer that goes over batches: `forward_backward` and `after_batch` for each, `log_batch` now and then.
+
+    Attributes:
+        epoch_record: {name: value} of the current epoch, as it will be in `history`; the owner starts it.
+    """
 
     def begin_progress(self) -> EpochPass:
         """A new `EpochPass`, at its first batch."""
@@ -59,7 +63,7 @@ class BatchLoop:
                 self.log_batch(batch_time, data_time, write)
             self.after_batch()
             end = time.monotonic()
-        self._epoch_record.update(progress.record())
+        self.epoch_record.update(progress.record())
 
     def log_batch(self, batch_time: AverageMeter, data_time: AverageMeter, write: Callable = print) -> None:
         """Print the line of the current batch, in the family's format, and write its numbers to TensorBoard."""

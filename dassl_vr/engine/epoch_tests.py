@@ -40,7 +40,7 @@ class EpochTests:
     def _test_epoch(self, split):
         result = self.test(split=split)
         if result is not None:  # a trainer of the family may return none
-            self._epoch_record[curve_key(split)] = float(result)
+            self.epoch_record[curve_key(split)] = float(result)
         return result
 
 

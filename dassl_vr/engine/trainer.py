@@ -236,15 +236,15 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         if self.progress is None:
             self.begin_progress()
         self._epoch_start = time.monotonic() - self.progress.seconds
-        self._epoch_record = {"epoch": self.epoch + 1}
+        self.epoch_record = {"epoch": self.epoch + 1}
         if self.dm is not None:
             self.dm.set_epoch(self.epoch)
         return self.progress.batches == 0
 
     def _end_epoch(self):
         self.check_before_saving()
-        self._epoch_record["seconds"] = time.monotonic() - self._epoch_start
-        self.history.append(self._epoch_record)
+        self.epoch_record["seconds"] = time.monotonic() - self._epoch_start
+        self.history.append(self.epoch_record)
         self.progress = None
         last = self.epoch + 1 == self.max_epoch
         if last or (self.epoch + 1) % self.cfg.TRAIN.RESUME_FREQ == 0:

@@ -16,7 +16,7 @@ class Loop(BatchLoop):
     def __init__(self, batches, done=0):
         self.cfg, self.epoch, self.max_epoch, self.output_dir = get_cfg_default(), 0, 1, "out"
         self.cfg.TRAIN.PRINT_FREQ = 2
-        self.step_share, self.calls, self._epoch_record = StepShare(), [], {}
+        self.step_share, self.calls, self.epoch_record = StepShare(), [], {}
         self.train_loader_x = SimpleNamespace()
         self.begin_progress()
         self.progress.batches = self.progress.position = done
@@ -40,7 +40,7 @@ def test_the_hooks_and_their_order():
     loop = Loop([[1, 2], [3], [4]])
     assert loop.calls == ["train", 0, "after", 1, "log", "after", 2, "log", "after"]
     assert loop.num_batches == 3 and (loop.progress.batches, loop.progress.position, loop.progress.images) == (3, 3, 4)
-    assert loop._epoch_record["loss"] == pytest.approx((2 * 3 + 3 + 4) / 4)
+    assert loop.epoch_record["loss"] == pytest.approx((2 * 3 + 3 + 4) / 4)
 
 
 def test_it_continues_where_it_stopped_and_skips_empty_batches():
