@@ -147,7 +147,7 @@ def scatter_figure(panels: dict[str, torch.Tensor], labels: torch.Tensor, names:
         without_ticks(axes)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_axis_off()
-    what = f"{len(labels)} images" + ("" if few else f", a colour for each of {len(names)} classes")
+    what = f"{len(labels):,} random training images" + ("" if few else f", a colour for each of {len(names)} classes")
     figure.suptitle(f"Features (t-SNE): {figure_text(title)}\n{what}")
     if few:
         figure.legend(loc="outside right upper", markerscale=2 if size < 10 else 1)
