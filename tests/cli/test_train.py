@@ -410,7 +410,7 @@ def test_eval_only_takes_another_data_set_but_no_other_trainer(finished_run, tmp
     assert "was trained with SMM, not with VR" in capsys.readouterr().err
 
 
-def test_an_evaluation_is_no_finished_run(finished_run, tmp_path, tiny_command, capsys):
+def test_an_evaluation_is_not_taken_for_a_finished_run(finished_run, tmp_path, tiny_command, capsys):
     out = tmp_path / "evaluation"
     assert main(["--eval-only", "--model-dir", str(finished_run), "--output-dir", str(out)]) == 0
     assert main(tiny_command(out)) == 2

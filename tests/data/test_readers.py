@@ -98,7 +98,7 @@ def test_lines_of_any_system(tmp_path):
 
 @pytest.mark.parametrize("read", [lambda path: read_mat(path, "X"), lambda path: read_idx(path, 1), read_lines])
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: None])
-def test_what_is_no_file_is_one_line(tmp_path, read, make):
+def test_paths_that_are_not_files_are_one_line(tmp_path, read, make):
     make(tmp_path / "a")
     with pytest.raises(DataError, match="cannot be read"):
         read(tmp_path / "a")

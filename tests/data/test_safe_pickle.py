@@ -121,7 +121,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
-def test_what_no_array_needs_is_one_line(tmp_path, content):
+def test_pickles_of_anything_but_arrays_are_refused(tmp_path, content):
     path = tmp_path / "batch"
     path.write_bytes(content)
     with pytest.raises(DataError, match="not a plain pickle of arrays") as caught:

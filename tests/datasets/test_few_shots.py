@@ -38,7 +38,7 @@ def test_a_hit_and_a_miss_give_the_same_in_the_same_order(eurosat, load, tmp_pat
     eurosat.mkdir()
 
 
-def test_what_is_kept_is_used(eurosat, load):
+def test_a_saved_draw_is_used(eurosat, load):
     load("EuroSAT", eurosat, "DATASET.NUM_SHOTS", 1)
     (path,) = kept(eurosat)
     content = json.loads(path.read_text())
@@ -87,7 +87,7 @@ def test_another_split_has_another_draw(eurosat, load):
     assert len(kept(eurosat)) == 2
 
 
-def test_where_nothing_can_be_written_nothing_is_kept(eurosat, load):
+def test_a_read_only_directory_keeps_no_draw(eurosat, load):
     reference = drawn(load("EuroSAT", eurosat, "DATASET.NUM_SHOTS", 2))
     kept(eurosat)[0].unlink()
     (eurosat / "eurosat" / "split_fewshot").rmdir()

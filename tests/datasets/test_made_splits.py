@@ -22,7 +22,7 @@ WITH_SPLIT_FILE = [
 ]
 
 
-def test_these_are_all(plugins):
+def test_every_data_set_with_a_split_file_is_listed(plugins):
     classes = [DATASET_REGISTRY.get(name) for name in MINIATURES]
     assert {cls.__name__ for cls in classes if issubclass(cls, ImageSplitDataset)} == {*WITH_SPLIT_FILE, "RESISC45"}
 

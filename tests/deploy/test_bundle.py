@@ -233,7 +233,7 @@ def test_a_graph_of_another_form(graph, changes, words, capsys):
     assert words in error_of(graph(**changes), capsys)
 
 
-def test_what_is_no_model(tmp_path, trained, capsys):
+def test_directories_without_a_model_are_refused(tmp_path, trained, capsys):
     assert "no such directory" in error_of(tmp_path / "nothing", capsys)
     assert "neither a run nor a bundle" in error_of(tmp_path, capsys)
     unfinished = shutil.copytree(trained("SMM"), tmp_path / "unfinished")

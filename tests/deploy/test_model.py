@@ -112,7 +112,7 @@ def test_forward_takes_preprocessed_bytes(model, digits):
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4, 3)), torch.zeros(3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8), 7, Image.new("F", (4, 4))]
 )
-def test_what_is_no_image(model, image):
+def test_arguments_that_are_not_images_are_refused(model, image):
     with pytest.raises(DataError, match="image number 1"):
         model.predict([Image.new("RGB", (4, 4)), image])
 

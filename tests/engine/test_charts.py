@@ -18,7 +18,7 @@ def test_a_failure_is_one_warning(capsys, error):
 
 
 @pytest.mark.parametrize("error", [RunInterrupted("asked to end"), LostProcessError("gone"), KeyboardInterrupt()])
-def test_what_ends_the_run_still_does(error):
+def test_exceptions_that_end_the_run_pass_through(error):
     with pytest.raises(type(error)):
         attempt("the pattern", failing, error)
 

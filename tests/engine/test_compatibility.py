@@ -21,7 +21,7 @@ def fits(name, kind):
 
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("kind", BACKBONES)
-def test_a_step_or_a_line(tmp_path, tiny_command, repository, capsys, name, kind, trainer_of):
+def test_a_trainer_takes_a_step_or_is_refused_in_one_line(tmp_path, tiny_command, repository, capsys, name, kind, trainer_of):
     backbone = BACKBONES[kind]
     if not fits(name, kind):
         assert (

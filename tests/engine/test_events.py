@@ -12,7 +12,7 @@ from dassl_vr.utils.errors import DiskError
 from dassl_vr.utils.places import kept_in_place
 
 
-def test_events_are_there_at_once_and_hide_those_of_before(tmp_path):
+def test_events_are_written_at_once_and_hide_purged_steps(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     for purge_step, steps in ((None, range(5)), (3, (3, 4)), (0, (0,))):
         writer = EventWriter(str(tmp_path), purge_step)

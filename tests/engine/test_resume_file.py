@@ -149,7 +149,7 @@ SCHEDULE = ("scheds", "head")
         (("random_states", "cuda"), 5),
     ],
 )
-def test_what_is_refused(saved, place, value):
+def test_damaged_entries_are_refused(saved, place, value):
     directory, content = saved
     change(content, place, value)
     torch.save(content, directory / "resume.pt")

@@ -49,12 +49,15 @@ def test_anomaly_on_an_accelerator_waits_for_the_next_look(tmp_path, tiny_comman
     trainer.raise_if_anomaly()  # reported once
 
 
-@pytest.mark.parametrize("setting", [["TRAINER.SMM.PATCH_SIZE", "3"], ["INPUT.TRANSFORMS", "['vr_squishh']"]])
-def test_settings_are_checked_before_data_and_weights_are_read(tmp_path, tiny_command, monkeypatch, setting, trainer_of):
+@pytest.mark.parametrize(
+    "setting, words",
+    [(["TRAINER.SMM.PATCH_SIZE", "3"], "patch_size is 3"), (["INPUT.TRANSFORMS", "['vr_squishh']"], "vr_squishh")],
+)
+def test_settings_are_checked_before_data_and_weights_are_read(tmp_path, tiny_command, monkeypatch, setting, words, trainer_of):
     from dassl_vr.utils.errors import ConfigError
 
     monkeypatch.setattr("dassl_vr.engine.trainer.DataManager", lambda *args, **kwargs: pytest.fail("data was read"))
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=words):
         trainer_of(tiny_command(tmp_path / "run", *setting))
 
 

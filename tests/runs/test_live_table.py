@@ -28,7 +28,7 @@ def says(run, line):
         console.write(f"{line}\n")
 
 
-def test_the_epoch_is_of_this_sweep(runs):
+def test_the_epoch_ignores_earlier_sweeps(runs):
     table = LiveTable(runs)
     assert [table.epoch(run) for run in runs] == ["", "", ""], "what an earlier sweep printed does not count"
     says(runs[0], "Environment:")

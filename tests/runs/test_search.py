@@ -65,7 +65,7 @@ def test_spaces_that_are_refused(tmp_path, text, words):
         ("OPTIM.MAX_EPOCH: {choice: [1, 2]}\n", "OPTIM.MAX_EPOCH is the same for all trials"),
     ],
 )
-def test_what_no_trial_could_have(tmp_path, text, words):
+def test_impossible_settings_of_a_space_are_refused(tmp_path, text, words):
     load_plugins()
     run = Cell("LinearProbe", "", "digits", "tiny_vit").run(1, tmp_path, "default", "data")
     with pytest.raises(ConfigError) as error:

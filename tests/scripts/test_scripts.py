@@ -133,7 +133,7 @@ def test_wrong_arguments_with_shots(bash, tmp_path, arguments, environment, word
     assert done.returncode == 2 and words in done.stderr and not (tmp_path / "out").exists()
 
 
-def test_they_write_where_they_are_called(here, tmp_path):
+def test_output_goes_below_the_current_directory(here, tmp_path):
     """Paths are the user's: without $OUTPUT, runs go below the directory that the script is called in."""
     code, _, err = here("zeroshot.sh", "digits", "tiny_clip", "--", "VERBOSE", "False", "TRAIN.END_FIGURES", "False", OUTPUT="")
     assert code == 0, err

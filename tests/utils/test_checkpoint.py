@@ -92,7 +92,7 @@ def test_a_changed_byte_is_noticed_also_in_files_of_others(tmp_path):
     file.write_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
     with pytest.raises(WeightsError, match=r"a\.pt: damaged .*checksum of its record 'a/data/0' differs"):
         load_checkpoint(file)
-    torch.save({"w": weight}, file, _use_new_zipfile_serialization=False)  # of before torch 1.6, without checksums
+    torch.save({"w": weight}, file, _use_new_zipfile_serialization=False)  # as before torch 1.6, without checksums
     assert torch.equal(load_checkpoint(file)["w"], weight)
 
 
@@ -163,7 +163,7 @@ def test_an_optimizer_that_does_not_fit_leaves_the_model_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     "note", [b"\xff\n", b"", b"../model.pth.tar-1\n", b"/etc/passwd\n", b"a/b\n", b"..\n", b"a\0b\n", b"\x1b[2J\n"]
 )
-def test_a_note_that_names_no_file_beside_it(tmp_path, note):
+def test_a_note_without_an_existing_file_is_refused(tmp_path, note):
     (tmp_path / "checkpoint").write_bytes(note)
     with pytest.raises(WeightsError, match=r"checkpoint: names no checkpoint file") as caught:
         newest_checkpoint(tmp_path)

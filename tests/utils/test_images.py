@@ -334,7 +334,7 @@ def test_what_cannot_be_read_is_one_line_that_names_it(tmp_path, content, reason
 
 
 @pytest.mark.timeout(60)
-def test_what_is_no_file_is_one_line(tmp_path):
+def test_paths_that_are_not_files_are_one_line(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to("pipe.jpg")

@@ -14,7 +14,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("change", ["moved", "replaced", "a file", "a link to another"])
-def test_nothing_is_written_where_a_directory_was(tmp_path, change):
+def test_nothing_is_written_to_a_moved_or_replaced_directory(tmp_path, change):
     out, other = tmp_path / "out", tmp_path / "other"
     out.mkdir()
     other.mkdir()
