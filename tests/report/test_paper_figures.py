@@ -114,3 +114,9 @@ def test_a_fine_tuned_model_is_compared_with_the_pre_trained_one(real_runs, tmp_
     assert torch.allclose(task.changes["FullFT"][0].change, change.change, atol=1e-3)
     (picture,) = dict(figure.draw()).values()
     assert picture.legends[0].get_texts()[0].get_text().startswith("FullFT (fine-tuning): rises for")
+    features = FIGURES.get("features")(task)
+    features.look(TrainedRun(task.groups[0], task.names[0], 1, 0, tuned, data, prompts=False))
+    features.look(TrainedRun(task.groups[0], "SMM", 1, 0, prompted, data_of(prompted), prompts=True))
+    (picture,) = dict(features.draw()).values()
+    headings = [axes.get_title().split("\n")[0] for axes in picture.axes if axes.get_title()]
+    assert headings == ["without the prompt", "without the prompt: what a head reads", "FullFT (fine-tuning)", "SMM"]

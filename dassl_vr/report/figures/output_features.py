@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...reprogramming.classifier import ReprogrammedClassifier
+from ...reprogramming.classifier import FeatureSource, ReprogrammedClassifier
 from ..features import FEW, PROMPTED, TSNE_SAMPLES, UNPROMPTED, features_of, scatter_figure
 from .base import FIGURES, MissingError, PaperFigure, Task, TrainedRun
 
@@ -30,11 +30,12 @@ class OutputFeatures(PaperFigure):
         if PROMPTED not in features:  # a head on frozen features has nothing of its own to show
             return
         self.labels, self.classnames = labels, run.model.classnames
-        self.plain.setdefault(run.prompts, features[UNPROMPTED])
+        of_head = isinstance(run.model.network.backbone, FeatureSource)  # which reads another layer than a label mapping
+        self.plain.setdefault(f"{UNPROMPTED}: what a head reads" if of_head else UNPROMPTED, features[UNPROMPTED])
         self.panels[run.name if run.prompts else f"{run.name} (fine-tuning)"] = features[PROMPTED]
 
     def draw(self) -> Iterator[tuple[str, Figure]]:
         if not self.panels:
             raise MissingError(f"it needs a model that changes what the backbone puts out, and {FEW} training images or more")
-        plain = self.plain.get(True, self.plain.get(False))
-        yield "features", scatter_figure({UNPROMPTED: plain, **self.panels}, self.labels, self.classnames, self.task.title)
+        plain = {heading: self.plain[heading] for heading in sorted(self.plain)}
+        yield "features", scatter_figure({**plain, **self.panels}, self.labels, self.classnames, self.task.title)
