@@ -56,7 +56,7 @@ def test_a_file_of_two_classes_is_refused(items):
 
 
 def test_an_entry_that_is_repeated_is_named(items):
-    assert lines(items + items[:2], [], []) == [f"2 training image(s) are listed more than once, such as {items[0].impath}"]
+    assert lines(items + items[:2], [], []) == [f"2 training image(s) are named more than once, such as {items[0].impath}"]
 
 
 @pytest.mark.parametrize("how", [shutil.copy, os.link, os.symlink])
