@@ -14,9 +14,11 @@ LORA = {"trainer": "LoRA", "backbone": "tiny_vit"}
 SHORT = ("TEST.NO_TEST", "True", "TRAINER.LORA.RANK", "3", "TRAINER.LORA.ALPHA", "1.5", "TRAINER.LORA.TARGETS", "qko")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return tmp_path_factory.mktemp("run") / "whole"
+@pytest.fixture
+def whole(tmp_path, tiny_command):
+    """The directory of a run that nobody interrupts."""
+    assert main(tiny_command(tmp_path / "whole", *SHORT, **LORA)) == 0
+    return tmp_path / "whole"
 
 
 def trained(directory):
@@ -24,7 +26,6 @@ def trained(directory):
 
 
 def test_a_run_is_counted_and_resumed_bit_for_bit(whole, tmp_path, tiny_command, stopped_once_saved):
-    assert main(tiny_command(whole, *SHORT, **LORA)) == 0
     results = json.loads((whole / "results.json").read_text())
     # 4 blocks, 3 weights, rank 3, down and up of width 128; the head of ten classes
     assert results["params_trainable"] == 4 * 3 * 3 * 2 * 128 + 129 * 10
