@@ -32,7 +32,8 @@ class EpochTests:
             with _draws_unchanged():
                 self._test_epoch("val")
         if cfg.TEST.TEST_CURVE:
-            print("The test set after each epoch is for a curve only: it selects nothing (TEST.TEST_CURVE)")
+            if self.epoch == self.start_epoch:
+                print("The test set after each epoch is for a curve only: it selects nothing (TEST.TEST_CURVE)")
             with _draws_unchanged():
                 self._test_epoch("test")
         self._epoch_start += time.monotonic() - began

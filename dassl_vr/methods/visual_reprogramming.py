@@ -107,7 +107,8 @@ class VisualReprogramming(PromptLearning):
                 f"backbone '{spec.name}' has no classifier, or an embedding in its place (as a CLIP's image tower has), so there"
                 f" are no source classes for MAPPING {mapping}; take MAPPING head, trainer LinearProbe, or one with a classifier"
             )
-        if mapping == "semantic" and spec.kind != "clip" and backbone_spec(self.options_in(cfg).NAMES_BY).kind != "clip":
+        compares = mapping in MAPPING_REGISTRY and MAPPING_REGISTRY.get(mapping).compares_names
+        if compares and spec.kind != "clip" and backbone_spec(self.options_in(cfg).NAMES_BY).kind != "clip":
             problems.append(f"{where}.NAMES_BY is '{self.options_in(cfg).NAMES_BY}'; it takes a CLIP, such as clip_vit_b32")
         return problems
 

@@ -4,24 +4,16 @@ import torch
 from yacs.config import CfgNode
 
 from ..assignment import check_classes, greedy_assignment
-from .base import MAPPING_REGISTRY, LabelMapping
-from .counted import Counted
+from .base import MAPPING_REGISTRY
+from .chosen import Chosen, CountedChoice
 
 
-class OneToOne(LabelMapping):
+class OneToOne(Chosen):
     """Each target class reads the logit of one source class of its own: `source_index` (target,), -1 = not known yet."""
 
     def __init__(self, num_source, num_target):
         check_classes(num_source, num_target)
-        super().__init__(num_source, num_target)
-        self.register_buffer("source_index", torch.full((num_target,), -1))
-
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
-        index = state_dict.get(f"{prefix}source_index", self.source_index)
-        if not bool(((index >= 0) & (index < self.num_source)).all() or (index == -1).all()):
-            errors.append(f"'{prefix}source_index' names other source classes than the {self.num_source} there are")
-            return
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+        super().__init__(num_source, num_target, (num_target,))
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.index_select(1, self.source_index)
@@ -45,20 +37,11 @@ class Rlm(OneToOne):
 
 
 @MAPPING_REGISTRY.register(name="flm")
-class Flm(Counted, OneToOne):
+class Flm(CountedChoice, OneToOne):
     """Frequent label mapping: the greedy assignment on the counts, once before training."""
-
-    refresh = "start"
 
     def update(self) -> None:
         self.source_index.copy_(greedy_assignment(self._take_counts()))
-
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        self._check_computed()
-        return super().forward(logits)
-
-    def _is_computed(self):
-        return bool((self.source_index >= 0).all())
 
 
 @MAPPING_REGISTRY.register(name="ilm")

@@ -44,12 +44,14 @@ class LabelMapping(nn.Module):
         reads: LABELS, FEATURES, CLASSES or EMBEDDING, or another name in `SOURCE_REGISTRY`.
         in_paper_table: the SMM paper's table of mappings (`reproduce.sh mapping`) has it, if it reads LABELS.
         takes_new_classes: what was trained on some classes works on others: nothing in it belongs to the classes.
+        compares_names: `prepare` encodes names; where the backbone is no CLIP, the text tower of `TRAINER.<NAME>.NAMES_BY` does.
     """
 
     refresh = "never"
     reads = LABELS
     in_paper_table = True
     takes_new_classes = False
+    compares_names = False
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)

@@ -6,20 +6,19 @@ import torch
 from yacs.config import CfgNode
 
 from ..assignment import check_classes, greedy_sets, most_similar_sets
-from .base import MAPPING_REGISTRY, LabelMapping, Words
-from .counted import Counted
+from .base import MAPPING_REGISTRY, Words
+from .chosen import Chosen, CountedChoice
 from .of_words import OfWords
 
 
-class KToOne(LabelMapping):
+class KToOne(Chosen):
     """The mean of the logits in `source_index` (target, each); -1 = not known yet."""
 
     in_paper_table = False
 
     def __init__(self, num_source: int, num_target: int, each: int = 1):
         check_classes(num_source, num_target, each)
-        super().__init__(num_source, num_target)
-        self.register_buffer("source_index", torch.full((num_target, each), -1))
+        super().__init__(num_source, num_target, (num_target, each))
 
     @staticmethod
     def add_keys(node: CfgNode) -> None:
@@ -29,13 +28,6 @@ class KToOne(LabelMapping):
     @classmethod
     def from_cfg(cls, options: CfgNode, num_source: int, num_target: int) -> "KToOne":
         return cls(num_source, num_target, options.SOURCES_EACH)
-
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
-        index = state_dict.get(f"{prefix}source_index", self.source_index)
-        if not bool(((index >= 0) & (index < self.num_source)).all() or (index == -1).all()):
-            errors.append(f"'{prefix}source_index' names other source classes than the {self.num_source} there are")
-            return
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         chosen = logits.index_select(1, self.source_index.flatten())
@@ -48,25 +40,18 @@ class KToOne(LabelMapping):
 
 
 @MAPPING_REGISTRY.register(name="freq")
-class FrequencyMap(Counted, KToOne):
+class FrequencyMap(CountedChoice, KToOne):
     """The mean of the source classes that a target class's images fall on most often, once before training (AutoVP)."""
-
-    refresh = "start"
 
     def update(self) -> None:
         self.source_index.copy_(greedy_sets(self._take_counts(), self.source_index.shape[1]))
-
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        self._check_computed()
-        return super().forward(logits)
-
-    def _is_computed(self):
-        return bool((self.source_index >= 0).all())
 
 
 @MAPPING_REGISTRY.register(name="semantic")
 class SemanticMap(OfWords, KToOne):
     """The mean of the source classes whose names are most like the target class's, to a CLIP's text tower (AutoVP)."""
+
+    compares_names = True
 
     @staticmethod
     def add_keys(node: CfgNode) -> None:
