@@ -140,3 +140,10 @@ def test_frequent_map_equals_the_slow_obvious_one(tmp_path, tiny_command, mappin
             free.remove(source)
         trainer.refresh_mapping()
         assert sources_of(model.f_out).tolist() == expected
+
+
+def test_names_are_compared_by_a_clip(tmp_path, tiny_command, capsys):
+    command = tiny_command(tmp_path / "run", "TRAINER.VR.MAPPING", "semantic", "TRAINER.VR.NAMES_BY", "lite0", trainer="VR")
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "TRAINER.VR.NAMES_BY is 'lite0'; it takes a CLIP" in error and error.count("\n") == 1

@@ -73,7 +73,7 @@ def test_an_impossible_number_of_sources(each):
 
 def test_the_most_similar_names_are_taken_in_turns():
     similarity = torch.tensor([[0.9, 0.8, 0.1, 0.5], [0.95, 0.7, 0.2, 0.6]])
-    assert most_similar_sets(similarity, 2).tolist() == [[0, 3], [1, 2]] or most_similar_sets(similarity, 2)[0, 0] == 0
+    assert most_similar_sets(similarity, 2).tolist() == [[0, 3], [1, 2]]
     assert most_similar_sets(similarity, 1).tolist() == [[0], [1]]
 
 
