@@ -10,7 +10,7 @@ from dassl_vr.backbones import FrozenBackbone
 from dassl_vr.config.ranges import Range
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
-from dassl_vr.prompting import PROJECTIONS, LowRankUpdates, TokenPrompted
+from dassl_vr.prompting import PROJECTIONS, AdaptedBackbone, LowRankUpdates, learned_inside
 from dassl_vr.reprogramming import LabelMapping, PlainInput, ReprogrammedClassifier
 
 
@@ -44,9 +44,8 @@ class LoRA(VisualReprogramming):
     def build_output(cls, cfg: CN, backbone: FrozenBackbone, classnames: Sequence[str]) -> tuple[nn.Module, LabelMapping]:
         options = cls.options_in(cfg)
         updates = LowRankUpdates(backbone.tokens.blocks, options.RANK, options.ALPHA, options.TARGETS)
-        return super().build_output(cfg, TokenPrompted(backbone, updates), classnames)
+        return super().build_output(cfg, AdaptedBackbone(backbone, updates), classnames)
 
     @classmethod
     def trained_parts(cls, cfg: CN, network: ReprogrammedClassifier) -> dict[str, tuple[nn.Module, CN]]:
-        adapted = network.backbone if isinstance(network.backbone, TokenPrompted) else network.backbone.backbone
-        return {"adapter": (nn.ModuleDict({"lora": adapted.prompts, "mapping": network.f_out}), cfg.OPTIM)}
+        return {"adapter": (nn.ModuleDict({"lora": learned_inside(network), "mapping": network.f_out}), cfg.OPTIM)}

@@ -10,7 +10,7 @@ from dassl_vr.backbones import FrozenBackbone
 from dassl_vr.config.ranges import TOKENS
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
-from dassl_vr.prompting import TokenPrompted, VisualTokens
+from dassl_vr.prompting import AdaptedBackbone, VisualTokens, learned_inside
 from dassl_vr.reprogramming import HeadMapping, LabelMapping, PlainInput, ReprogrammedClassifier
 
 
@@ -50,7 +50,7 @@ class VPT(VisualReprogramming):
         options, layout, clip = cls.options_in(cfg), backbone.tokens, backbone.kind == "clip"
         depth = len(layout.blocks) if options.METHOD == "deep" else 1
         tokens = VisualTokens(layout, options.N_CTX, depth, init="normal" if clip else "uniform", at_end=clip)
-        source, f_out = super().build_output(cfg, TokenPrompted(backbone, tokens), classnames)
+        source, f_out = super().build_output(cfg, AdaptedBackbone(backbone, tokens), classnames)
         if isinstance(f_out, HeadMapping) and options.HEAD_INIT == "published":
             nn.init.kaiming_normal_(f_out.linear.weight, mode="fan_out")
             nn.init.constant_(f_out.linear.bias, -math.log(99))  # a probability of 0.01 under a sigmoid
@@ -58,5 +58,4 @@ class VPT(VisualReprogramming):
 
     @classmethod
     def trained_parts(cls, cfg: CN, network: ReprogrammedClassifier) -> dict[str, tuple[nn.Module, CN]]:
-        prompted = network.backbone if isinstance(network.backbone, TokenPrompted) else network.backbone.backbone
-        return {"prompt": (nn.ModuleDict({"tokens": prompted.prompts, "mapping": network.f_out}), cfg.OPTIM)}
+        return {"prompt": (nn.ModuleDict({"tokens": learned_inside(network), "mapping": network.f_out}), cfg.OPTIM)}

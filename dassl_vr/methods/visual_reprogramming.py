@@ -10,7 +10,7 @@ from yacs.config import CfgNode as CN
 from ..backbones import FrozenBackbone, backbone_spec
 from ..data.transforms import pad_side
 from ..engine.resume import stoppable
-from ..prompting import TEMPLATE_SETS, TokenPrompted, fill_in, template_set
+from ..prompting import TEMPLATE_SETS, AdaptedBackbone, fill_in, template_set
 from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY, InputPrompt, LabelMapping
 from ..reprogramming.classifier import ReprogrammedClassifier
 from ..reprogramming.mappings import LABELS
@@ -171,7 +171,7 @@ class VisualReprogramming(PromptLearning):
 
     @classmethod
     def build_output(
-        cls, cfg: CN, backbone: FrozenBackbone | TokenPrompted, classnames: Sequence[str]
+        cls, cfg: CN, backbone: FrozenBackbone | AdaptedBackbone, classnames: Sequence[str]
     ) -> tuple[nn.Module, LabelMapping]:
         """(source, f_out): a module with `logits(images)` of the source labels, and what maps them to the target classes."""
         options = cls._options_with(cfg, SEED=cfg.SEED)

@@ -4,26 +4,28 @@ They enter a backbone through hooks on its public modules, as embeddings or in p
 here knows the engine or its configuration; wrong arguments raise `ValueError`.
 """
 
+from .adapted import AdaptedBackbone, learned_inside
 from .lora import PROJECTIONS, LowRankUpdates, replaced_weights
 from .multimodal import MultimodalClassifier
 from .templates import ENSEMBLE, TEMPLATE_SETS, fill_in, template_set
 from .text import ConditionalClassifier, ContextPrompts, FixedClassifier, TextPromptedClassifier
-from .tokens import TokenPrompted, VisualTokens, inserted_tokens, replaced_tokens
+from .tokens import VisualTokens, inserted_tokens, replaced_tokens
 
 __all__ = [
     "ENSEMBLE",
     "PROJECTIONS",
     "TEMPLATE_SETS",
+    "AdaptedBackbone",
     "ConditionalClassifier",
     "ContextPrompts",
     "FixedClassifier",
     "LowRankUpdates",
     "MultimodalClassifier",
     "TextPromptedClassifier",
-    "TokenPrompted",
     "VisualTokens",
     "fill_in",
     "inserted_tokens",
+    "learned_inside",
     "replaced_tokens",
     "replaced_weights",
     "template_set",

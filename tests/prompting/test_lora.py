@@ -10,7 +10,7 @@ from torch import nn
 
 from dassl_vr.backbones import BackboneSpec, FrozenBackbone, backbone_spec, build_backbone
 from dassl_vr.backbones.adapters import adapters
-from dassl_vr.prompting import LowRankUpdates, TokenPrompted, replaced_weights
+from dassl_vr.prompting import AdaptedBackbone, LowRankUpdates, replaced_weights
 from dassl_vr.reprogramming import HeadMapping, SampleSpecificMask
 
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 5}
@@ -62,7 +62,7 @@ def changed_by_hand(blocks, updates, targets, scale):
 @pytest.mark.parametrize(("targets", "alpha"), [("qv", 6.0), ("qkv", 1.5), ("ko", 3.0), ("o", 3.0)])
 def test_an_update_is_added_to_the_weights_it_names(backbone, x, targets, alpha):
     updates = learned(backbone.tokens.blocks, 3, alpha, targets)
-    adapted, other = TokenPrompted(backbone, updates), copy.deepcopy(backbone)
+    adapted, other = AdaptedBackbone(backbone, updates), copy.deepcopy(backbone)
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
     changed_by_hand(other.tokens.blocks, updates, targets, alpha / 3)
     got = adapted.features(x)
@@ -76,7 +76,7 @@ def test_an_update_is_added_to_the_weights_it_names(backbone, x, targets, alpha)
 
 def test_it_starts_as_the_backbone_and_learns_on_both_sides(backbone, x):
     updates = LowRankUpdates(backbone.tokens.blocks, 2, 2.0)
-    adapted = TokenPrompted(backbone, updates)
+    adapted = AdaptedBackbone(backbone, updates)
     result = adapted.features(x)
     assert torch.allclose(result, backbone.features(x), atol=1e-5)
     assert not updates.up.any() and 0 < updates.down.abs().max() <= updates.down.shape[-1] ** -0.5

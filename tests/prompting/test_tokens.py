@@ -7,7 +7,7 @@ import torchvision
 
 from dassl_vr.backbones import BackboneSpec, backbone_spec, build_backbone
 from dassl_vr.backbones.adapters import adapters
-from dassl_vr.prompting import TokenPrompted, VisualTokens, inserted_tokens, replaced_tokens
+from dassl_vr.prompting import AdaptedBackbone, VisualTokens, inserted_tokens, replaced_tokens
 
 BIG = [
     "clip_vit_b32",
@@ -96,7 +96,7 @@ def looped(backbone, x, prompts, at_end):
 @pytest.mark.parametrize("at_end", [False, True])
 def test_tokens_equal_the_loop_over_the_blocks(backbone, x, depth, at_end):
     prompts = VisualTokens(backbone.tokens, 2, depth, at_end=at_end)
-    prompted = TokenPrompted(backbone, prompts)
+    prompted = AdaptedBackbone(backbone, prompts)
     expected = looped(backbone, x, prompts.tokens, at_end)
     assert torch.allclose(prompted.features(x), expected, atol=1e-5)
     assert not torch.allclose(prompted.features(x), backbone.features(x), atol=1e-3)
@@ -110,9 +110,9 @@ def test_zero_tokens_are_the_plain_transformer(backbone, x):
     for depth, at_end in ((1, False), (3, True)):
         none = VisualTokens(backbone.tokens, 0, depth, at_end=at_end)
         assert (
-            torch.equal(outputs(TokenPrompted(backbone, none), x), plain)
+            torch.equal(outputs(AdaptedBackbone(backbone, none), x), plain)
             if backbone.kind != "clip"
-            else torch.equal(TokenPrompted(backbone, none).features(x), plain)
+            else torch.equal(AdaptedBackbone(backbone, none).features(x), plain)
         )
         with inserted_tokens(backbone.tokens, list(none.tokens), none.start):  # through the hooks as well
             assert torch.allclose(outputs(backbone, x), plain, atol=1e-6)
@@ -128,7 +128,7 @@ def test_zero_tokens_on_the_big_ones_keep_the_shapes(name):
         assert backbone.spec == backbone_spec(name) and layout.width == tokens.tokens.shape[-1]
         for block in layout.blocks:
             block.register_forward_hook(lambda block, arguments, out: lengths.append(out.shape[1]))
-        assert TokenPrompted(backbone, tokens).features(x).shape == backbone.features(x).shape == (2, backbone.out_features)
+        assert AdaptedBackbone(backbone, tokens).features(x).shape == backbone.features(x).shape == (2, backbone.out_features)
     patches = (backbone.input_size // layout.patch_size) ** 2
     assert lengths == [layout.prefix + patches + 3] * len(layout.blocks) + [layout.prefix + patches] * len(layout.blocks)
 
@@ -144,7 +144,7 @@ def test_behind_the_last_block_the_sequence_is_as_long_as_it_was(backbone, x):
 
 def test_nothing_stays_hooked_after_an_exception(backbone, x):
     plain = backbone.features(x)
-    prompted = TokenPrompted(backbone, VisualTokens(backbone.tokens, 2, 3))
+    prompted = AdaptedBackbone(backbone, VisualTokens(backbone.tokens, 2, 3))
     with pytest.raises(RuntimeError):
         prompted.features(x[:, :1])  # one colour channel
     handle = backbone.tokens.blocks[1].register_forward_hook(lambda *_: 1 / 0)
@@ -194,7 +194,7 @@ def test_wrong_numbers_are_refused(count, depth, words):
 
 def test_precision_of_tokens(make_clip, x):
     backbone = make_clip("vit", "bf16")
-    prompted = TokenPrompted(backbone, VisualTokens(backbone.tokens, 2, 3))
+    prompted = AdaptedBackbone(backbone, VisualTokens(backbone.tokens, 2, 3))
     features = prompted.features(x)
     features.sum().backward()
-    assert features.dtype == prompted.prompts.tokens.dtype == prompted.prompts.tokens.grad.dtype == torch.float32
+    assert features.dtype == prompted.learned.tokens.dtype == prompted.learned.tokens.grad.dtype == torch.float32
