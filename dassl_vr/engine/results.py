@@ -11,6 +11,8 @@ from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions
 from ..utils.errors import DataError
 from ..utils.files import read_json, write_json
+from .evaluation_pass import evidence
+from .flops import flops_of
 
 if TYPE_CHECKING:
     from .trainer import SimpleTrainer
@@ -47,6 +49,7 @@ def write_results(trainer: "SimpleTrainer", eval_only: bool = False, trained_on:
         eval_only: a checkpoint was tested.
         trained_on: as for `protocol_of`.
     """
+    found = evidence(trainer)
     skipped = {path for paths in gather_values(list(getattr(trainer.dm, "skipped_images", ()))) for path in paths}
     if not is_main():
         return None
@@ -65,6 +68,7 @@ def write_results(trainer: "SimpleTrainer", eval_only: bool = False, trained_on:
         "epochs": trainer.max_epoch,
         "accuracy": metrics.get("accuracy"),
         "macro_f1": metrics.get("macro_f1"),
+        **found,
         "accuracy_train": trainer.results.get("train", {}).get("accuracy"),
         "protocol": protocol_of(cfg, trained_on),
         "evaluated_split": cfg.TEST.SPLIT,
@@ -81,6 +85,8 @@ def write_results(trainer: "SimpleTrainer", eval_only: bool = False, trained_on:
         "num_train": (0 if getattr(dm.dataset, "test_only", False) else len(dm.dataset.train_x)) if dm else None,
         "num_test": len(dm.dataset.test) if dm else None,
         "skipped_images": len(skipped),
+        "flops": None,
+        **trainer.own_results(),
         "classnames": [name for _, name in sorted((trainer.lab2cname or {}).items())],
         "split_sha256": dm.split_sha256 if dm else None,
         "weights_sha256": trainer.weights_sha256,
@@ -88,6 +94,7 @@ def write_results(trainer: "SimpleTrainer", eval_only: bool = False, trained_on:
         "versions": library_versions(),
         "command": command_line(),
     }
+    results["flops"] = flops_of(trainer)  # after the peak of memory was read
     write_json(results, os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE))
     return results
 
@@ -103,8 +110,12 @@ NEEDED = {
 }
 LOSSES = dict.fromkeys(("loss", "acc"), kinds.optional(kinds.NUMBER))
 OTHERS = {
-    **dict.fromkeys(("macro_f1", "accuracy_train"), kinds.optional(kinds.PERCENT)),
+    **dict.fromkeys(("macro_f1", "accuracy_train", "ece"), kinds.optional(kinds.PERCENT)),
     **dict.fromkeys(("peak_memory_bytes", "num_train", "num_test", "skipped_images"), kinds.optional(kinds.COUNT)),
+    **dict.fromkeys(("flops", "test_batch_size", "templates"), kinds.optional(kinds.COUNT)),
+    **dict.fromkeys(("nll", "images_per_second"), kinds.optional(kinds.AMOUNT)),
+    "mapping_size": kinds.optional(kinds.list_of(kinds.COUNT, 2)),
+    "predictions": kinds.optional(kinds.NAME),
     **dict.fromkeys(("protocol", "evaluated_split", "evaluated_model", "precision", "subsample_classes"), kinds.NAME),
     **dict.fromkeys(("split_sha256", "weights_sha256"), kinds.optional(kinds.NAME)),
     "seconds_train": kinds.optional(kinds.AMOUNT),

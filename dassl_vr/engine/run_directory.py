@@ -14,6 +14,7 @@ from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, merge_mapping, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY, build_dataset, split_sha256
 from ..evaluation.evaluator import CMAT_FILE
+from ..evaluation.predictions import PREDICTIONS_FILE
 from ..utils.distributed import is_main
 from ..utils.errors import ConfigError, DataError, DiskError, UserError, WeightsError
 from ..utils.files import atomic_write
@@ -23,7 +24,8 @@ from .results import CHECKPOINT, RESULTS_FILE, read_results
 from .resume import RESUME_FILE, read_resume_file
 
 CONFIG_FILE, LOG_FILE = "config.yaml", "log.txt"
-OWN_NAMES = (CONFIG_FILE, RESULTS_FILE, RESUME_FILE, LOG_FILE, EVENTS, CMAT_FILE)  # and a directory for each model
+# And a directory for each model
+OWN_NAMES = (CONFIG_FILE, RESULTS_FILE, RESUME_FILE, LOG_FILE, EVENTS, CMAT_FILE, PREDICTIONS_FILE)
 LOCK_FILE = ".lock"
 NEW, RESUMED, FINISHED = "new", "resumed", "finished"
 WEIGHTS = "MODEL.BACKBONE.WEIGHTS"
@@ -47,6 +49,7 @@ NEUTRAL_KEYS = {
     "TRAIN.PRINT_FREQ",
     "TRAIN.PICTURE_FREQ",
     "TRAIN.END_FIGURES",
+    "TEST.PREDICTIONS",
 }
 
 
@@ -201,7 +204,7 @@ def clear_evaluation(directory: str) -> None:
 
 
 def _remove_evaluation(directory):
-    for name in (RESULTS_FILE, CONFIG_FILE, LOG_FILE, CMAT_FILE):
+    for name in (RESULTS_FILE, CONFIG_FILE, LOG_FILE, CMAT_FILE, PREDICTIONS_FILE):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name))
 

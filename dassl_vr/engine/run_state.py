@@ -25,6 +25,7 @@ class RunState:
         best_result: of the validations so far.
         history: one dictionary of numbers per epoch.
         results: {split: the metrics of the last test on it}.
+        last_pass: the `EvaluationPass` of the last test on TEST.SPLIT; None before the first.
         peak_memory_before: in bytes, of the interrupted run that this one continues.
         weights_sha256: of the pre-trained backbone as it was built; None = it has none, or not one of `dassl_vr.backbones`.
     """
@@ -37,8 +38,13 @@ class RunState:
         self.best_result = -float("inf")
         self.history = []
         self.results = {}
+        self.last_pass = None
         self.peak_memory_before = 0
         self.dm = None  # a trainer that makes its own loaders may leave it so
+
+    def own_results(self) -> dict[str, object]:
+        """{entry of results.json: value} that only this method has; whole numbers, texts, lists of them."""
+        return {}
 
     def extra_state(self) -> dict[str, torch.Tensor]:
         """{name: tensor} that a trainer needs to continue bit for bit besides what its models, optimizers and schedules hold."""
@@ -122,7 +128,7 @@ class RunState:
         self.results = state.get("results", {})
         self.peak_memory_before = state.get("peak_memory_bytes", 0)
         if distributed.is_main() and self.dm is not None:
-            base = self._images_base()
+            base = self.images_base()
             self.dm.skipped_images.update({os.path.join(base, file): why for file, why in state.get("skipped_images", {}).items()})
         try:
             self.load_extra_state(state.get("extra", {}))
@@ -138,11 +144,12 @@ class RunState:
 
     def _skipped_images(self):
         """{path, from the data set's directory on: why} of the images that any process has left out so far."""
-        base, skipped = self._images_base(), getattr(self.dm, "skipped_images", {})
+        base, skipped = self.images_base(), getattr(self.dm, "skipped_images", {})
         found = {os.path.relpath(path, base) if base else path: why for path, why in skipped.items()}
         return {path: why for part in distributed.gather_values(found) for path, why in part.items()}
 
-    def _images_base(self):
+    def images_base(self) -> str:
+        """The data set's directory; "" where it does not tell."""
         base = str(getattr(getattr(self.dm, "dataset", None), "dataset_dir", ""))
         return base if os.path.isabs(base) else ""
 

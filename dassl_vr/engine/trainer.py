@@ -30,6 +30,7 @@ from .batch_loop import BatchLoop
 from .batch_norm import survive_single_images
 from .charts import write_hparams, write_layout
 from .epoch_tests import EpochTests
+from .evaluation_pass import EvaluationPass
 from .events import EVENTS, EventWriter
 from .models import RegisteredModels
 from .parallel import train_together
@@ -305,10 +306,16 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
             raise ConfigError(f"{self.cfg.DATASET.NAME} has no {split} split to evaluate on")
         print(f"Evaluate on the *{split}* set")
         bar = tqdm(data_loader, desc=f"test on {split}", disable=distributed.no_progress_bar(), leave=False)
+        this = EvaluationPass(self.device, probabilities=self.cfg.TEST.PREDICTIONS and split == self.cfg.TEST.SPLIT)
         for batch in stoppable(self, bar):
             input, label = self.parse_batch_test(batch)
-            self.evaluator.process(self.model_inference(input), label)
+            with this.predicting():
+                output = self.model_inference(input)
+            self.evaluator.process(output, label)
+            this.add(batch, output, label)
         results = self.results[split] = self.evaluator.evaluate()
+        if split == self.cfg.TEST.SPLIT:
+            self.last_pass = this
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.steps_done())
         return next(iter(results.values()))

@@ -12,8 +12,8 @@ from ..data.transforms import pad_side
 from ..engine.resume import stoppable
 from ..prompting import TEMPLATE_SETS, AdaptedBackbone, fill_in, template_set
 from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY, InputPrompt, LabelMapping
-from ..reprogramming.classifier import ReprogrammedClassifier
-from ..reprogramming.mappings import LABELS
+from ..reprogramming.classifier import ReprogrammedClassifier, inner_backbone
+from ..reprogramming.mappings import CLASSES, LABELS
 from ..utils.distributed import is_main, is_parallel, no_progress_bar, sum_
 from ..utils.errors import ConfigError
 from .pictures import RunPictures
@@ -240,6 +240,12 @@ class VisualReprogramming(PromptLearning):
         if is_parallel():
             mapping.load_observed({name: sum_(counts) for name, counts in mapping.observed.items()})
         mapping.update()
+
+    def own_results(self) -> dict[str, object]:
+        mapping, source = self.model.f_out, self.model.backbone
+        of_sentences = inner_backbone(self.model).kind == "clip" and mapping.reads in (LABELS, CLASSES)
+        templates = len(source.source_classes) // mapping.num_target if of_sentences else None
+        return {**super().own_results(), "mapping_size": list(mapping.size), "templates": templates}
 
     def forward_backward(self, batch: dict) -> dict[str, torch.Tensor]:
         summary = super().forward_backward(batch)

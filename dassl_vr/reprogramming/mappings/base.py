@@ -82,6 +82,12 @@ class LabelMapping(nn.Module):
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Numbers of target classes and of what each may be made of, by default the source logits: rows and columns of its matrix,
+        where it has one."""
+        return self.num_target, self.num_source
+
     def optim(self, options: CfgNode) -> dict[str, object]:
         """{key of `cfg.OPTIM`: value} where it is trained with settings of its own, and then saved under the name `mapping`."""
         return {}

@@ -51,6 +51,11 @@ class Described(OfWords):
         texts = [sentence for of_class in zip(*banks) for sentences in of_class for sentence in sentences]
         self.text.copy_(words.encode(texts))
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Numbers of target classes and of sentences."""
+        return self.num_target, len(self.text)
+
     def _is_prepared(self):
         return bool(self.text.any())
 
