@@ -1,10 +1,12 @@
-"""Print a table of all finished runs, and draw figures."""
+"""Print a table of all finished runs, compare two methods image by image, and draw figures."""
 
 import sys
 from collections.abc import Sequence
 
 from ..plugins import load_plugins
+from ..report.paired import paired_table
 from ..report.paper import paper_notes
+from ..report.per_class import confusions, draw_confusions, per_class_table
 from ..report.runs import Group, group_runs, warnings_about
 from ..report.tables import FORMATS, loss_change_table, render, results_table
 from ..runs.plan import Run
@@ -26,15 +28,34 @@ def main(argv: list[str] | None = None) -> None:
         help="write the paper's figures (PNG) to this new directory, as far as these runs allow, and print for how many training"
         " samples the prompt raises the loss; loads every model",
     )
+    parser.add_argument(
+        "--pair",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("A", "B"),
+        help="compare two methods of the table image by image, such as SMM VR-full, or SMM/RECIPE where it has several: McNemar's"
+        " test per seed, bootstrap intervals of the difference in accuracy over images, and over images and seeds",
+    )
+    parser.add_argument("--per-class", action="store_true", help="print accuracy, precision and F1 of each class")
+    parser.add_argument("--confusion", metavar="DIR", help="write confusion matrices (PNG) to this new directory")
     parser.add_argument("--equalize", action="store_true", help="spread the histograms of images in the galleries of --figures")
     add_plugin_flag(parser, "the trainers or data sets of runs that need them, for --figures")
     args = parser.parse_args(argv)
     if args.equalize and not args.figures:
         raise ConfigError("--equalize is for the galleries of --figures; add --figures DIR")
-    if args.figures:
-        check_new_directory(args.figures)
+    for directory in filter(None, (args.figures, args.confusion)):
+        check_new_directory(directory)
     groups = group_runs(args.directories)
     print_tables(groups, args.format)
+    if args.pair:
+        print("\n" + render(*paired_table(groups, args.pair), args.format))
+    if args.per_class or args.confusion:
+        found = confusions(groups)
+        if args.per_class:
+            print("\n" + render(*per_class_table(found), args.format))
+        for path in draw_confusions(found, args.confusion) if args.confusion else ():
+            say(f"wrote {path}")
     if args.figures:
         from ..report.figures import draw_all  # here: the figures bring much along that a table does not need
 

@@ -106,7 +106,8 @@ def by_size(methods: Iterable[Compared]) -> list[Compared]:
 
 def summarize(methods: Sequence[Compared], protocol: str, columns: Sequence) -> list[dict]:
     """What a file of results says of each method."""
-    keys = ("accuracy", "macro_f1", "params_trainable", "seconds_train", "peak_memory_bytes", "epochs", "protocol")
+    keys = ("accuracy", "macro_f1", "ece", "nll", "params_trainable", "seconds_train", "peak_memory_bytes", "flops")
+    keys += ("images_per_second", "epochs", "protocol")
     found = []
     for method in methods:
         row = {"method": method.name, "runs": {}}

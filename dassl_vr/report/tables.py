@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
@@ -28,14 +28,20 @@ def results_table(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     epochs beside a number of the paper.
     """
     rows = [_row(group, groups) for group in groups]
-    headers = list(rows[0])
     always = {"method", "accuracy %"} | ({"epochs"} if any(row["paper"] for row in rows) else set())
+    return with_what_differs(rows, always, _SETTINGS)
+
+
+def with_what_differs(
+    rows: Sequence[dict[str, str]], always: Collection[str], settings: Collection[str]
+) -> tuple[list[str], list[list[str]]]:
+    """(headers, rows) without the columns that are empty, and without those of `settings` that say the same in every row."""
 
     def tells(header):
         values = {row[header] for row in rows}
-        return header in always or (values != {""} and (len(values) > 1 or header not in _SETTINGS))
+        return header in always or (values != {""} and (len(values) > 1 or header not in settings))
 
-    kept = [header for header in headers if tells(header)]
+    kept = [header for header in rows[0] if tells(header)]
     return kept, [[row[header] for header in kept] for row in rows]
 
 
@@ -47,6 +53,7 @@ def _row(group, groups):
     published, keys = published_for(group)
     paper = None if published is None or keys else published
     accuracy, seconds, gap = group.mean("accuracy"), group.mean("seconds_train"), group.gap
+    flops, speed = group.mean("flops"), group.mean("images_per_second")
     memory = max(group.values("peak_memory_bytes"), default=0)
     all_seeds = {seed for g in groups if (g.dataset, g.backbone) == (group.dataset, group.backbone) for seed in g.runs}
     missing = [str(seed) for seed in sorted(all_seeds - set(group.runs))]
@@ -62,6 +69,8 @@ def _row(group, groups):
         "epochs": str(run["epochs"]),
         "accuracy %": mean_std(accuracy, group.std("accuracy")),
         "macro-F1 %": mean_std(group.mean("macro_f1"), group.std("macro_f1")),
+        "ECE %": mean_std(group.mean("ece"), group.std("ece")),
+        "NLL": mean_std(group.mean("nll"), group.std("nll"), digits=3),
         "paper": mean_std(paper.accuracy, paper.std) if paper else "",
         "difference": signed(accuracy - paper.accuracy) if paper and accuracy is not None else "",
         "not as in the paper": key_names(keys),
@@ -72,6 +81,8 @@ def _row(group, groups):
         "% of backbone": "" if share is None or share > 100 else f"{share:.2f}",
         "train s": "" if seconds is None else f"{seconds:.0f}",
         "memory MiB": f"{memory / 2**20:.0f}",
+        "GFLOP/image": "" if flops is None else f"{flops / 1e9:.3g}",
+        "images/s": "" if speed is None else f"{speed:.0f}",
     }
 
 
@@ -96,11 +107,11 @@ def loss_change_table(groups: Sequence[Group], changes: Sequence[Sequence[LossCh
     return headers, rows
 
 
-def mean_std(mean: float | None, std: float | None = None) -> str:
+def mean_std(mean: float | None, std: float | None = None, digits: int = 1) -> str:
     """`71.2`, or `71.2 ± 0.4` where there is a deviation; empty without a mean."""
     if mean is None:
         return ""
-    return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
+    return f"{mean:.{digits}f}" if std is None else f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
 def signed(number: float | None) -> str:

@@ -9,6 +9,7 @@ import torch
 from dassl_vr import load_prompted
 from dassl_vr.cli.export import main as export
 from dassl_vr.engine import TRAINER_REGISTRY
+from dassl_vr.evaluation.predictions import read_predictions
 from dassl_vr.plugins import load_plugins
 
 load_plugins()
@@ -34,8 +35,12 @@ print(json.dumps(accuracies))
 """
 
 
+def results_in(directory):
+    return json.loads((directory / "results.json").read_text())
+
+
 def accuracy_in_results(directory):
-    return json.loads((directory / "results.json").read_text())["accuracy"]
+    return results_in(directory)["accuracy"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -44,6 +49,11 @@ def test_run_and_onnx_agree(name, trained, digits, tmp_path, capsys):
     model = load_prompted(trained(name), device="cpu")
     predictions = model.predict(images)
     assert 100.0 * int((predictions.labels == labels).sum()) / len(labels) == accuracy_in_results(trained(name))
+
+    kept = read_predictions(trained(name))
+    assert kept.predicted.tolist() == predictions.labels.tolist() and kept.label.tolist() == labels.tolist()
+    torch.testing.assert_close(torch.from_numpy(kept.probabilities).float(), predictions.probabilities, atol=1e-3, rtol=1e-3)
+    assert results_in(trained(name))["flops"] > 10**6, "counted for every trainer"
 
     assert export([str(trained(name)), str(tmp_path / "graph"), "--format", "onnx"]) == 0
     assert "onnx: the same class as the model" in capsys.readouterr().out

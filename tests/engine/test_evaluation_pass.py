@@ -36,7 +36,7 @@ def test_predictions_say_what_results_say(run):
     assert kept.probabilities.shape == (539, 10) and np.allclose(kept.probabilities.sum(axis=1), 1, atol=1e-2)
     assert results["flops"] > 10**6 and results["images_per_second"] > 0 and results["test_batch_size"] == 100
     assert results["mapping_size"] == [10, 40] and results["templates"] is None
-    assert list(find_runs([run.parent]))[0] == run, "read back"
+    assert next(iter(find_runs([run.parent]))) == run, "read back"
 
 
 def test_a_checkpoint_that_is_tested_leaves_the_same(run, tmp_path):
