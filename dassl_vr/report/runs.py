@@ -14,6 +14,7 @@ from ..engine.results import RESULTS_FILE, read_results
 from ..engine.run_directory import CONFIG_FILE
 from ..utils import kinds
 from ..utils.errors import DataError
+from ..utils.text import natural_key
 
 # What has to agree for runs to be averaged over seeds, and how a reader knows it
 COMPARABLE = {"shots": "shots", "epochs": "epochs", "precision": "precision", "versions": "library versions"}
@@ -84,7 +85,7 @@ class Group:
 
 
 def find_runs(directories: Iterable[str | Path]) -> dict[Path, dict]:
-    """{directory: results} of all finished runs below `directories`, in order of their paths.
+    """{directory: results} of all finished runs below `directories`, in order of their paths, `patch2` before `patch16`.
 
     Raises:
         DataError: a directory does not exist, holds no run, or a results file is damaged.
@@ -93,16 +94,20 @@ def find_runs(directories: Iterable[str | Path]) -> dict[Path, dict]:
     for directory in map(Path, directories):
         if not directory.is_dir():
             raise DataError(f"{directory}: no such directory; expected one with runs in it")
-        for path in sorted(directory.rglob(RESULTS_FILE)):
+        for path in _sorted(directory.rglob(RESULTS_FILE)):
             found[path.parent] = read_results(path.parent)
     if not found:
         raise DataError(f"no {RESULTS_FILE} below {', '.join(map(str, directories))}: no run there has finished")
     return found
 
 
+def _sorted(paths):
+    return sorted(paths, key=lambda path: [natural_key(part) for part in path.parts])
+
+
 def find_unfinished(directories: Iterable[str | Path]) -> list[Path]:
     """Directories below `directories` of runs that began and did not finish."""
-    begun = (path.parent for directory in directories for path in sorted(Path(directory).rglob(CONFIG_FILE)))
+    begun = (path.parent for directory in directories for path in _sorted(Path(directory).rglob(CONFIG_FILE)))
     return [directory for directory in begun if not (directory / RESULTS_FILE).exists()]
 
 

@@ -54,6 +54,11 @@ def excerpt(text: object, limit: int = 200) -> str:
     return shorten(one_line(str(text)[: 10 * limit]), limit)
 
 
+def natural_key(text: str) -> list:
+    """Key for sorting texts with numbers as people do: `patch2` comes before `patch16`."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d{1,18})", text))]
+
+
 def markdown_cell(value: object) -> str:
     """A cell of a Markdown table in which no character is markup."""
     return re.sub(r"[|<>&*`\[\]\\~]|(?<!\w)_|_(?!\w)", lambda match: f"&#{ord(match[0])};", one_line(value))

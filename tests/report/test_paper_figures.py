@@ -77,6 +77,14 @@ def test_validation_is_a_panel_where_it_was_noted(make_run, tmp_path):
     assert figure.axes[2].lines[0].get_ydata().tolist() == [41, 42, 43] and "validation" in figure.axes[2].get_ylabel()
 
 
+def test_variants_are_in_the_order_of_their_numbers(make_run, tmp_path):
+    for patch_size in (1, 2, 4, 8, 16, 32):
+        make_run("SMM", seed=0, tag=f"patch{patch_size}", patch_size=patch_size)
+    figure = drawn("curves", group_runs([tmp_path / "output"]))["curves"]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == [f"SMM, patch{patch_size}" for patch_size in (1, 2, 4, 8, 16, 32)]
+
+
 def test_a_line_says_what_is_missing_for_each_figure(make_run, tmp_path, capsys):
     make_run("SMM", seed=0)
     assert main([str(tmp_path / "output"), "--figures", str(tmp_path / "figures")]) == 0

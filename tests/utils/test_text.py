@@ -9,6 +9,7 @@ from dassl_vr.utils.logger import Logger
 from dassl_vr.utils.text import (
     PrintableStream,
     markdown_cell,
+    natural_key,
     one_line,
     printable,
     printable_output,
@@ -29,6 +30,12 @@ def test_control_characters_are_escaped():
 
 def test_one_line():
     assert one_line(" two\nlines\x00 ") == r"two lines\u0000"
+
+
+def test_numbers_in_texts_are_sorted_as_numbers():
+    names = ["patch16", "patch2", "patch10-a", "patch", "10", "9", "patch2-b", "Ⅷ", "seed007", "seed7", "9" * 400, ""]
+    expected = ["", "9", "10", "9" * 400, "patch", "patch2", "patch2-b", "patch10-a", "patch16", "seed007", "seed7", "Ⅷ"]
+    assert sorted(names, key=natural_key) == expected
 
 
 def test_shorten():
