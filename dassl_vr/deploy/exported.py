@@ -69,13 +69,31 @@ def exported_program(model: PromptedModel, pixels: torch.Tensor) -> torch.export
     model(pixels[:2])  # what does not depend on the image, such as text features, is computed now and a constant in the graph
     batch = torch.export.Dim("batch", min=1)
     try:
-        return torch.export.export(model, (pixels[:2],), dynamic_shapes=({0: batch},), strict=False)
+        program = torch.export.export(model, (pixels[:2],), dynamic_shapes=({0: batch},), strict=False)
     except Exception as error:  # of whatever a plug-in's module does; torch has many kinds
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"torch.export cannot trace this model for batches of any size ({type(error).__name__}: {reason}); in a module of your"
             " own, use x.shape[0] for the number of images, not len(x), and no branches on values"
         ) from error
+    _leave_out_unused(program)
+    return program
+
+
+def _leave_out_unused(program):
+    """Take weights out of a program that it does not compute with: those that others were merged into, a text tower whose features
+    are constants."""
+    inputs, unused = program.graph_signature.input_specs, []
+    for node in [node for node in program.graph.nodes if node.op == "placeholder" and not node.users]:
+        spec = next(spec for spec in inputs if spec.arg.name == node.name)
+        if spec.target is not None:  # no image
+            program.graph.erase_node(node)
+            inputs.remove(spec)
+            unused.append(spec.target)
+    for name in unused:
+        program.state_dict.pop(name, None)
+        program.constants.pop(name, None)  # where buffers are that are not saved
+    program.graph_module.recompile()
 
 
 def _write_onnx(program, file):
