@@ -1,16 +1,15 @@
 """LoRA: low-rank adaptation of a vision transformer's attention (Hu et al., ICLR 2022)."""
 
 from collections.abc import Sequence
-from itertools import combinations
 
 from torch import nn
 from yacs.config import CfgNode as CN
 
 from dassl_vr.backbones import FrozenBackbone
-from dassl_vr.config.ranges import Range
+from dassl_vr.config.ranges import DECAY, Range
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods import VisualReprogramming, add_reprogramming_keys
-from dassl_vr.prompting import PROJECTIONS, AdaptedBackbone, LowRankUpdates, learned_inside
+from dassl_vr.prompting import TARGETS, AdaptedBackbone, LowRankUpdates, learned_inside
 from dassl_vr.reprogramming import LabelMapping, PlainInput, ReprogrammedClassifier
 
 
@@ -25,6 +24,8 @@ def extend_cfg(cfg: CN) -> None:
     node.ALPHA = 6.0
     # Weights that are updated in the attention of every block: q (query), k (key), v (value), o (output)
     node.TARGETS = "qv"
+    # Share of the input of each update that is dropped at random in training
+    node.DROPOUT = 0.0
 
 
 @TRAINER_REGISTRY.register()
@@ -33,8 +34,8 @@ class LoRA(VisualReprogramming):
 
     backbone_kinds = ("vit", "clip")
     needs_tokens = True
-    ranges = {"RANK": Range(1, 10**4), "ALPHA": Range(0, 10**6)}
-    choices = {"TARGETS": tuple("".join(some) for n in range(1, 5) for some in combinations(PROJECTIONS, n))}
+    ranges = {"RANK": Range(1, 10**4), "ALPHA": Range(0, 10**6), "DROPOUT": DECAY}
+    choices = {"TARGETS": TARGETS}
 
     @classmethod
     def build_input(cls, cfg: CN, size: int) -> PlainInput:
@@ -42,8 +43,8 @@ class LoRA(VisualReprogramming):
 
     @classmethod
     def build_output(cls, cfg: CN, backbone: FrozenBackbone, classnames: Sequence[str]) -> tuple[nn.Module, LabelMapping]:
-        options = cls.options_in(cfg)
-        updates = LowRankUpdates(backbone.tokens.blocks, options.RANK, options.ALPHA, options.TARGETS)
+        options, blocks = cls.options_in(cfg), backbone.tokens.blocks
+        updates = LowRankUpdates(blocks, options.RANK, options.ALPHA / options.RANK, options.TARGETS, options.DROPOUT)
         return super().build_output(cfg, AdaptedBackbone(backbone, updates), classnames)
 
     @classmethod

@@ -111,8 +111,10 @@ class EpochsRule:
         optim = recipe_cfg(cell).OPTIM
         if self.number in (None, optim.MAX_EPOCH) or not getattr(TRAINER_REGISTRY.get(cell.trainer), "learns", True):
             return ()
-        share = self.number / optim.MAX_EPOCH
         settings = ["OPTIM.MAX_EPOCH", str(self.number)]
+        if not optim.MAX_EPOCH:  # the recipe's number follows from the data
+            return tuple(settings)
+        share = self.number / optim.MAX_EPOCH
         if optim.WARMUP_EPOCH >= 1:
             settings += ["OPTIM.WARMUP_EPOCH", str(round(optim.WARMUP_EPOCH * share))]
         if any(step >= 1 for step in optim.STEPSIZE):

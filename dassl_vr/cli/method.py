@@ -45,6 +45,7 @@ SCRIPTS = {
     "vp": Script("VP", "a frame of pixels in front of a CLIP"),
     "vpt": Script("VPT", "tokens for a vision transformer; METHOD=shallow or deep", method="deep"),
     "lora": Script("LoRA", "low-rank updates in the attention of a vision transformer, and a linear layer"),
+    "clip_lora": Script("CLIPLoRA", "low-rank updates in the attention of both towers of a CLIP"),
     "linear_probe": Script("LinearProbe", "a linear layer on the frozen features"),
     "full_ft": Script("FullFT", "everything, with a new linear layer"),
     "zeroshot": Script("ZeroshotCLIP", "nothing, only tests; METHOD=template or ensemble", method="template"),

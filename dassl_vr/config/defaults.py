@@ -190,8 +190,11 @@ _C.OPTIM.LR_SCHEDULER = "single_step"
 _C.OPTIM.STEPSIZE = (-1,)
 # Factor on the learning rate at each step
 _C.OPTIM.GAMMA = 0.1
-# Epochs to train
+# Epochs to train; 0 = as many as BATCHES_PER_SHOT asks for
 _C.OPTIM.MAX_EPOCH = 10
+# With MAX_EPOCH 0: batches to train on for each training image per class (500 in CLIP-LoRA). The run takes the nearest number of
+# whole epochs, at least one
+_C.OPTIM.BATCHES_PER_SHOT = 500
 # Epochs of warm-up; below 1 = none
 _C.OPTIM.WARMUP_EPOCH = -1
 # linear (WARMUP_MIN_LR in epoch 0, the share n / WARMUP_EPOCH of LR in epoch n), ramp (the share (n + 1) / WARMUP_EPOCH),
@@ -202,9 +205,11 @@ _C.OPTIM.PER_ITERATION = False
 # Learning rate of a constant warm-up, and the first of a linear one
 _C.OPTIM.WARMUP_CONS_LR = 1e-5
 _C.OPTIM.WARMUP_MIN_LR = 1e-5
+# The rate that a cosine falls to
+_C.OPTIM.COSINE_MIN_LR = 0.0
 # True = the schedule starts from its beginning after the warm-up
 _C.OPTIM.WARMUP_RECOUNT = True
-# Length of a cosine that starts after the warm-up. True = the rest of MAX_EPOCH, so that it ends at 0 (always so with
+# Length of a cosine that starts after the warm-up. True = the rest of MAX_EPOCH, so that it ends there (always so with
 # PER_ITERATION); False = MAX_EPOCH, as in the family, so that the run ends before the cosine does
 _C.OPTIM.COSINE_AFTER_WARMUP = False
 

@@ -63,7 +63,7 @@ def write_hparams(trainer: "SimpleTrainer") -> None:
         "seed": cfg.SEED,
         "shots": cfg.DATASET.NUM_SHOTS,
         "lr": cfg.OPTIM.LR,
-        "epochs": cfg.OPTIM.MAX_EPOCH,
+        "epochs": trainer.max_epoch,
         "batch_size": cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
     }
     metrics = {f"hparam/{key}": value for key, value in trainer.results.get(cfg.TEST.SPLIT, {}).items()}

@@ -21,6 +21,7 @@ from ..data import DataManager
 from ..data.augment_rng import derive_seed
 from ..data.loader import BatchLoader
 from ..evaluation import build_evaluator
+from ..optim import epochs_for
 from ..utils import checkpoint as ckpt
 from ..utils import distributed
 from ..utils.errors import ConfigError, DataError
@@ -159,10 +160,18 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         self.watch = None  # called with the trainer at the end of each epoch, if set
         self.build_data_loader()
         self._check_data()
+        if not self.max_epoch:
+            self.max_epoch = self._epochs_for_data()
         if distributed.is_parallel() and not isinstance(self.train_loader_x, BatchLoader):
             raise ConfigError(f"trainer {cfg.TRAINER.NAME} makes its own loaders, which several processes cannot share; start one")
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
+
+    def _epochs_for_data(self):
+        if self.dm is None:
+            name = self.cfg.TRAINER.NAME
+            raise ConfigError(f"OPTIM.MAX_EPOCH is 0, but trainer {name} makes its own loaders; set it to a number of epochs")
+        return epochs_for(self.cfg.OPTIM, len(self.dm.dataset.train_x), self.num_classes, len(self.train_loader_x))
 
     def _check_data(self):
         cfg = self.cfg

@@ -19,6 +19,7 @@ from ..data.datasets.build import set_grey_bits
 from ..engine import TRAINER_REGISTRY, SimpleTrainer, TrainerBase
 from ..engine.build import put_on, resolve_input
 from ..engine.trainer import resolve_precision
+from ..optim import epochs_for
 from ..plugins import load_plugins
 from ..utils.distributed import StepShare
 from ..utils.errors import ConfigError
@@ -89,6 +90,9 @@ class HostTrainer(dassl.engine.TrainerX):
         names = ("train_loader_x", "train_loader_u", "val_loader", "test_loader", "num_classes", "num_source_domains", "lab2cname")
         for name in names:
             setattr(self, name, getattr(self.dm, name))
+        if not self.max_epoch:
+            images = len(self.dm.dataset.train_x)
+            self.max_epoch = epochs_for(self.cfg.OPTIM, images, self.num_classes, len(self.train_loader_x))
 
     def train(self) -> None:
         super().train()

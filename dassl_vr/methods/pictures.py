@@ -25,7 +25,7 @@ class RunPictures:
     def __init__(self, trainer):
         self.trainer = trainer
         cfg = trainer.cfg
-        self.every = cfg.TRAIN.PICTURE_FREQ or max(1, cfg.OPTIM.MAX_EPOCH // SNAPSHOTS)
+        self.every = cfg.TRAIN.PICTURE_FREQ or max(1, trainer.max_epoch // SNAPSHOTS)
         self._batch = None
         self._works = True
 

@@ -157,6 +157,10 @@ class PromptLearning:
         """Register `module` with an optimizer and a schedule of its own; a module without parameters gets none."""
         optim = sched = None
         if any(p.requires_grad for p in module.parameters()):
+            if not optim_cfg.MAX_EPOCH:
+                optim_cfg = optim_cfg.clone()
+                optim_cfg.defrost()
+                optim_cfg.MAX_EPOCH = self.max_epoch  # which follows from the data
             if optim_cfg.PER_ITERATION:
                 optim_cfg = in_iterations(optim_cfg, len(self.train_loader_x))
             optim = build_optimizer(module, optim_cfg)

@@ -91,7 +91,7 @@ def build_lr_scheduler(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
 
     - `single_step`: x GAMMA every STEPSIZE epochs (the last entry of a list);
     - `multi_step`: x GAMMA at each epoch in STEPSIZE;
-    - `cosine`: half a cosine from the learning rate to 0 over MAX_EPOCH.
+    - `cosine`: half a cosine from the learning rate to COSINE_MIN_LR over MAX_EPOCH.
 
     With `WARMUP_EPOCH` above 0 a warm-up comes first. `WARMUP_RECOUNT` True starts the schedule from its beginning
     after it; False lets it continue at epoch WARMUP_EPOCH: changes that it would have made until then are skipped, as in
@@ -99,14 +99,17 @@ def build_lr_scheduler(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
     warm-up leaves of MAX_EPOCH.
 
     Raises:
-        ConfigError: an unknown schedule or warm-up, or a STEPSIZE that is neither epochs nor shares.
+        ConfigError: an unknown schedule or warm-up, a STEPSIZE that is neither epochs nor shares, or a MAX_EPOCH of 0.
     """
     name, max_epoch, warmup = optim_cfg.LR_SCHEDULER, optim_cfg.MAX_EPOCH, optim_cfg.WARMUP_EPOCH
     if name not in _SCHEDULERS:
         raise ConfigError(f"OPTIM.LR_SCHEDULER: {unknown_name_message('schedule', name, _SCHEDULERS)}")
+    if max_epoch < 1:  # `optim_cfg` is as the user wrote it, not with the number that the data lead to
+        raise ConfigError("OPTIM.MAX_EPOCH is 0, but this trainer's schedule takes a number of epochs; set it to one")
     if name == "cosine":
         after_warmup = warmup >= 1 and optim_cfg.WARMUP_RECOUNT and optim_cfg.COSINE_AFTER_WARMUP
-        scheduler = CosineAnnealingLR(optimizer, max(1, max_epoch - warmup) if after_warmup else max_epoch)
+        length = max(1, max_epoch - warmup) if after_warmup else max_epoch
+        scheduler = CosineAnnealingLR(optimizer, length, optim_cfg.COSINE_MIN_LR)
     elif name == "multi_step":
         scheduler = MultiStepLR(optimizer, sorted(_epochs(optim_cfg.STEPSIZE, max_epoch)), gamma=optim_cfg.GAMMA)
     else:

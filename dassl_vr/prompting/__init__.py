@@ -5,27 +5,31 @@ here knows the engine or its configuration; wrong arguments raise `ValueError`.
 """
 
 from .adapted import AdaptedBackbone, learned_inside
-from .lora import PROJECTIONS, LowRankUpdates, replaced_weights
-from .multimodal import MultimodalClassifier
+from .lora import PROJECTIONS, TARGETS, LowRankUpdates, replaced_modules, replaced_weights
+from .multimodal import LowRankClassifier, MultimodalClassifier
 from .templates import ENSEMBLE, TEMPLATE_SETS, fill_in, template_set
-from .text import ConditionalClassifier, ContextPrompts, FixedClassifier, TextPromptedClassifier
+from .text import ConditionalClassifier, ContextPrompts, FixedClassifier, Sentences, TextPromptedClassifier
 from .tokens import VisualTokens, inserted_tokens, replaced_tokens
 
 __all__ = [
     "ENSEMBLE",
     "PROJECTIONS",
+    "TARGETS",
     "TEMPLATE_SETS",
     "AdaptedBackbone",
     "ConditionalClassifier",
     "ContextPrompts",
     "FixedClassifier",
+    "LowRankClassifier",
     "LowRankUpdates",
     "MultimodalClassifier",
+    "Sentences",
     "TextPromptedClassifier",
     "VisualTokens",
     "fill_in",
     "inserted_tokens",
     "learned_inside",
+    "replaced_modules",
     "replaced_tokens",
     "replaced_weights",
     "template_set",

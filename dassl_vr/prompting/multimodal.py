@@ -1,4 +1,4 @@
-"""Prompts in both towers of a CLIP, coupled."""
+"""What is learned in both towers of a CLIP: coupled prompts, or low-rank updates."""
 
 from contextlib import AbstractContextManager
 
@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .text import TextPromptedClassifier
+from .lora import LowRankUpdates
+from .text import Sentences, TextPromptedClassifier
 from .tokens import inserted_tokens, replaced_tokens
 
 
@@ -22,6 +23,8 @@ class MultimodalClassifier(TextPromptedClassifier):
         deep_text: (depth - 1, M, text width) parameter, the tokens of the further blocks.
         couplings: one linear layer a block, text width -> image width.
     """
+
+    changes_images = True
 
     def __init__(self, backbone, prompts, depth=9):
         super().__init__(backbone, prompts)
@@ -41,6 +44,30 @@ class MultimodalClassifier(TextPromptedClassifier):
         with inserted_tokens(self.backbone.tokens, visual):
             return F.normalize(self.backbone.features(x), dim=-1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) normalized images -> (B, K) logits."""
-        return self.classify(self.image_features(x))
+
+class LowRankClassifier(TextPromptedClassifier):
+    """CLIP-LoRA: low-rank updates of the attention in every block of both towers ("Low-Rank Few-Shot Adaptation of Vision-Language
+    Models", Zanella and Ben Ayed 2024, section 4).
+
+    Args:
+        sentences: one per class.
+        rank, scale, targets, dropout: of the `LowRankUpdates` of both towers.
+
+    Attributes:
+        text, image: `LowRankUpdates`.
+    """
+
+    changes_images = True
+
+    def __init__(self, backbone, sentences, rank=2, scale=2**-0.5, targets="qkv", dropout=0.0):
+        super().__init__(backbone, Sentences(backbone, sentences))
+        self.text = LowRankUpdates(backbone.text_blocks, rank, scale, targets, dropout)
+        self.image = LowRankUpdates(backbone.tokens.blocks, rank, scale, targets, dropout)
+
+    def inside_text(self) -> AbstractContextManager[None]:
+        return self.text.inside_blocks(self.backbone.text_blocks)
+
+    def image_features(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) normalized images -> (B, D) of unit length."""
+        with self.image.inside(self.backbone.tokens):
+            return self.backbone.image_features(x)

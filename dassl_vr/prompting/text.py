@@ -107,13 +107,42 @@ class ContextPrompts(nn.Module):
         return torch.stack(sentences)
 
 
+class Sentences(nn.Module):
+    """Sentences with nothing learned in them, in the place of `ContextPrompts`: for what is learned in a text tower's blocks.
+
+    Args:
+        backbone: a `ClipBackbone`.
+        sentences: K sentences.
+
+    Attributes:
+        tokens: (K, L) token numbers, which say where the sentences end; L is as long as the longest needs.
+    """
+
+    def __init__(self, backbone, sentences):
+        super().__init__()
+        tokens = backbone.tokenize(sentences)
+        tokens = tokens[:, : backbone.text_length(tokens)]
+        self.register_buffer("tokens", tokens, persistent=False)
+        with torch.no_grad():
+            self.register_buffer("embeddings", backbone.token_embeddings(tokens).detach().clone(), persistent=False)
+
+    def forward(self) -> torch.Tensor:
+        """The embedded sentences, (K, L, width)."""
+        return self.embeddings
+
+
 class TextPromptedClassifier(nn.Module):
     """Scaled cosines between the image's features and those of one prompted sentence per class.
 
     Args:
         backbone: a frozen `ClipBackbone`.
-        prompts: `ContextPrompts`.
+        prompts: `ContextPrompts`, or `Sentences`.
+
+    Attributes:
+        changes_images: something is learned in the image tower as well.
     """
+
+    changes_images = False
 
     def __init__(self, backbone, prompts):
         super().__init__()
@@ -145,9 +174,13 @@ class TextPromptedClassifier(nn.Module):
         """(B, D) features of unit length -> (B, K) logits."""
         return self.backbone.scale * image_features @ self.text_features().T
 
+    def image_features(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) normalized images -> (B, D) of unit length."""
+        return self.backbone.image_features(x)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, K) logits."""
-        return self.classify(self.backbone.image_features(x))
+        return self.classify(self.image_features(x))
 
 
 class ConditionalClassifier(TextPromptedClassifier):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..data.datasets import read_item_image
 from ..deploy import PromptedModel
-from ..prompting import MultimodalClassifier
+from ..prompting import TextPromptedClassifier
 from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier
 from ..utils.images import UnreadableImageError
 from .canvas import colours, figure_text, new_figure, without_ticks
@@ -76,7 +76,8 @@ def features_before_after(model: PromptedModel, batches: Iterable[tuple[torch.Te
         directions = directions and isinstance(source, FeatureSource)
     else:
         before = pretrained_backbone(model).features
-        after = network.image_features if isinstance(network, MultimodalClassifier) else None
+        changed = isinstance(network, TextPromptedClassifier) and network.changes_images
+        after = network.image_features if changed else None
     parts = [(before(plain), after(x) if after else None) for x, plain in batches]
     if not parts:
         return {}

@@ -60,7 +60,9 @@ def _range(values, positive):
 
 
 def check_space(runs: Sequence[Run], space: dict) -> None:
-    """Raises `ConfigError` for a key or value of `space` that one of `runs` could not have."""
+    """Raises `ConfigError` for a key or value of `space` that one of `runs` could not have, or epochs that follow from the data."""
+    if not all(run.cfg.OPTIM.MAX_EPOCH for run in runs):
+        raise ConfigError("--search: trials are compared epoch by epoch; set OPTIM.MAX_EPOCH to a number of them, not 0")
     for key, (kind, values) in space.items():
         if key in NOT_SEARCHED:
             raise ConfigError(f"--search: {key} is the same for all trials; leave it out of the space")

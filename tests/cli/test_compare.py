@@ -78,6 +78,8 @@ def test_warm_up_and_steps_keep_their_share(monkeypatch):
     keys = EpochsRule(20, "").settings(cell)
     assert keys == ("OPTIM.MAX_EPOCH", "20", "OPTIM.WARMUP_EPOCH", "2", "OPTIM.STEPSIZE", "(10, 0.72)")
     assert EpochsRule(100, "").settings(cell) == EpochsRule(None, "").settings(cell) == ()
+    optim.MAX_EPOCH = 0  # as many as the data ask for
+    assert EpochsRule(20, "").settings(cell) == ("OPTIM.MAX_EPOCH", "20")
 
 
 @pytest.mark.parametrize(

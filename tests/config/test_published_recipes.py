@@ -130,7 +130,17 @@ _VR_ON_CLIP = {
     **{"OPTIM.NAME": "sgd", "OPTIM.LR": 40.0, "OPTIM.MOMENTUM": 0.9, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 200},
     **{"OPTIM.LR_SCHEDULER": "cosine", "OPTIM.PER_ITERATION": True, "OPTIM.WARMUP_EPOCH": -1, "TRAINER.VR.TEMPLATES": "imagenet"},
 }
-# The same repository, experiments/cnn
+# Zanella and Ben Ayed, CVPRW 2024: MaxZanella/CLIP-LoRA, run_utils.py, lora.py, main.py, loralib/layers.py, datasets/*.py
+_CLIP_LORA = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.INTERPOLATION": "bicubic", "INPUT.RRCROP_SCALE": (0.08, 1.0)},
+    **{"INPUT.TRANSFORMS": ("random_resized_crop", "random_flip", "normalize"), "MODEL.BACKBONE.NORM": "weights"},
+    **{BATCH: 32, DROP: False, "OPTIM.NAME": "adamw", "OPTIM.LR": 2e-4, "OPTIM.WEIGHT_DECAY": 0.01, "OPTIM.ADAM_BETA2": 0.999},
+    **{"OPTIM.MAX_EPOCH": 0, "OPTIM.BATCHES_PER_SHOT": 500, "OPTIM.PER_ITERATION": True, "OPTIM.WARMUP_EPOCH": -1},
+    **{"OPTIM.LR_SCHEDULER": "cosine", "OPTIM.COSINE_MIN_LR": 1e-6},
+    **{"TRAINER.CLIPLORA.RANK": 2, "TRAINER.CLIPLORA.ALPHA": 1.0, "TRAINER.CLIPLORA.TARGETS": "qkv"},
+    **{"TRAINER.CLIPLORA.DROPOUT": 0.25, "TRAINER.CLIPLORA.TEMPLATE": "a photo of a {}."},
+}
+# Chen et al.'s repository, experiments/cnn
 _PROBE = {
     **{"INPUT.SIZE": (224, 224), "INPUT.TRANSFORMS": ("vr_squash", "normalize"), BATCH: 128, DROP: False},
     **{"OPTIM.NAME": "adam", "OPTIM.LR": 0.1, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 200},
@@ -209,6 +219,7 @@ PUBLISHED = {
     **{"CoCoOp/clip_vit_b16": _COCOOP, "MaPLe/clip_vit_b16": _MAPLE, "VPT/clip_vit_b16": _VPT_ON_CLIP},
     **{"VPT/vit_b16": _VPT, "VPT/vit_b32": _VPT, "VP/clip_vit_b32": _VP},
     **{f"VR/{name}": _VR_ON_CLIP for name in CLIPS},
+    **{f"CLIPLoRA/{name}": _CLIP_LORA for name in ("clip_vit_b16", "clip_vit_b32")},
     **{f"LinearProbe/{name}": _PROBE for name in RESNETS},
     **{f"FullFT/{name}": _FULL_FT for name in RESNETS},
     **{f"VR/{name}_ar": _AR for name in (*CLIPS, "clip_rn101")},

@@ -52,6 +52,7 @@ CASES = {
     "multi step never": ({"LR_SCHEDULER": "multi_step"}, [1] * 6),
     "share of a single epoch": ({"LR_SCHEDULER": "multi_step", "STEPSIZE": (0.5,), "MAX_EPOCH": 1}, [1]),
     "cosine": ({"LR_SCHEDULER": "cosine"}, [cosine(e, 6) for e in range(6)]),
+    "cosine to another rate": ({"LR_SCHEDULER": "cosine", "COSINE_MIN_LR": 0.2}, [0.2 + 0.8 * cosine(e, 6) for e in range(6)]),
     "linear warm-up": (
         {"STEPSIZE": (2,), "WARMUP_EPOCH": 4, "WARMUP_MIN_LR": 0.03},
         [0.03, 0.25, 0.5, 0.75, 1, 1, 0.1, 0.1],

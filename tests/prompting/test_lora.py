@@ -1,16 +1,20 @@
 """Low-rank updates of attention against transformers whose weights were changed manually."""
 
 import copy
+import functools
 
+import open_clip
 import pytest
 import timm
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional as F
 
 from dassl_vr.backbones import BackboneSpec, FrozenBackbone, backbone_spec, build_backbone
 from dassl_vr.backbones.adapters import adapters
 from dassl_vr.prompting import AdaptedBackbone, LowRankUpdates, replaced_weights
+from dassl_vr.prompting.lora import attention_of
 from dassl_vr.reprogramming import HeadMapping, SampleSpecificMask
 
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 5}
@@ -59,12 +63,12 @@ def changed_by_hand(blocks, updates, targets, scale):
                 (last.data if target == "o" else fused.data["qkv".index(target) * width :])[i] += row
 
 
-@pytest.mark.parametrize(("targets", "alpha"), [("qv", 6.0), ("qkv", 1.5), ("ko", 3.0), ("o", 3.0)])
-def test_an_update_is_added_to_the_weights_it_names(backbone, x, targets, alpha):
-    updates = learned(backbone.tokens.blocks, 3, alpha, targets)
+@pytest.mark.parametrize(("targets", "scale"), [("qv", 2.0), ("qkv", 0.5), ("ko", 1.0), ("o", 1.0)])
+def test_an_update_is_added_to_the_weights_it_names(backbone, x, targets, scale):
+    updates = learned(backbone.tokens.blocks, 3, scale, targets)
     adapted, other = AdaptedBackbone(backbone, updates), copy.deepcopy(backbone)
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    changed_by_hand(other.tokens.blocks, updates, targets, alpha / 3)
+    changed_by_hand(other.tokens.blocks, updates, targets, scale)
     got = adapted.features(x)
     assert torch.allclose(got, other.features(x), atol=1e-4)
     assert not torch.allclose(got, backbone.features(x), atol=1e-2)
@@ -75,7 +79,7 @@ def test_an_update_is_added_to_the_weights_it_names(backbone, x, targets, alpha)
 
 
 def test_it_starts_as_the_backbone_and_learns_on_both_sides(backbone, x):
-    updates = LowRankUpdates(backbone.tokens.blocks, 2, 2.0)
+    updates = LowRankUpdates(backbone.tokens.blocks, 2)
     adapted = AdaptedBackbone(backbone, updates)
     result = adapted.features(x)
     assert torch.allclose(result, backbone.features(x), atol=1e-5)
@@ -95,6 +99,8 @@ def test_merged_weights_are_kept_until_the_parameters_change(backbone, x):
     with torch.no_grad():
         first = updates.merged(blocks)
         assert updates.merged(blocks) is first
+        others = copy.deepcopy(blocks)
+        assert updates.merged(others)[0][0] not in list(blocks[0].modules()), "those of other blocks are others"
         updates.up.mul_(2)
         second = updates.merged(blocks)
         assert not torch.equal(first[0][2], second[0][2])
@@ -104,12 +110,119 @@ def test_merged_weights_are_kept_until_the_parameters_change(backbone, x):
 
 
 def test_the_text_tower_takes_updates_too(tiny_clip):
-    updates = learned(tiny_clip.text_blocks, 2, 1.0, "qkv")
+    updates = learned(tiny_clip.text_blocks, 2, 0.5, "qkv")
     plain = tiny_clip.text_features(["a photo of a one."])
     with replaced_weights(updates.merged(tiny_clip.text_blocks)):
         adapted = tiny_clip.text_features(["a photo of a one."])
     assert not torch.allclose(adapted, plain, atol=1e-3)
     assert torch.equal(tiny_clip.text_features(["a photo of a one."]), plain)
+
+
+# ------------------------------------------------------------------------------------------------- inputs that are dropped
+def attend(block, x, mask=None):
+    """What the self-attention of a block makes of (B, L, width)."""
+    attention = getattr(block, "attn", None) or block.self_attention
+    return attention(x) if hasattr(attention, "qkv") else attention(x, x, x, need_weights=False, attn_mask=mask)[0]
+
+
+def attend_by_hand(block, x, updates, dropped, mask=0.0):
+    """The same head by head, with the updates of inputs dropped as `dropped` {target: (B, L, width) factors} says."""
+    attention = getattr(block, "attn", None) or block.self_attention
+    fused, name, last = attention_of(block)
+    width, heads = x.shape[-1], attention.num_heads
+    bias = fused.bias if name == "weight" else attention.in_proj_bias
+    weights = dict(zip("qkvo", [*getattr(fused, name).split(width), last.weight]))
+    biases = dict(zip("qkvo", [*bias.split(width), last.bias]))
+
+    def project(target, x):
+        result = x @ weights[target].T + biases[target]
+        if target in updates.targets:
+            place = updates.targets.index(target)
+            result = result + updates.scale * (x * dropped[target]) @ updates.down[0, place].T @ updates.up[0, place].T
+        return result
+
+    q, k, v = (project(target, x).split(width // heads, dim=-1) for target in "qkv")
+    scores = [(q[i] @ k[i].transpose(1, 2) * (width // heads) ** -0.5 + mask).softmax(-1) @ v[i] for i in range(heads)]
+    return project("o", torch.cat(scores, dim=-1))
+
+
+@pytest.mark.parametrize("targets", ["qkv", "vo", "k"])
+def test_each_update_sees_an_input_dropped_on_its_own(backbone, targets, monkeypatch):
+    generator, block = torch.Generator().manual_seed(3), backbone.tokens.blocks[0]
+    updates = learned([block], 2, 0.7, targets, 0.25)
+    x = torch.randn(2, 5, updates.down.shape[-1], generator=generator)
+    masks = {target: torch.bernoulli(torch.full(x.shape, 0.75), generator=generator) / 0.75 for target in targets}
+    order = iter(masks.values())
+    monkeypatch.setattr(F, "dropout", lambda x, p, training=True, inplace=False: x * next(order) if training else x)
+    expected = attend_by_hand(block, x, updates, masks)
+    with updates.inside_blocks([block]):
+        got = attend(block, x)
+    assert next(order, None) is None, "one draw a target"
+    assert torch.allclose(got, expected, atol=1e-4)
+    assert torch.allclose(attend(block, x), attend_by_hand(block, x, LowRankUpdates([block]), dict.fromkeys("qv", 1.0)), atol=1e-4)
+
+
+def test_dropped_inputs_in_a_text_tower_look_back_only(tiny_clip):
+    updates = learned(tiny_clip.text_blocks[:1], 2, 0.7, "qkv", 1e-9)
+    block, generator = tiny_clip.text_blocks[0], torch.Generator().manual_seed(4)
+    x = 0.1 * torch.randn(1, 4, tiny_clip.text_width, generator=generator)
+    mask = torch.full((4, 4), -torch.inf).triu(1)
+    with updates.inside_blocks([block]):
+        got = attend(block, x, mask)
+    assert torch.allclose(got, attend_by_hand(block, x, updates, dict.fromkeys("qkv", 1.0), mask), atol=1e-4)
+
+
+def test_dropout_is_for_training_alone(backbone, x):
+    dropping, plain = learned(backbone.tokens.blocks, 2, 0.5, "qkv", 0.25), learned(backbone.tokens.blocks, 2, 0.5, "qkv")
+    adapted = AdaptedBackbone(backbone, dropping)
+    before = list(backbone.modules())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first, second = adapted.features(x), adapted.features(x)
+        torch.manual_seed(0)
+        again = adapted.features(x)
+    assert torch.equal(first, again) and not torch.allclose(first, second, atol=1e-3)
+    first.square().sum().backward()
+    assert all(parameter.grad.flatten(2).any(dim=2).all() for parameter in dropping.parameters())
+    dropping.eval()
+    for context in (torch.no_grad(), torch.enable_grad()):
+        with context:
+            assert torch.equal(adapted.features(x), AdaptedBackbone(backbone, plain).features(x))
+    assert all(module is other for module, other in zip(backbone.modules(), before, strict=True))
+
+
+def test_attention_of_other_kinds_takes_no_dropout():
+    blocks = [open_clip.transformer.CustomResidualAttentionBlock(8, 2)]
+    LowRankUpdates(blocks, 1)
+    with pytest.raises(ValueError, match="not for Attention; take a dropout of 0"):
+        LowRankUpdates(blocks, 1, dropout=0.1)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 1e-9])
+@pytest.mark.parametrize("kind", ["timm", "vit"])
+def test_a_compiled_backbone_takes_updates_and_is_compiled_once(kind, dropout, x, make_clip, monkeypatch):
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    torch.compiler.reset()
+    plain = make_clip(kind) if kind == "vit" else build_backbone("tiny_vit", size=32, verbose=False)
+    compiled = copy.deepcopy(plain)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=count))
+    compiled.compile_model()
+    both = [(backbone, learned(backbone.tokens.blocks, 2, 0.1, "qkv", dropout)) for backbone in (plain, compiled)]
+    for _ in range(3):
+        results = []
+        for backbone, updates in both:
+            updates.zero_grad()
+            updates.up.data *= 1.5
+            features = AdaptedBackbone(backbone, updates).features(x)
+            features.square().sum().backward()
+            results.append((features.detach(), updates.up.grad, updates.down.grad))
+        assert all(torch.allclose(one, other, rtol=1e-3, atol=1e-4 * other.abs().max()) for one, other in zip(*results))
+    assert len(graphs) == 1
 
 
 def test_weights_come_back_after_an_error(backbone):
@@ -122,11 +235,12 @@ def test_weights_come_back_after_an_error(backbone):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((4, 4.0, "qx"), "targets are 'qx', expected some of the letters qkvo"),
-        ((4, 4.0, "qq"), "targets are 'qq'"),
-        ((4, 4.0, ""), "targets are ''"),
-        ((0, 4.0, "q"), "rank is 0, expected 1 to 128"),
-        ((129, 4.0, "q"), "rank is 129, expected 1 to 128"),
+        ((4, 1.0, "qx"), "targets are 'qx', expected some of the letters qkvo"),
+        ((4, 1.0, "qq"), "targets are 'qq'"),
+        ((4, 1.0, ""), "targets are ''"),
+        ((0, 1.0, "q"), "rank is 0, expected 1 to 128"),
+        ((129, 1.0, "q"), "rank is 129, expected 1 to 128"),
+        ((4, 1.0, "q", 1.0), "dropout is 1.0, expected 0 or more, and below 1"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, words):
@@ -152,7 +266,7 @@ def test_the_papers_number_of_parameters_on_vit_l_at_384():
 
     with torch.device("meta"):
         vit = timm.create_model(spec.model_name, pretrained=False)
-        updates = LowRankUpdates(adapters()["timm"].tokens(vit).blocks, rank=6, alpha=6.0, targets="qv")
+        updates = LowRankUpdates(adapters()["timm"].tokens(vit).blocks, rank=6, targets="qv")
         head, smm = HeadMapping(vit.num_features, 10), SampleSpecificMask(spec.input_size, layers=6)
     assert number(updates) == 589_824
     assert number(updates, head) == 600_074

@@ -71,3 +71,10 @@ def test_impossible_settings_of_a_space_are_refused(tmp_path, text, words):
     with pytest.raises(ConfigError) as error:
         check_space([run], space_of(tmp_path, text))
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_trials_whose_epochs_follow_from_the_data_are_refused(tmp_path):
+    load_plugins()
+    run = Cell("CLIPLoRA", "", "digits", "clip_vit_b16").run(1, tmp_path, "default", "data")
+    with pytest.raises(ConfigError, match="set OPTIM.MAX_EPOCH to a number of them, not 0"):
+        check_space([run], space_of(tmp_path, "OPTIM.LR: {uniform: [0, 1]}\n"))

@@ -8,10 +8,11 @@ import torch
 
 from dassl_vr.cli.train import main
 from dassl_vr.deploy import load_prompted
-from dassl_vr.deploy.exported import exported_program
+from dassl_vr.deploy.exported import exported_program, write_program
 
 LORA = {"trainer": "LoRA", "backbone": "tiny_vit"}
 SHORT = ("TEST.NO_TEST", "True", "TRAINER.LORA.RANK", "3", "TRAINER.LORA.ALPHA", "1.5", "TRAINER.LORA.TARGETS", "qko")
+SHORT = (*SHORT, "TRAINER.LORA.DROPOUT", "0.1")
 
 
 @pytest.fixture
@@ -38,17 +39,19 @@ def test_a_run_is_counted_and_resumed_bit_for_bit(whole, tmp_path, tiny_command,
     assert expected["lora.up"].any() and all(torch.equal(got[key], value) for key, value in expected.items())
 
 
-def test_an_exported_graph_has_the_update_in_its_weights(whole):
+def test_an_exported_graph_has_the_update_in_its_weights_and_no_others(whole, tmp_path):
     model = load_prompted(whole, device="cpu")
     pixels = torch.randint(0, 256, (2, *model.pixel_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     program = exported_program(model, pixels)
-    used = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
-    parameters = program.graph_signature.inputs_to_parameters
-    names = [parameters[name] for name in used if name in parameters]
+    names = [*program.state_dict, *program.graph_signature.inputs_to_parameters.values()]
     assert not [name for name in names if ".learned." in name or ".qkv.weight" in name or ".attn.proj.weight" in name]
     assert any(name.endswith("mlp.fc1.weight") for name in names)
+    write_program(program, tmp_path / "model.pt2")
+    in_it = sum(tensor.nbytes for tensor in model.details.backbone.state_dict().values())  # and a head of ten classes
+    assert in_it < (tmp_path / "model.pt2").stat().st_size < 1.1 * in_it
+    read = torch.export.load(tmp_path / "model.pt2").module()
     with torch.no_grad():
-        assert torch.allclose(program.module()(pixels), model(pixels), atol=1e-4)
+        assert torch.allclose(read(pixels), model(pixels), atol=1e-4)
 
 
 @pytest.mark.parametrize(
