@@ -13,15 +13,21 @@ from dassl_vr.prompting import ContextPrompts, TextPromptedClassifier
 
 def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer, under the names of the published code."""
-    cfg.TRAINER.COOP = CN()
+    add_context_keys(cfg, "CoOp")
+
+
+def add_context_keys(cfg: CN, trainer: str) -> CN:
+    """Add the keys of the context of `trainer`, whose base is `CoOp`, with their defaults; returns its node."""
+    node = cfg.TRAINER[trainer.upper()] = CN()
     # Number of context vectors; CTX_INIT sets it where it is given
-    cfg.TRAINER.COOP.N_CTX = 16
+    node.N_CTX = 16
     # Class-specific context
-    cfg.TRAINER.COOP.CSC = False
+    node.CSC = False
     # Words to start from, such as "a photo of a" ("" = random)
-    cfg.TRAINER.COOP.CTX_INIT = ""
+    node.CTX_INIT = ""
     # Options: end, middle, front
-    cfg.TRAINER.COOP.CLASS_TOKEN_POSITION = "end"
+    node.CLASS_TOKEN_POSITION = "end"
+    return node
 
 
 @TRAINER_REGISTRY.register()

@@ -46,12 +46,13 @@ class ClipBackbone(FrozenBackbone):
         return self.tokenizer(list(sentences)).to(self.device)
 
     @torch.no_grad()
-    def text_features(self, sentences: Iterable[str]) -> torch.Tensor:
-        """N sentences -> (N, D) features of unit length, float32, without gradient."""
+    def text_features(self, sentences: Iterable[str], unit: bool = True) -> torch.Tensor:
+        """N sentences -> (N, D) features, float32, without gradient; of unit length if `unit`, else as the tower gives them."""
         tokens = self.tokenize(sentences)
         with self._autocast(tokens):
             parts = [self.adapter.encode_text(self.model, part) for part in tokens.split(CHUNK)]
-        return F.normalize(torch.cat(parts).float(), dim=-1)
+        features = torch.cat(parts).float()
+        return F.normalize(features, dim=-1) if unit else features
 
     def text_length(self, tokens: torch.Tensor) -> int:
         """Tokens up to the end of the longest of (N, L) sentences: all that `prompted_text_features` needs."""

@@ -171,10 +171,14 @@ class PromptLearning:
         """(B, target classes) logits of the parsed images of a training batch."""
         return self.model(images)
 
+    def train_loss(self, batch: dict, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(loss, a mean over the samples; (B, target classes) logits) of a training batch, parsed."""
+        logits = self.train_logits(batch, images)
+        return F.cross_entropy(logits, labels), logits
+
     def forward_backward(self, batch: dict) -> dict[str, torch.Tensor]:
         images, labels = self.parse_batch_train(batch)
-        logits = self.train_logits(batch, images)
-        loss = F.cross_entropy(logits, labels)
+        loss, logits = self.train_loss(batch, images, labels)
         self.model_backward_and_update(loss)
         if self.cfg.OPTIM.PER_ITERATION or self.batch_idx + 1 == self.num_batches:
             self.update_lr()

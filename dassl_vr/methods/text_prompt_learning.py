@@ -1,4 +1,4 @@
-"""What trainers share that learn in front of a CLIP's text tower: image features are computed once where they cannot change."""
+"""What trainers share that learn in front of a CLIP's text tower: features of images without a prompt, which are computed once."""
 
 import torch
 from torch import nn
@@ -13,10 +13,11 @@ from .prompt_learning import PromptLearning
 
 
 class TextPromptLearning(PromptLearning):
-    """A method that learns in front of a CLIP's text tower only, so that image features never change.
+    """A method that learns in front of a CLIP's text tower, from features of images that no prompt changes (`train_features`).
 
-    Where each training image is the same in every epoch its features are computed once (TRAIN.CACHE_FEATURES). The network is a
-    `prompting.TextPromptedClassifier`. Asks for `dm.train_loader_all` besides what `PromptLearning` asks.
+    Where each training image is the same in every epoch these are computed once (TRAIN.CACHE_FEATURES). The network is a
+    `prompting.TextPromptedClassifier`; one that prompts the image tower as well has a `train_loss` of its own. Asks for
+    `dm.train_loader_all` besides what `PromptLearning` asks.
     """
 
     backbone_kinds = ("clip",)
@@ -47,7 +48,11 @@ class TextPromptLearning(PromptLearning):
             features[batch["index"].to(part.device)] = part
         return sum_(features)  # each process has those of its part of the images
 
-    def train_logits(self, batch: dict, images: torch.Tensor) -> torch.Tensor:
+    def train_features(self, batch: dict, images: torch.Tensor) -> torch.Tensor:
+        """(B, D) features of unit length of the parsed images of a training batch, to the backbone without any prompt."""
         if self._features is None:
-            return self.model(images)
-        return self.model.classify(self._features[batch["index"].to(self.device)])
+            return self.model.backbone.image_features(images)
+        return self._features[batch["index"].to(self.device)]
+
+    def train_logits(self, batch: dict, images: torch.Tensor) -> torch.Tensor:
+        return self.model.classify(self.train_features(batch, images))

@@ -148,11 +148,15 @@ class TextPromptedClassifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.prompts = prompts
-        self._known = None  # (state of the prompts, text features) of the last pass without gradient
+        self._known = None  # (state of all but the backbone, text features) of the last pass without gradient
 
     def inside_text(self) -> contextlib.AbstractContextManager[None]:
         """A context for the pass through the text tower, for methods that do something in its blocks."""
         return contextlib.nullcontext()
+
+    def sentences(self) -> torch.Tensor:
+        """The embedded sentences with their prompts, (K, L, width)."""
+        return self.prompts()
 
     def text_features(self) -> torch.Tensor:
         """(K, D) of unit length; without gradient they are recomputed only when the prompts have changed."""
@@ -163,12 +167,13 @@ class TextPromptedClassifier(nn.Module):
         return self._known[1]
 
     def _text_features(self):
-        return self.backbone.prompted_text_features(self.prompts(), self.prompts.tokens, self.inside_text)
+        return self.backbone.prompted_text_features(self.sentences(), self.prompts.tokens, self.inside_text)
 
     def _state(self):
-        """What changes when a parameter is updated, loaded, replaced or moved."""
-        own = [p for name, p in self.named_parameters() if not name.startswith("backbone.")] + [self.prompts.embeddings]
-        return [(id(p), p.data_ptr(), p._version) for p in own]
+        """What changes when a tensor is updated, loaded, replaced or moved, or the mode is another one."""
+        parts = [module for name, module in self.named_children() if name != "backbone"]
+        own = [*self._parameters.values(), *(tensor for part in parts for tensor in (*part.parameters(), *part.buffers()))]
+        return [part.training for part in parts], [(id(tensor), tensor.data_ptr(), tensor._version) for tensor in own]
 
     def classify(self, image_features: torch.Tensor) -> torch.Tensor:
         """(B, D) features of unit length -> (B, K) logits."""
