@@ -12,10 +12,8 @@ ENSEMBLE = (
 )
 
 
-# Sets of one published template, which a text head takes as well
-SINGLE = {"vp": "This is a photo of a {}", "ar": "This is a photo of {}."}
 # How the sets of templates are called in TRAINER.<NAME>.TEMPLATES
-TEMPLATE_SETS = ("ensemble", "imagenet", *SINGLE)
+TEMPLATE_SETS = ("ensemble", "imagenet", "vp")
 
 
 def template_set(name: str, of_data_set: str) -> tuple[str, ...]:
@@ -24,19 +22,29 @@ def template_set(name: str, of_data_set: str) -> tuple[str, ...]:
     - `ensemble`: the data set's own and seven general ones;
     - `imagenet`: the 81 of label mapping on CLIP (ILM-VP, Chen et al. 2023, `tools/clip/templates.py`; BLM, Cai et al. 2024,
       `data/const.py`): a default, and the eighty that CLIP's authors published for ImageNet;
-    - `vp`: the one of VP (Bahng et al. 2022, `main_clip.py`), without a full stop;
-    - `ar`: the one of AR and of VP beside it (AttrVR, Cai et al. 2025, `datasets/__init__.py`).
+    - `vp`: the one of VP (Bahng et al. 2022, `main_clip.py`), without a full stop.
 
     Args:
         of_data_set: the data set's template.
     """
-    if name in SINGLE:
-        return (SINGLE[name],)
+    if name == "vp":
+        return ("This is a photo of a {}",)
     if name == "imagenet":
-        from open_clip import OPENAI_IMAGENET_TEMPLATES  # here: slow to import
-
-        return ("This is a photo of a {}.", *(template("{}") for template in OPENAI_IMAGENET_TEMPLATES))
+        return ("This is a photo of a {}.", *_for_imagenet())
     return (of_data_set, *ENSEMBLE)
+
+
+def varied_templates() -> tuple[str, ...]:
+    """The sixty of PromptSRC (Khattak et al., ICCV 2023, `trainers/imagenet_templates.py`): the plainest of the eighty that CLIP's
+    authors published for ImageNet, then the first 59 of the others."""
+    plain = "a photo of a {}."
+    return (plain, *[template for template in _for_imagenet() if template != plain][:59])
+
+
+def _for_imagenet():
+    from open_clip import OPENAI_IMAGENET_TEMPLATES  # here: slow to import
+
+    return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
 
 
 def fill_in(template: str, classname: str) -> str:

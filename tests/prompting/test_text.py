@@ -18,6 +18,7 @@ from dassl_vr.prompting import (
     TextPromptedClassifier,
     fill_in,
     template_set,
+    varied_templates,
 )
 
 NAMES = ["seven", "hot_air balloon", "a rather long name", "x"]
@@ -152,6 +153,9 @@ def test_the_sets_of_templates():
     assert len(set(published)) == 81 and all(template.count("{}") == 1 for template in published)
     # the order of ILM-VP's and BLM's lists, which decides ties
     assert published[:3] == ("This is a photo of a {}.", "a bad photo of a {}.", "a photo of many {}.")
+    varied = varied_templates()
+    assert len(set(varied)) == 60 and set(varied) < set(published) and varied[0] == "a photo of a {}."
+    assert varied[1] == "a bad photo of a {}." and varied[-1] == "itap of the {}."  # as in PromptSRC's list
     assert published[40] == "a photo of a {}." and published[80] == "a tattoo of the {}." and set(ENSEMBLE) <= set(published)
 
 

@@ -93,7 +93,7 @@ def test_wrong_arguments(bash, arguments, words):
     assert words in done.stderr and "Traceback" not in done.stderr
 
 
-FAMILY = ("coop", "cocoop", "maple", "vp", "vpt", "zeroshot", "linear_probe", "full_ft")
+FAMILY = ("coop", "cocoop", "kgcoop", "maple", "promptsrc", "vp", "vpt", "zeroshot", "linear_probe", "full_ft")
 
 
 @pytest.mark.parametrize("name", FAMILY)
