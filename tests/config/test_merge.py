@@ -98,7 +98,8 @@ def test_dump_is_read_by_plain_yacs(cfg, tmp_path):
     ("key", "value", "words"),
     [
         ("OPTIM.NAME", "adamm", "did you mean 'adam'"),
-        ("OPTIM.MAX_EPOCH", "0", "must be above 0"),
+        ("OPTIM.MAX_EPOCH", "-1", "must not be negative"),
+        ("OPTIM.BATCHES_PER_SHOT", "0", "must be above 0"),
         ("OPTIM.LR", "-1", "must not be negative"),
         ("INPUT.SIZE", "(224,)", "a list of 2 numbers"),
         ("INPUT.PIXEL_MEAN", "[0.5]", "a list of 3 numbers"),
