@@ -1,7 +1,9 @@
 """Write the generated parts of the documents: python docs/generate.py [--check]
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by people. With `--check` nothing
-is written, and the exit code is 1 if a part is out of date.
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by people. Some take an argument:
+`<!-- generated: cards digits/lite0/default -->` is the table of the cards in that folder of results/, which
+`python -m dassl_vr.report OUTPUT --cards results` writes. With `--check` nothing is written, and the exit code is 1 if a part is
+out of date.
 """
 
 import argparse
@@ -17,15 +19,19 @@ REPOSITORY = DOCS.parent
 sys.path.insert(0, str(REPOSITORY))  # this checkout, whatever is installed
 
 from dassl_vr.backbones import ALIASES, backbone_spec
+from dassl_vr.cli.errors import one_line_errors
 from dassl_vr.config import defaults, family, get_cfg_default, ranges
 from dassl_vr.config.validate import leaves, lookup
 from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.engine.build import takes
 from dassl_vr.plugins import load_plugins
+from dassl_vr.report.cards import provenance, read_table
+from dassl_vr.report.tables import results_table
 from dassl_vr.reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY
 from dassl_vr.reprogramming.mappings import CLASSES, EMBEDDING, FEATURES, LABELS
 
-PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- generated: (\w+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+RESULTS = "results"  # the folder of cards
 KINDS = ("cnn", "vit", "clip")
 
 
@@ -260,6 +266,31 @@ def _reaches(edges, start, end):
     return False
 
 
+# ------------------------------------------------------------------------------------------------------------- figures
+def cards(folder):
+    """The table of the cards in one folder, and what they were measured with.
+
+    Without time, memory and speed, for the machine may have done other work meanwhile.
+    """
+    groups = read_table(REPOSITORY / RESULTS / folder)
+    return f"{_table(_columns(results_table(groups), lambda header: header not in COST))}\n\n{provenance(groups)}"
+
+
+def few_columns(folder):
+    """The same for a page that shows little."""
+    return _table(_columns(results_table(read_table(REPOSITORY / RESULTS / folder)), FEW.__contains__))
+
+
+FEW = ("method", "mapping", "accuracy %", "95 % interval", "trained")
+COST = ("recipe", "train s", "memory MiB", "images/s")
+
+
+def _columns(table, wanted):
+    headers, rows = table
+    kept = [index for index, header in enumerate(headers) if wanted(header)]
+    return [[row[index] for index in kept] for row in (headers, *rows)]
+
+
 # ------------------------------------------------------------------------------------------------------------- writing
 def _table(rows):
     cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
@@ -267,21 +298,27 @@ def _table(rows):
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-PARTS = {function.__name__: function for function in (trainers, matrix, mappings, inputs, keys, imports)}
+PARTS = {function.__name__: function for function in (trainers, matrix, mappings, inputs, keys, imports, cards, few_columns)}
 
 
 def generated(text):
     """`text` with every generated part made anew."""
-    return PART.sub(lambda match: f"{match.group(1)}{PARTS[match.group(2)]()}\n{match.group(3)}", text)
+
+    def anew(match):
+        begin, name, argument, end = match.groups()
+        return f"{begin}{PARTS[name](*filter(None, [argument]))}\n{end}"
+
+    return PART.sub(anew, text)
 
 
+@one_line_errors
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; code 1 if a part is out of date")
     args = parser.parse_args(argv)
     load_plugins()
     stale = []
-    for path in sorted(DOCS.glob("*.md")):
+    for path in (*sorted(REPOSITORY.glob("*.md")), *sorted(DOCS.glob("*.md"))):
         text = path.read_text(encoding="utf-8")
         new = generated(text)
         if new != text:

@@ -4,6 +4,9 @@ import argparse
 import sys
 
 from ..engine.results import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL
+from ..paper.clip_16shot import PROTOCOL as CLIP_16SHOT
+from ..paper.clip_16shot import SHOTS as SIXTEEN
+from ..paper.clip_16shot import Clip16Shot
 from ..plugins import load_plugins
 from ..runs.plan import describe
 from ..utils.arguments import OneLineParser, positive
@@ -12,7 +15,8 @@ from .comparison import PROTOCOLS, Comparison
 from .errors import one_line_errors
 from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
 
-SHOTS = {FEW_SHOT: (1, 2, 4, 8, 16), BASE_TO_NEW: (16,), CROSS_DATASET: (16,)}  # the family's
+SHOTS = {FEW_SHOT: (1, 2, 4, 8, 16), BASE_TO_NEW: (16,), CROSS_DATASET: (16,), CLIP_16SHOT: (SIXTEEN,)}  # the family's
+ALL = "all"
 EPILOG = """protocols:
 {protocols}
 
@@ -21,6 +25,9 @@ examples:
   %(prog)s digits tiny_clip --shots 16 --trainers CoOp VPT SMM
   %(prog)s dtd clip_vit_b16 --protocol few-shot --epochs recipe
   %(prog)s dtd clip_vit_b16 --protocol cross-dataset --targets eurosat oxford_pets
+  %(prog)s all clip_vit_b16 --protocol clip-16shot --dry-run
+
+With clip-16shot DATASET may be all, for its eleven data sets, and BACKBONE all, for its four CLIPs, one table each.
 {environment}
 """
 
@@ -44,11 +51,12 @@ def build_compare_parser() -> OneLineParser:
         "--shots", nargs="+", type=int, metavar="N", help="training images per class; 0 = all (default: the protocol's)"
     )
     parser.add_argument("--targets", nargs="+", default=[], metavar="DATASET", help="data sets to test on, for cross-dataset")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N", help="default: 1")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="default: 1; with clip-16shot 1 2 3")
     parser.add_argument(
         "--epochs",
         metavar="N",
-        help="for every trainer; recipe = each recipe's own number (default: that of SMM's recipe for the backbone)",
+        help="for every trainer; recipe = each recipe's own number, as with clip-16shot (default: that of SMM's recipe for the"
+        " backbone)",
     )
     parser.add_argument(
         "--trainers", nargs="+", metavar="NAME", help="trainers, or one of their methods as in VR-full (default: all that fit)"
@@ -69,7 +77,11 @@ def settle(args: argparse.Namespace) -> None:
     """Fill in what follows from the other options, in place. Raises `ConfigError` for what does not go together."""
     args.protocol = args.protocol or (FEW_SHOT if args.shots and min(args.shots) > 0 else FULL)
     args.shots = list(dict.fromkeys(args.shots or SHOTS.get(args.protocol, (0,))))
-    args.seeds = seeds_of(args.seeds)
+    clip_16shot = args.protocol == CLIP_16SHOT
+    args.seeds = seeds_of(args.seeds or (Clip16Shot.seeds if clip_16shot else (1,)))
+    args.epochs = args.epochs or ("recipe" if clip_16shot else None)
+    args.datasets = list(Clip16Shot.datasets) if clip_16shot and args.dataset == ALL else [args.dataset]
+    args.backbones = list(Clip16Shot.backbones) if clip_16shot and args.backbone == ALL else [args.backbone]
     args.output = args.output or data_and_output()[1]
     if min(args.shots) < 0:
         raise ConfigError(f"--shots {min(args.shots)}: expected 0 or more")
@@ -77,6 +89,8 @@ def settle(args: argparse.Namespace) -> None:
         raise ConfigError("--shots 0 (all images) cannot be combined with --protocol few-shot; expected 1 or more")
     if args.protocol == FULL and args.shots != [0]:
         raise ConfigError("--shots cannot be combined with --protocol full; leave one of them out")
+    if clip_16shot and args.shots != [SIXTEEN]:
+        raise ConfigError(f"--shots cannot be combined with --protocol {CLIP_16SHOT}, which is for {SIXTEEN}; take few-shot")
     if args.protocol != FEW_SHOT and len(args.shots) > 1:
         raise ConfigError(f"--protocol {args.protocol} takes one number of --shots")
     if (args.protocol == CROSS_DATASET) != bool(args.targets):
@@ -96,18 +110,19 @@ def main(argv: list[str] | None = None) -> int:
     args = build_compare_parser().parse_args(words)
     load_plugins(args.plugin)
     settle(args)
-    comparison = Comparison(args, settings)
-    comparison.announce()
-    if args.dry_run:
-        describe(comparison.all_runs)
-        return 0
+    comparisons = [Comparison(argparse.Namespace(**{**vars(args), "backbone": name}), settings) for name in args.backbones]
     executor = executor_of(args)
-    executor.execute(comparison.all_runs)
-    if tests := comparison.add_tests():
-        print("\nTests of what was trained:")
-        executor.execute(tests)
-    comparison.report()
-    return name_failed(comparison.all_runs)
+    for comparison in comparisons:
+        comparison.announce()
+        if args.dry_run:
+            describe(comparison.all_runs)
+            continue
+        executor.execute(comparison.all_runs)
+        if tests := comparison.add_tests():
+            print("\nTests of what was trained:")
+            executor.execute(tests)
+        comparison.report()
+    return name_failed([run for comparison in comparisons for run in comparison.all_runs])
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from pathlib import Path
 from ..config.recipes import recipe_path, recipes_of
 from ..engine import TRAINER_REGISTRY
 from ..engine.results import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, read_results
-from ..methods import PromptLearning
+from ..paper.clip_16shot import NOTE, RECIPE
+from ..paper.clip_16shot import PROTOCOL as CLIP_16SHOT
 from ..report.canvas import save
-from ..report.comparison import Compared, by_size, protocol_table, shots_figure, summarize
+from ..report.comparison import Compared, by_size, protocol_table, published_beside, shots_figure, summarize
 from ..report.runs import warnings_about
 from ..report.tables import render, results_table
 from ..runs.cells import Cell, check_settings, data_arguments, join_tags, recipe_cfg, shots_tag
@@ -19,6 +20,7 @@ from ..utils.arguments import command_line
 from ..utils.errors import ConfigError
 from ..utils.files import write_json
 from ..utils.text import say
+from .fitting import cells_that_fit
 from .tables import data_and_output
 
 PROTOCOLS = {
@@ -26,60 +28,9 @@ PROTOCOLS = {
     FEW_SHOT: "train on a few images per class, test on all test images",
     BASE_TO_NEW: "train on the first half of the classes; test on it, and on the other half by the classes' names",
     CROSS_DATASET: "train on DATASET; test on it, and on each of --targets by its classes' names",
+    CLIP_16SHOT: "16 images per class, three seeds, each recipe's epochs; beside the published numbers",
 }
 REFERENCE = "SMM"  # whose recipe gives the epochs
-
-
-# ------------------------------------------------------------------------------------------------------ the methods
-def cells_that_fit(args: argparse.Namespace) -> dict[Cell, str]:
-    """{cell: its name} of each method that has a recipe for the backbone, in the order of the registry.
-
-    Raises:
-        ConfigError: there is none, or `--trainers` or `--recipes` name something else.
-    """
-    cells, recipes = {}, {trainer: recipes_of(trainer) for trainer in TRAINER_REGISTRY.registered_names()}
-    further = {}  # suffix -> trainers with such a recipe, besides those of their methods
-    for trainer, names in recipes.items():
-        of_its_own = [name.removeprefix(f"{args.backbone}_") for name in names if name.startswith(f"{args.backbone}_")]
-        variants, methods = _variants(TRAINER_REGISTRY.get(trainer))
-        if args.backbone in names:
-            variants |= {suffix: {"METHOD": suffix} for suffix in of_its_own if suffix in methods}
-            for label, keys in variants.items():
-                options = tuple(word for key, value in keys.items() for word in (f"TRAINER.{trainer.upper()}.{key}", str(value)))
-                cells[Cell(trainer, label, args.dataset, args.backbone, options=options)] = f"{trainer} {label}".strip()
-        for suffix in of_its_own:
-            if suffix not in variants:
-                further.setdefault(suffix, []).append(trainer)
-    if not cells:
-        stems = {stem for names in recipes.values() for stem in names}
-        known = sorted(stem for stem in stems if not any(stem.startswith(f"{other}_") for other in stems))
-        raise ConfigError(f"no recipe {recipe_path('*', args.backbone)} (there are: {', '.join(known)})")
-    for suffix in args.recipes:
-        if suffix not in further:
-            there = ", ".join(sorted(further)) or "none besides the standard ones"
-            raise ConfigError(f"--recipes {suffix}: no recipe {recipe_path('*', args.backbone, suffix)} (there are: {there})")
-        for trainer in further[suffix]:
-            cells[Cell(trainer, "", args.dataset, f"{args.backbone}_{suffix}", options=())] = f"{trainer} {suffix}"
-    return _chosen(cells, args) if args.trainers else cells
-
-
-def _variants(trainer):
-    """({name: {key: value}} of a trainer's class, the values of its METHOD)."""
-    if not issubclass(trainer, PromptLearning):
-        return {"": {}}, ()
-    return trainer.compared_as(), trainer.all_choices().get("METHOD", ())
-
-
-def _chosen(cells, args):
-    chosen = {}
-    for wanted in args.trainers:
-        names = {cell: (cell.trainer.lower(), name.lower().replace(" ", "-")) for cell, name in cells.items()}
-        found = {cell: name for cell, name in cells.items() if wanted.lower() in names[cell]}
-        if not found:
-            there = ", ".join(name.replace(" ", "-") for name in cells.values())
-            raise ConfigError(f"--trainers {wanted}: no such trainer with a recipe for {args.backbone} (there are: {there})")
-        chosen |= found
-    return chosen
 
 
 @dataclass(frozen=True)
@@ -103,13 +54,15 @@ class EpochsRule:
         path = recipe_path(REFERENCE, args.backbone)
         if args.backbone not in recipes_of(REFERENCE):
             raise ConfigError(f"no recipe {path} to take the number of epochs from; give --epochs N or --epochs recipe")
-        number = recipe_cfg(Cell(REFERENCE, "", args.dataset, args.backbone)).OPTIM.MAX_EPOCH
+        number = recipe_cfg(Cell(REFERENCE, "", args.datasets[0], args.backbone)).OPTIM.MAX_EPOCH
         return cls(number, f"{_epochs(number)} for every trainer (as in {path})")
 
     def settings(self, cell: Cell) -> tuple:
         """KEY, VALUE, ... that bring the recipe of `cell` to this number; warm-up and steps keep their share of the run."""
+        if self.number is None:
+            return ()
         optim = recipe_cfg(cell).OPTIM
-        if self.number in (None, optim.MAX_EPOCH) or not getattr(TRAINER_REGISTRY.get(cell.trainer), "learns", True):
+        if self.number == optim.MAX_EPOCH or not getattr(TRAINER_REGISTRY.get(cell.trainer), "learns", True):
             return ()
         settings = ["OPTIM.MAX_EPOCH", str(self.number)]
         if not optim.MAX_EPOCH:  # the recipe's number follows from the data
@@ -132,14 +85,15 @@ class Comparison:
     """All runs of a comparison and their results.
 
     Attributes:
-        columns: what the runs of a method differ in: numbers of shots, base and new, or data sets. The first is trained on.
+        columns: what the runs of a method differ in: numbers of shots, base and new, or data sets. The first is trained on; with
+            `clip-16shot` all are.
         runs: cell -> column -> seed -> `Run`; those that test on other classes come with `add_tests`.
         unfit: names of the methods that the protocol does not apply to.
     """
 
     def __init__(self, args: argparse.Namespace, settings: list[str]) -> None:
         self.args, self.settings, self.root = args, settings, data_and_output()[0]
-        self.names = cells_that_fit(args)
+        self.names = cells_that_fit(args, RECIPE if args.protocol == CLIP_16SHOT else "")
         self.rule = EpochsRule.of(args)
         own = {key for cell in self.names for key in cell.options[::2]}
         check_settings(settings, own | {"OPTIM.MAX_EPOCH", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES"})
@@ -165,8 +119,8 @@ class Comparison:
         args = self.args
         if args.protocol == BASE_TO_NEW:
             return ["base", "new"], ["base %", "new %"]
-        if args.protocol == CROSS_DATASET:
-            columns = [args.dataset, *args.targets]
+        if args.protocol in (CROSS_DATASET, CLIP_16SHOT):
+            columns = args.datasets if args.protocol == CLIP_16SHOT else [args.dataset, *args.targets]
             return columns, [f"{column} %" for column in columns]
         return args.shots, [f"{number} shot{'s' if number > 1 else ''}" for number in args.shots]
 
@@ -177,6 +131,8 @@ class Comparison:
         shots, half = column if self.args.protocol == FEW_SHOT else self.args.shots[0], ""
         if shots:
             settings += ["DATASET.NUM_SHOTS", str(shots)]
+        if self.args.protocol == CLIP_16SHOT:
+            cell = replace(cell, dataset=column)
         if self.args.protocol == BASE_TO_NEW:
             half = column
             settings += ["DATASET.SUBSAMPLE_CLASSES", half]
@@ -184,9 +140,10 @@ class Comparison:
         return {seed: self._run(cell, seed, tag, settings) for seed in self.args.seeds}
 
     def _run(self, cell, seed, tag, settings=()):
-        name, cell = self.names.get(cell, cell.name), replace(cell, settings=tuple(settings))
+        name = self.names.get(replace(cell, dataset=self.args.datasets[0]), cell.name)
+        cell = replace(cell, settings=tuple(settings))
         run = cell.run(seed, self.args.output, tag, self.root, self.settings, self.args.plugin)
-        run.name = f"{name}, seed {seed}"
+        run.name = f"{name}{f' on {cell.dataset}' if len(self.args.datasets) > 1 else ''}, seed {seed}"
         return run
 
     def add_tests(self) -> list[Run]:
@@ -250,17 +207,14 @@ class Comparison:
         args, methods = self.args, self.compared()
         if not methods:
             return
-        if len(self.columns) > 1:
-            headers, rows = protocol_table(methods, args.protocol, self.columns, self.titles)
-        else:
-            groups = [method.group(self.columns[0]) for method in methods]
-            headers, rows = results_table(groups)
-            for line in warnings_about(groups):
-                say(f"warning: {line}")
+        headers, rows, notes = self._table(methods)
         print(f"\n{args.dataset}, {args.backbone}; protocol: {args.protocol}; {self.rule.text}\n")
         print(render(headers, rows, args.format), flush=True)
+        for line in notes:
+            say(line)
         content = {
             "dataset": args.dataset,
+            **({"datasets": args.datasets} if len(args.datasets) > 1 else {}),
             "backbone": args.backbone,
             "protocol": args.protocol,
             "epochs_rule": self.rule.text,
@@ -278,6 +232,18 @@ class Comparison:
         say(f"\nwrote {path}")
         if args.protocol == FEW_SHOT and len(self.columns) > 1:
             self._draw_curve(methods)
+
+    def _table(self, methods):
+        """(headers, rows, what is to be said beside it)."""
+        if len(self.columns) == 1:
+            groups = [method.group(self.columns[0]) for method in methods]
+            notes = [f"warning: {line}" for line in warnings_about(groups)]
+            return *results_table(groups), notes + ([f"note: {NOTE}"] if self.args.protocol == CLIP_16SHOT else [])
+        if self.args.protocol != CLIP_16SHOT:
+            return *protocol_table(methods, self.args.protocol, self.columns, self.titles), []
+        beside, notes = published_beside(methods, self.columns)
+        table = protocol_table(methods, self.args.protocol, self.columns, self.titles, beside)
+        return *table, [f"note: {line}" for line in (*notes, NOTE)]
 
     def _draw_curve(self, methods):
         path = self._file(".png")

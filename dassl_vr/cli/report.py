@@ -1,9 +1,10 @@
-"""Print a table of all finished runs, compare two methods image by image, and draw figures."""
+"""Print a table of all finished runs, compare two methods image by image, draw figures, and keep the figures as cards."""
 
 import sys
 from collections.abc import Sequence
 
 from ..plugins import load_plugins
+from ..report.cards import write_cards
 from ..report.paired import paired_table
 from ..report.paper import paper_notes
 from ..report.per_class import confusions, draw_confusions, per_class_table
@@ -39,6 +40,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--per-class", action="store_true", help="print accuracy, precision and F1 of each class")
     parser.add_argument("--confusion", metavar="DIR", help="write confusion matrices (PNG) to this new directory")
+    parser.add_argument(
+        "--cards",
+        metavar="DIR",
+        help="write a card for each row to this directory: a small JSON file from which tables of documents are made",
+    )
     parser.add_argument("--equalize", action="store_true", help="spread the histograms of images in the galleries of --figures")
     add_plugin_flag(parser, "the trainers or data sets of runs that need them, for --figures")
     args = parser.parse_args(argv)
@@ -48,6 +54,11 @@ def main(argv: list[str] | None = None) -> None:
         check_new_directory(directory)
     groups = group_runs(args.directories)
     print_tables(groups, args.format)
+    if args.cards:
+        paths, left_out = write_cards(groups, args.cards)
+        for line in left_out:
+            say(f"no card: {line}")
+        say(f"wrote {len(paths)} card{'' if len(paths) == 1 else 's'} to {args.cards}")
     if args.pair:
         print("\n" + render(*paired_table(groups, args.pair), args.format))
     if args.per_class or args.confusion:

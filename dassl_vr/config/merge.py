@@ -1,6 +1,8 @@
 """Merging YAML files and KEY VALUE pairs into a configuration; all problems of a source are reported at once."""
 
 import ast
+import copy
+import functools
 import os
 import warnings
 from collections.abc import Sequence
@@ -33,7 +35,7 @@ def read_yaml(path: str | os.PathLike) -> dict:
             raise ConfigError(f"config file {path}: {'not a regular file' if path.exists() else 'no such file'}")
         if path.stat().st_size > LARGEST_FILE:
             raise ConfigError(f"config file {path}: more than {LARGEST_FILE:,} bytes; no configuration is that long")
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        content = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"config file {path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -46,7 +48,13 @@ def read_yaml(path: str | os.PathLike) -> dict:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"config file {path}: expected KEY: value lines, found a {type(content).__name__}")
-    return content
+    return copy.deepcopy(content)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text):
+    """A table of many runs reads the same few files for each of them."""
+    return yaml.load(text, Loader=_UniqueKeyLoader)
 
 
 def _is_huge(content):

@@ -1,14 +1,16 @@
 """results.json: the record of a finished run, and its only reader."""
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from yacs.config import CfgNode
 
 from ..utils import kinds
 from ..utils.arguments import command_line
+from ..utils.cores import cpu_cores
 from ..utils.distributed import gather_values, is_main, world_size
-from ..utils.environment import device_name, library_versions
+from ..utils.environment import device_name, library_versions, source_commit
 from ..utils.errors import DataError
 from ..utils.files import read_json, write_json
 from .evaluation_pass import evidence
@@ -79,6 +81,7 @@ def write_results(trainer: "SimpleTrainer", eval_only: bool = False, trained_on:
         "seconds_train": trainer.seconds_train(),
         "peak_memory_bytes": trainer.peak_memory(),
         "device": device_name(trainer.device),
+        "cores": cpu_cores(),
         "processes": world_size(),
         "precision": trainer.precision,
         "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
@@ -92,6 +95,8 @@ def write_results(trainer: "SimpleTrainer", eval_only: bool = False, trained_on:
         "weights_sha256": trainer.weights_sha256,
         "history": trainer.history,
         "versions": library_versions(),
+        "commit": source_commit(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "command": command_line(),
     }
     results["flops"] = flops_of(trainer)  # after the peak of memory was read
@@ -111,13 +116,14 @@ NEEDED = {
 LOSSES = dict.fromkeys(("loss", "acc"), kinds.optional(kinds.NUMBER))
 OTHERS = {
     **dict.fromkeys(("macro_f1", "accuracy_train", "ece"), kinds.optional(kinds.PERCENT)),
-    **dict.fromkeys(("peak_memory_bytes", "num_train", "num_test", "skipped_images"), kinds.optional(kinds.COUNT)),
+    **dict.fromkeys(("peak_memory_bytes", "num_train", "num_test", "skipped_images", "cores"), kinds.optional(kinds.COUNT)),
     **dict.fromkeys(("flops", "test_batch_size", "templates"), kinds.optional(kinds.COUNT)),
     **dict.fromkeys(("nll", "images_per_second"), kinds.optional(kinds.AMOUNT)),
     "mapping_size": kinds.optional(kinds.list_of(kinds.COUNT, 2)),
     "predictions": kinds.optional(kinds.NAME),
     **dict.fromkeys(("protocol", "evaluated_split", "evaluated_model", "precision", "subsample_classes"), kinds.NAME),
-    **dict.fromkeys(("split_sha256", "weights_sha256"), kinds.optional(kinds.NAME)),
+    **dict.fromkeys(("device", "date", "command"), kinds.NAME),
+    **dict.fromkeys(("split_sha256", "weights_sha256", "commit"), kinds.optional(kinds.NAME)),
     "seconds_train": kinds.optional(kinds.AMOUNT),
     "classnames": kinds.list_of(kinds.NAME),
     "history": kinds.list_of(kinds.record({}, LOSSES, rest=kinds.optional(kinds.ANY_NUMBER))),

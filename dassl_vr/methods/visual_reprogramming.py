@@ -10,7 +10,7 @@ from yacs.config import CfgNode as CN
 from ..backbones import FrozenBackbone, backbone_spec
 from ..data.transforms import pad_side
 from ..engine.resume import stoppable
-from ..prompting import TEMPLATE_SETS, AdaptedBackbone, fill_in, template_set
+from ..prompting import SINGLE, TEMPLATE_SETS, AdaptedBackbone, fill_in, template_set
 from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY, InputPrompt, LabelMapping
 from ..reprogramming.classifier import ReprogrammedClassifier, inner_backbone
 from ..reprogramming.mappings import CLASSES, LABELS
@@ -30,8 +30,8 @@ def add_reprogramming_keys(cfg: CN, name: str) -> CN:
     # templates times the classes
     node.MAPPING = "ilm"
     # That set. Options: ensemble (DATASET.TEMPLATE and seven general ones), imagenet (the 81 published with ilm and blm: "This is a
-    # photo of a {}." and the eighty of CLIP's authors), vp ("This is a photo of a {}" alone, for text too, which takes
-    # DATASET.TEMPLATE else)
+    # photo of a {}." and the eighty of CLIP's authors), vp ("This is a photo of a {}" alone), ar ("This is a photo of {}." alone).
+    # Those of one sentence are for text too, which takes DATASET.TEMPLATE else
     node.TEMPLATES = "ensemble"
     # Images that flm looks at: "prompted", or "plain" ones (without the pattern)
     node.MAPPING_ON = "prompted"
@@ -157,7 +157,7 @@ class VisualReprogramming(PromptLearning):
         shown = {
             name: {"METHOD": name}
             for name, f_in in registered.items()
-            if f_in.trainer == cls.__name__ and not f_in.transforms and not cls.variants
+            if f_in.trainer == cls.__name__ and not (f_in.transforms or f_in.own_recipe or cls.variants)
         }
         return super().compared_as() | shown
 
@@ -179,7 +179,7 @@ class VisualReprogramming(PromptLearning):
             templates = template_set(options.TEMPLATES, cfg.DATASET.TEMPLATE)
             prompts = [[fill_in(template, name) for name in classnames] for template in templates]
             options.CLASS_PROMPTS = [
-                fill_in(templates[0] if options.TEMPLATES == "vp" else cfg.DATASET.TEMPLATE, name) for name in classnames
+                fill_in(templates[0] if options.TEMPLATES in SINGLE else cfg.DATASET.TEMPLATE, name) for name in classnames
             ]
             if options.TEMPLATES == "ensemble":  # class by class; the published set goes template by template, which decides ties
                 prompts = zip(*prompts)

@@ -57,12 +57,20 @@ class Published:
         std: over three seeds; None where it is not stated.
         train: accuracy on the training images, None where it is not stated.
         setting: {key: value}.
+        source: where it stands.
+        remark: what is not as in a run of that setting, though no key says so; "" = nothing.
     """
 
     accuracy: float | None
     std: float | None
     train: float | None
     setting: Mapping[str, Any]
+    source: str = ""
+    remark: str = ""
+
+    def unlike(self, config: Mapping) -> list[str]:
+        """In what a run with this configuration is not what the number was measured with: keys, and the remark."""
+        return [*differences(config, self.setting), *filter(None, [self.remark])]
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,8 @@ class PaperTable:
 
     Attributes:
         title: what it compares.
+        source: where its numbers stand.
+        remarks: {label of a variant: `remark` of its numbers}.
         backbones, datasets, seeds: what it is made of by default.
         quick: the same for `--quick`, with a tiny budget.
         rows: heading of the column with the labels of its variants.
@@ -97,6 +107,8 @@ class PaperTable:
     """
 
     title = ""
+    source = "Cai et al., ICML 2024"
+    remarks: Mapping[str, str] = {}
     backbones: Sequence[str] = ("rn18",)
     datasets: Sequence[str] = DATASETS
     seeds: Sequence[int] = (0, 1, 2)
@@ -136,7 +148,8 @@ class PaperTable:
             numbers = [float(row[name]) if row.get(name) else None for name in ("accuracy", "std", "train")]
             place = (row["row"], row.get("column", ""))
             setting = self.setting(variants[place], row["backbone"], row["dataset"])
-            found[row["backbone"], short_name(row["dataset"]), *place] = Published(*numbers, setting)
+            published = Published(*numbers, setting, self.source, self.remarks.get(row["row"], ""))
+            found[row["backbone"], short_name(row["dataset"]), *place] = published
         return found
 
 
@@ -175,16 +188,35 @@ def published_of(table: PaperTable, variant: Variant, backbone: str, dataset: st
     return table.published.get((backbone, short_name(dataset), variant.label, variant.column))
 
 
-def published_for(group: "Group") -> tuple[Published | None, list[str]]:
-    """The paper's number for what the runs of `group` are, and the keys in which they differ from its setting.
+def tables_with_numbers() -> list[PaperTable]:
+    """Every table that publishes numbers: those of the paper, and the one beside the protocol `clip-16shot`."""
+    from .clip_16shot import Clip16Shot  # here: it is made of this module's classes
 
-    Among several numbers for the same method, the one that the runs are nearest to. (None, []) where the paper has none.
-    """
+    return [*map(paper_table, PAPER_REGISTRY.registered_names()), _made(Clip16Shot)]
+
+
+def variants_of(table: PaperTable, group: "Group") -> list[Variant]:
+    """The rows of `table` that the runs of `group` may be."""
     method = "" if group.method == group.trainer.lower() else group.method
+    return [variant for variant in table.variants() if (variant.trainer, variant.method) == (group.trainer, method)]
+
+
+def published_for(group: "Group", dataset: str = "") -> tuple[Published | None, list[str]]:
+    """The published number for what the runs of `group` are, and in what they differ from its setting.
+
+    Among several numbers for the same method, the one of the same label mapping, if there is one, that the runs are nearest to.
+    (None, []) where none was published.
+
+    Args:
+        dataset: name of an average in place of the runs' data set.
+    """
     found = []
-    for name in PAPER_REGISTRY.registered_names():
-        table = paper_table(name)
-        variants = [v for v in table.variants() if (v.trainer, v.method) == (group.trainer, method)]
-        found += filter(None, (published_of(table, variant, group.backbone, group.dataset) for variant in variants))
-    compared = [(number, differences(group.config, number.setting)) for number in found if number.accuracy is not None]
-    return min(compared, key=lambda pair: len(pair[1]), default=(None, []))
+    for table in tables_with_numbers():
+        variants = variants_of(table, group)
+        found += filter(None, (published_of(table, variant, group.backbone, dataset or group.dataset) for variant in variants))
+    compared = [(number, number.unlike(group.config)) for number in found if number.accuracy is not None]
+    return min(compared, key=lambda pair: (_of_another_mapping(pair[1]), len(pair[1])), default=(None, []))
+
+
+def _of_another_mapping(keys):
+    return any(key.endswith(".MAPPING") for key in keys)

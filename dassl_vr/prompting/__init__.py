@@ -7,13 +7,14 @@ here knows the engine or its configuration; wrong arguments raise `ValueError`.
 from .adapted import AdaptedBackbone, learned_inside
 from .lora import PROJECTIONS, TARGETS, LowRankUpdates, replaced_modules, replaced_weights
 from .multimodal import AveragedTokens, IndependentClassifier, LowRankClassifier, MultimodalClassifier
-from .templates import ENSEMBLE, TEMPLATE_SETS, fill_in, template_set, varied_templates
+from .templates import ENSEMBLE, SINGLE, TEMPLATE_SETS, fill_in, template_set, varied_templates
 from .text import ConditionalClassifier, ContextPrompts, FixedClassifier, Sentences, TextPromptedClassifier
 from .tokens import VisualTokens, inserted_tokens, replaced_tokens
 
 __all__ = [
     "ENSEMBLE",
     "PROJECTIONS",
+    "SINGLE",
     "TARGETS",
     "TEMPLATE_SETS",
     "AdaptedBackbone",

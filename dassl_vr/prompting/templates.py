@@ -12,8 +12,10 @@ ENSEMBLE = (
 )
 
 
+# Sets of one published template, which a text head takes as well
+SINGLE = {"vp": "This is a photo of a {}", "ar": "This is a photo of {}."}
 # How the sets of templates are called in TRAINER.<NAME>.TEMPLATES
-TEMPLATE_SETS = ("ensemble", "imagenet", "vp")
+TEMPLATE_SETS = ("ensemble", "imagenet", *SINGLE)
 
 
 def template_set(name: str, of_data_set: str) -> tuple[str, ...]:
@@ -22,13 +24,14 @@ def template_set(name: str, of_data_set: str) -> tuple[str, ...]:
     - `ensemble`: the data set's own and seven general ones;
     - `imagenet`: the 81 of label mapping on CLIP (ILM-VP, Chen et al. 2023, `tools/clip/templates.py`; BLM, Cai et al. 2024,
       `data/const.py`): a default, and the eighty that CLIP's authors published for ImageNet;
-    - `vp`: the one of VP (Bahng et al. 2022, `main_clip.py`), without a full stop.
+    - `vp`: the one of VP (Bahng et al. 2022, `main_clip.py`), without a full stop;
+    - `ar`: the one of AR and of VP beside it (AttrVR, Cai et al. 2025, `datasets/__init__.py`).
 
     Args:
         of_data_set: the data set's template.
     """
-    if name == "vp":
-        return ("This is a photo of a {}",)
+    if name in SINGLE:
+        return (SINGLE[name],)
     if name == "imagenet":
         return ("This is a photo of a {}.", *_for_imagenet())
     return (of_data_set, *ENSEMBLE)

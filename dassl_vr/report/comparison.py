@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..paper import published_for
+from ..paper.clip_16shot import PROTOCOL as CLIP_16SHOT
+from ..paper.setting import key_names
 from .runs import Group
 from .tables import mean_std
 
@@ -42,9 +45,9 @@ class Compared:
         """The runs of one column as the tables of runs take them."""
         runs, directories = self.results[column], self.directories[column]
         first = next(iter(runs.values()))
-        trainer, _, label = self.name.partition(" ")
-        keys = (first["dataset"], first["backbone"], first["mapping"], next(iter(directories.values())).parent.name)
-        return Group(trainer, label or trainer.lower(), *keys, runs, {seed: directories[seed] for seed in runs})
+        names = [first[key] for key in ("trainer", "method", "dataset", "backbone", "mapping")]
+        tag = next(iter(directories.values())).parent.name
+        return Group(*names, tag, runs, {seed: directories[seed] for seed in runs}, label=self.name)
 
 
 def harmonic_mean(numbers: Sequence[float]) -> float:
@@ -53,33 +56,52 @@ def harmonic_mean(numbers: Sequence[float]) -> float:
 
 
 # What sums up a row of a protocol: (header, function of the accuracies that one seed has in the given columns)
-SUMMARIES = {"base-to-new": ("harmonic mean", harmonic_mean), "cross-dataset": ("average of targets", statistics.fmean)}
+SUMMARIES = {
+    "base-to-new": ("harmonic mean", harmonic_mean),
+    "cross-dataset": ("average of targets", statistics.fmean),
+    CLIP_16SHOT: ("average", statistics.fmean),
+}
 
 
 def summary(method: Compared, protocol: str, columns: Sequence) -> list[float]:
-    """One number a seed, of the seeds that have all of the columns that it is made of; [] where the protocol has none."""
+    """One number a seed, of the seeds that have all of the columns that it is made of; [] where the protocol has none.
+
+    Of `clip-16shot` the data sets that have results.
+    """
     if protocol not in SUMMARIES:
         return []
-    used = columns if protocol == "base-to-new" else columns[1:]
+    used = columns[1:] if protocol == "cross-dataset" else columns
+    if protocol == CLIP_16SHOT:
+        used = [column for column in columns if method.results.get(column)]
     by_seed = [method.results.get(column, {}) for column in used]
     seeds = sorted(set.intersection(*(set(runs) for runs in by_seed)))
     return [SUMMARIES[protocol][1]([runs[seed]["accuracy"] for runs in by_seed]) for seed in seeds]
 
 
 def protocol_table(
-    methods: Sequence[Compared], protocol: str, columns: Sequence, titles: Sequence[str]
+    methods: Sequence[Compared],
+    protocol: str,
+    columns: Sequence,
+    titles: Sequence[str],
+    beside: Mapping[tuple[str, object], str] | None = None,
 ) -> tuple[list[str], list[list[str]]]:
     """(headers, rows) of text: one row a method, the accuracy in each of `columns` under its title, the protocol's summary, cost.
 
-    The harmonic mean and the average of the targets are taken seed by seed, then averaged.
+    The harmonic mean and the averages are taken seed by seed, then averaged.
+
+    Args:
+        beside: {(method, column or `average`): what follows the accuracy there}.
     """
+    beside = beside or {}
     summed = [SUMMARIES[protocol][0]] if protocol in SUMMARIES else []
     headers = ["method", *titles, *summed, "seeds", "trained", "train s", "memory MiB"]
     rows = []
     for method in methods:
-        cells = [_mean_std(method.accuracies(column)) for column in columns]
+        cells = [_mean_std(method.accuracies(column)) + beside.get((method.name, column), "") for column in columns]
         if summed:
-            cells.append(_mean_std(summary(method, protocol, columns)))
+            present = sum(bool(method.results.get(column)) for column in columns)
+            part = f", {present} of {len(columns)}" if protocol == CLIP_16SHOT and present < len(columns) else ""
+            cells.append(_mean_std(summary(method, protocol, columns)) + part + beside.get((method.name, AVERAGE), ""))
         runs = list(method.trained.values())
         counts = sorted({len(method.results.get(column, {})) for column in columns})
         seconds = [run["seconds_train"] for run in runs if run.get("seconds_train") is not None]
@@ -91,6 +113,36 @@ def protocol_table(
             f"{max((run.get('peak_memory_bytes') or 0) for run in runs) / 2**20:.0f}",
         ])  # fmt: skip
     return headers, rows
+
+
+AVERAGE = "average"
+
+
+def published_beside(methods: Sequence[Compared], columns: Sequence[str]) -> tuple[dict[tuple[str, str], str], list[str]]:
+    """(what `protocol_table` shows beside each accuracy, what a reader has to know of it).
+
+    `(78.1)` is a published number, `(~78.1)` one whose setting is not that of the runs. The number beside an average is of as
+    many data sets.
+    """
+    beside, notes = {}, {}
+    for method in methods:
+        groups = {column: method.group(column) for column in columns if method.results.get(column)}
+        found = {column: published_for(group) for column, group in groups.items()}
+        numbers = [number for number, _ in found.values()]
+        if len(found) == len(columns):
+            number, keys = published_for(next(iter(groups.values())), AVERAGE)
+            found[AVERAGE] = (number, list(dict.fromkeys([*keys, *(key for _, others in found.values() for key in others)])))
+        elif numbers and None not in numbers:
+            keys = list(dict.fromkeys(key for _, others in found.values() for key in others))
+            found[AVERAGE] = (replace(numbers[0], accuracy=statistics.fmean(n.accuracy for n in numbers), std=None), keys)
+        for column, (number, keys) in found.items():
+            if number is not None:
+                beside[method.name, column] = f" ({'~' if keys else ''}{number.accuracy:.1f})"
+                if keys:
+                    notes[method.name] = f"~ {method.name}: not as published: {key_names(keys)}"
+    if beside:
+        return beside, ["in brackets: the published number", *notes.values()]
+    return {}, []
 
 
 def _mean_std(values):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..paper import PaperTable, Published, Variant, published_for, published_of
-from ..paper.setting import differences, key_names, short_name
+from ..paper.setting import key_names, short_name
 from .tables import mean_std, signed
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _filled(rows):
 
 def _entry(table, variant, group):
     published = published_of(table, variant, group.backbone, group.dataset)
-    keys = differences(group.config, published.setting) if published else ()
+    keys = published.unlike(group.config) if published else ()
     return Entry(variant, group.dataset, group.backbone, group, group.mean("accuracy"), group.std("accuracy"), published, keys)
 
 

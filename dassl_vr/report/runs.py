@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scipy.special import stdtrit
+
 from ..config import read_yaml
 from ..engine.results import RESULTS_FILE, read_results
 from ..engine.run_directory import CONFIG_FILE
@@ -27,6 +29,18 @@ CONFIG = kinds.record({}, {
 })  # fmt: skip
 
 
+def mean_interval(values: Sequence[float], share: float = 0.95) -> tuple[float, float] | None:
+    """The interval that covers the mean of what `values` are drawn from with probability `share`; None below two values.
+
+    Student's t with n - 1 degrees of freedom: mean +- t s / sqrt(n). With three seeds t is 4.3, so it is 2.5 s wide on each side.
+    """
+    if len(values) < 2:
+        return None
+    mean, freedom = statistics.fmean(values), len(values) - 1
+    half = float(stdtrit(freedom, (1 + share) / 2)) * statistics.stdev(values) / len(values) ** 0.5
+    return mean - half, mean + half
+
+
 @dataclass
 class Group:
     """Runs that differ in their seed only."""
@@ -40,10 +54,14 @@ class Group:
     runs: dict = field(default_factory=dict)  # seed -> results
     directories: dict = field(default_factory=dict)  # seed -> the run's directory
     unfinished: list = field(default_factory=list)  # names of directories beside the runs'
+    published: tuple | None = None  # what `published_for` said when a card was written; None = to be asked
+    label: str = ""  # what a comparison calls it
 
     @property
     def name(self) -> str:
-        """`SMM`, `SMM single_channel`, `VR full`."""
+        """`SMM`, `SMM single_channel`, `VR full`; the label where there is one."""
+        if self.label:
+            return self.label
         return self.trainer if self.method == self.trainer.lower() else f"{self.trainer} {self.method}"
 
     @functools.cached_property
@@ -77,10 +95,15 @@ class Group:
         values = self.values(key)
         return statistics.stdev(values) if len(values) > 1 else None
 
+    def interval(self, key: str) -> tuple[float, float] | None:
+        """`mean_interval` of the values of `key`."""
+        return mean_interval(self.values(key))
+
     @property
     def gap(self) -> float | None:
         """Training minus test accuracy in points, averaged over the runs that measured both."""
-        gaps = [r["accuracy_train"] - r["accuracy"] for r in self.runs.values() if r.get("accuracy_train") is not None]
+        both = [(run.get("accuracy_train"), run["accuracy"]) for run in self.runs.values()]
+        gaps = [train - test for train, test in both if None not in (train, test)]
         return statistics.fmean(gaps) if gaps else None
 
 

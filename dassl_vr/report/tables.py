@@ -50,7 +50,7 @@ _SETTINGS = ("data", "backbone", "mapping", "shots", "epochs", "recipe")
 
 def _row(group, groups):
     run = next(iter(group.runs.values()))
-    published, keys = published_for(group)
+    published, keys = group.published or published_for(group)
     paper = None if published is None or keys else published
     accuracy, seconds, gap = group.mean("accuracy"), group.mean("seconds_train"), group.gap
     flops, speed = group.mean("flops"), group.mean("images_per_second")
@@ -68,6 +68,7 @@ def _row(group, groups):
         "shots": "all" if run["shots"] < 1 else str(run["shots"]),
         "epochs": str(run["epochs"]),
         "accuracy %": mean_std(accuracy, group.std("accuracy")),
+        "95 % interval": interval_text(group.interval("accuracy")),
         "macro-F1 %": mean_std(group.mean("macro_f1"), group.std("macro_f1")),
         "ECE %": mean_std(group.mean("ece"), group.std("ece")),
         "NLL": mean_std(group.mean("nll"), group.std("nll"), digits=3),
@@ -112,6 +113,11 @@ def mean_std(mean: float | None, std: float | None = None, digits: int = 1) -> s
     if mean is None:
         return ""
     return f"{mean:.{digits}f}" if std is None else f"{mean:.{digits}f} ± {std:.{digits}f}"
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """`70.2 to 72.2`, of percentages; empty without an interval."""
+    return "" if interval is None else f"{max(0.0, interval[0]):.1f} to {min(100.0, interval[1]):.1f}"
 
 
 def signed(number: float | None) -> str:

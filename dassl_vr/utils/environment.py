@@ -1,10 +1,15 @@
 """What the run ran on."""
 
+import contextlib
+import functools
 import os
 import platform
+import re
 import resource
+import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
@@ -40,7 +45,28 @@ def device_name(device: torch.device) -> str:
     """The name of a torch device: the GPU's, or the processor's."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):  # on Linux the platform knows the architecture only
+        if model := re.search(r"^model name\s*:\s*(\S.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE):
+            return model.group(1).strip()
     return platform.processor() or platform.machine()
+
+
+@functools.cache
+def source_commit() -> str | None:
+    """The git commit of the checkout that this code lies in, with `-dirty` where files differ from it.
+
+    None for an installed package, and where git does not say.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return found.stdout.strip() or None
 
 
 def collect_env_info() -> str:

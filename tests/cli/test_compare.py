@@ -1,7 +1,10 @@
 """`scripts/compare.sh`: which methods stand side by side, under which rule and protocol, and what is left of it."""
 
+import csv
+import io
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +13,10 @@ from dassl_vr.cli.compare import main
 from dassl_vr.cli.comparison import EpochsRule
 from dassl_vr.cli.train import build_parser, setup_cfg
 from dassl_vr.cli.train import main as train
+from dassl_vr.config import to_yaml
+from dassl_vr.paper.clip_16shot import NOTE, Clip16Shot
 from dassl_vr.plugins import load_plugins
+from dassl_vr.reprogramming import INPUT_REGISTRY
 from dassl_vr.runs import executors
 from dassl_vr.runs.cells import Cell
 from dassl_vr.runs.plan import Run
@@ -47,14 +53,62 @@ def test_what_fits_is_what_has_a_recipe_for_the_backbone(capsys, tmp_path):
     announced, directories = dry_run(capsys, "lite0")
     assert "protocol: full" in announced and "8 epochs for every trainer (as in configs/trainers/SMM/lite0.yaml)" in announced
     methods = ("narrow", "medium", "full", "pad", "ar", "evp", "lorvp", "autovp", "acavp")
-    names = {"FullFT", "LinearProbe", "SMM", *(f"VR-{method}" for method in methods)}
-    assert set(directories) == {f"{name}/lite0/default/seed1" for name in names}, "those of scripts/smm.sh and its like"
+    names = {f"{name}/lite0" for name in ("FullFT", "LinearProbe", "SMM", *(f"VR-{method}" for method in methods))}
+    expected = {f"{name}/default/seed1" for name in {*names, "SMM/lite0_head"}}
+    assert set(directories) == expected, "those of scripts/smm.sh and its like"
     _, directories = dry_run(capsys, "tiny_vit")
     assert {"VPT-shallow/tiny_vit/default/seed1", "VPT-deep/tiny_vit/default/seed1"} < set(directories)
     assert not any(name.startswith(("CoOp", "ZeroshotCLIP")) for name in directories)
     _, directories = dry_run(capsys, "tiny_clip")
     assert {f"ZeroshotCLIP-{name}/tiny_clip/default/seed1" for name in ("template", "ensemble")} < set(directories), "no epochs"
+    pairs = {f"{trainer}/tiny_clip_{f_out}" for trainer in ("SMM", "VR") for f_out in ("attrvr", "dvp", "rvp")} | {
+        "SMM/tiny_clip_head"
+    }
+    assert {f"{pair}/default/seed1" for pair in pairs} < set(directories), "an f_in with each f_out that has a recipe"
     assert not (tmp_path / "out").exists(), "a dry run leaves nothing"
+
+
+def test_what_has_rates_of_its_own_takes_part_with_a_recipe_of_its_own(capsys, tmp_path):
+    """Low-rank patterns and ACAVP are not compared at the watermarks' rate; an f_in of a plug-in is."""
+    _, directories = dry_run(capsys, "rn18", "--trainers", "VR")
+    methods = ("narrow", "medium", "full", "pad", "lorvp", "autovp")
+    assert {name.partition("/")[0] for name in directories} == {f"VR-{method}" for method in methods}
+    plain = "from dassl_vr.reprogramming import INPUT_REGISTRY, InputPrompt\n\n\n"
+    (tmp_path / "mine.py").write_text(f"{plain}@INPUT_REGISTRY.register(name='mine')\nclass Mine(InputPrompt):\n    pass\n")
+    try:
+        _, directories = dry_run(capsys, "rn18", "--trainers", "VR-mine", "--plugin", str(tmp_path / "mine.py"))
+    finally:
+        INPUT_REGISTRY.remove("mine")
+    assert directories == ["VR-mine/rn18/default/seed1"]
+
+
+# What each of the four CLIPs has under `clip-16shot`; tokens beside the patches need a transformer
+EVERYWHERE = {
+    *("CoOp", "CoCoOp", "LinearProbe", "SMM", "VP", "VR narrow", "VR medium", "VR full", "VR ar", "VR attrvr", "VR dvp", "VR rvp"),
+    *("ZeroshotCLIP template", "ZeroshotCLIP ensemble"),
+}
+TRANSFORMERS = {"MaPLe", "VPT shallow", "VPT deep"}
+
+
+def test_clip_16shot_has_every_method_on_each_backbone(capsys):
+    assert main(["dtd", "all", "--protocol", "clip-16shot", "--seeds", "1", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    found = [set(line.removeprefix("methods:  ").split(", ")) for line in out.splitlines() if line.startswith("methods:  ")]
+    assert [methods >= EVERYWHERE for methods in found] == 4 * [True]
+    assert [TRANSFORMERS & methods for methods in found] == [set(), set(), TRANSFORMERS, TRANSFORMERS]
+    assert out.count("each recipe's own number of epochs") == 4
+    for backbone in ("clip_rn50", "clip_rn101", "clip_vit_b32", "clip_vit_b16"):
+        assert f"/dtd/VP/{backbone}_16shot/16shots/seed1\n" in out, "the baseline of these papers, not the recipe of VP's own"
+        assert f"/dtd/VP/{backbone}/16shots" not in out
+        assert f"/dtd/VR/{backbone}_attrvr/16shots/seed1\n" in out
+
+
+def test_clip_16shot_over_all_data_sets(capsys):
+    assert main(["all", "clip_rn50", "--protocol", "clip-16shot", "--trainers", "VR-ar", "--dry-run"]) == 0
+    lines = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if "seed" in line and "/" in line]
+    places = [line.partition("/out/")[2] for line in lines]
+    assert places == [f"{name}/VR-ar/clip_rn50/16shots/seed{seed}" for name in Clip16Shot.datasets for seed in (1, 2, 3)]
+    assert len(places) == 33 and {"resisc45/VR-ar/clip_rn50/16shots/seed1"} < set(places) and "imagenet" not in "".join(places)
 
 
 def test_shots_epochs_recipes_and_tags_keep_runs_apart(capsys):
@@ -62,12 +116,13 @@ def test_shots_epochs_recipes_and_tags_keep_runs_apart(capsys):
     announced, directories = dry_run(capsys, *options)
     assert "protocol: few-shot" in announced and "3 epochs for every trainer (--epochs)" in announced
     tag = "mine-4shots-ep3"
-    assert directories == [f"{name}/lite0/{tag}/seed{seed}" for name in ("SMM", "VR-pad") for seed in (1, 2)]
+    places = ("SMM/lite0", "SMM/lite0_head", "VR-pad/lite0")
+    assert directories == [f"{place}/{tag}/seed{seed}" for place in places for seed in (1, 2)]
     announced, directories = dry_run(capsys, "lite0", "--trainers", "SMM", "--recipes", "robust", "--epochs", "recipe")
-    assert "each recipe's own number" in announced and "SMM, SMM robust" in announced
-    assert directories == ["SMM/lite0/default/seed1", "SMM/lite0_robust/default/seed1"]
-    _, directories = dry_run(capsys, "lite0", "--trainers", "SMM", "--protocol", "few-shot")
-    assert directories == [f"SMM/lite0/{shots}shots/seed1" for shots in (1, 2, 4, 8, 16)]
+    assert "each recipe's own number" in announced and "SMM, SMM head, SMM robust" in announced
+    assert directories == [f"SMM/{name}/default/seed1" for name in ("lite0", "lite0_head", "lite0_robust")]
+    _, directories = dry_run(capsys, "lite0", "--trainers", "VR-pad", "--protocol", "few-shot")
+    assert directories == [f"VR-pad/lite0/{shots}shots/seed1" for shots in (1, 2, 4, 8, 16)]
 
 
 def test_warm_up_and_steps_keep_their_share(monkeypatch):
@@ -97,6 +152,9 @@ def test_warm_up_and_steps_keep_their_share(monkeypatch):
         (["digits", "tiny_clip", "--protocol", "base-to-new", "--shots", "1", "2"], "one number of --shots"),
         (["digits", "tiny_clip", "--protocol", "cross-dataset"], "--targets"),
         (["digits", "tiny_clip", "--protocol", "cross-dataset", "--targets", "digitz"], "did you mean 'digits"),
+        (["digits", "tiny_clip", "--protocol", "clip-16shot", "--shots", "4"], "--shots cannot be combined with"),
+        (["digits", "lite0", "--protocol", "clip-16shot", "--trainers", "CoOp"], "no such trainer"),
+        (["all", "tiny_clip"], "'all'"),
         (["digits", "lite0", "--", "OPTIM.MAX_EPOCH", "3"], "sets OPTIM.MAX_EPOCH itself"),
         (["digits", "lite0", "--", "TRAINER.VR.METHOD", "full"], "sets TRAINER.VR.METHOD itself"),
     ],
@@ -165,6 +223,46 @@ def test_cross_dataset(in_this_process, capfd, tmp_path):
     clean = results_of(tmp_path / "out/digits/ZeroshotCLIP-template/tiny_clip/16shots/seed1")
     assert clean["accuracy"] > run["accuracy"] + 10, "with stripes it is harder"
     assert f"{clean['accuracy']:.1f}" in out and "average of targets" in out
+
+
+@pytest.fixture
+def finished_at_once(monkeypatch):
+    """train.py that leaves the results of a run of accuracy 50 + SEED, of the data set and method that it was asked for."""
+
+    def finish(self, command, **options):
+        cfg = setup_cfg(build_parser().parse_args(command[3:]))
+        section = cfg.TRAINER[cfg.TRAINER.NAME.upper()]
+        names = {"trainer": cfg.TRAINER.NAME, "dataset": cfg.DATASET.NAME, "backbone": cfg.MODEL.BACKBONE.NAME, "seed": cfg.SEED}
+        names |= {"method": section.METHOD, "mapping": section.MAPPING, "shots": cfg.DATASET.NUM_SHOTS}
+        numbers = {"accuracy": 50.0 + cfg.SEED, "params_trainable": 1, "params_backbone": 2, "epochs": cfg.OPTIM.MAX_EPOCH}
+        Path(cfg.OUTPUT_DIR, "config.yaml").write_text(to_yaml(cfg))
+        Path(cfg.OUTPUT_DIR, "results.json").write_text(json.dumps({**names, **numbers}))
+        return 0
+
+    monkeypatch.setattr(executors.Children, "run", finish)
+
+
+def test_clip_16shot_on_one_data_set(finished_at_once, capfd, tmp_path):
+    assert main(["dtd", "clip_vit_b16", "--protocol", "clip-16shot", "--trainers", "VR-ar", "VR-attrvr", "--format", "csv"]) == 0
+    out, err = capfd.readouterr()
+    assert f"note: {NOTE}" in err
+    rows = {row["method"]: row for row in csv.DictReader(io.StringIO(out[out.index("\nmethod,") + 1 :]))}
+    for name, published in (("VR ar", 62.0), ("VR attrvr", 65.6)):
+        row = rows[name]
+        assert (row["accuracy %"], row["95 % interval"], row["seeds"]) == ("52.0 ± 1.0", "49.5 to 54.5", "3")
+        assert (row["paper"], row["difference"]) == (str(published), f"{52 - published:+.1f}")
+    run = results_of(tmp_path / "out/dtd/VR/clip_vit_b16_attrvr/16shots/seed3")
+    assert (run["shots"], run["epochs"], run["mapping"]) == (16, 200, "attrvr")
+
+
+def test_clip_16shot_over_all_data_sets_in_one_table(finished_at_once, capfd, tmp_path):
+    assert main(["all", "clip_vit_b16", "--protocol", "clip-16shot", "--trainers", "VR-ar", "--seeds", "1", "--format", "csv"]) == 0
+    out, err = capfd.readouterr()
+    (row,) = csv.DictReader(io.StringIO(out[out.index("\nmethod,") + 1 :]))
+    assert row["dtd %"] == "51.0 (62.0)" and row["average"] == "51.0 (76.5)"
+    assert f"note: {NOTE}" in err and "note: in brackets: the published number" in err
+    content = json.loads((tmp_path / "out/all/comparison-clip_vit_b16-clip-16shot-16shots-recipe-epochs.json").read_text())
+    assert content["datasets"] == list(Clip16Shot.datasets) and content["methods"][0]["average"] == [51.0]
 
 
 def test_another_data_set_is_tested_under_its_own_facts(tmp_path):

@@ -176,13 +176,27 @@ _AR = {
     **{"INPUT.TRANSFORMS": ("short_side", "random_resized_crop", "random_flip", "vr_pad", "normalize"), BATCH: 64, DROP: False},
     **{"OPTIM.NAME": "sgd", "OPTIM.LR": 40.0, "OPTIM.MOMENTUM": 0.9, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 200},
     **{"OPTIM.LR_SCHEDULER": "cosine", "OPTIM.PER_ITERATION": True, "TRAINER.VR.METHOD": "ar", "TRAINER.VR.MAPPING": "text"},
+    "TRAINER.VR.TEMPLATES": "ar",
+}
+# Its experiments/fs_vp.py
+_VP_16SHOT = {
+    **{key: value for key, value in _AR.items() if not key.startswith(("TRAINER.", "INPUT.PAD_SIDE"))},
+    "INPUT.TRANSFORMS": ("short_side", "random_resized_crop", "random_flip", "normalize"),
+    **{"TRAINER.VP.MAPPING": "text", "TRAINER.VP.TEMPLATES": "ar", "TRAINER.VP.INIT": "zeros", "TRAINER.VP.WIDTH": 30},
 }
 # Its experiments/fs_attrvr.py
 _ATTRVR = {
-    **{"TRAINER.VR.MAPPING": "attrvr", "TRAINER.VR.SENTENCES": 20, "TRAINER.VR.NEAREST": 3, "TRAINER.VR.BALANCE": 0.5},
+    **{
+        "TRAINER.VR.MAPPING": "attrvr",
+        "TRAINER.VR.TEMPLATES": "ensemble",
+        "TRAINER.VR.SENTENCES": 20,
+        "TRAINER.VR.NEAREST": 3,
+        "TRAINER.VR.BALANCE": 0.5,
+    },
 }
 # Li et al. 2026
-_RVP = {"TRAINER.VR.MAPPING": "rvp", "TRAINER.VR.MATRIX_LR": 0.001}
+_RVP = {"TRAINER.VR.MAPPING": "rvp", "TRAINER.VR.TEMPLATES": "ensemble", "TRAINER.VR.MATRIX_LR": 0.001}
+_DVP = {"TRAINER.VR.MAPPING": "dvp", "TRAINER.VR.TEMPLATES": "ensemble"}
 # Wu et al., TMLR 2024: UCSC-VLAA/EVP, main.py
 _EVP = {
     **{"INPUT.SIZE": (224, 224), "INPUT.PAD_SIDE": 164, "INPUT.MARGIN": 0, "INPUT.INTERPOLATION": "bicubic"},
@@ -230,18 +244,21 @@ PUBLISHED = {
     **{f"VR/{name}_pad": {**_SMM_PAPER, **_PAD, "INPUT.SIZE": (224, 224)} for name in RESNETS},
     "VR/vit_b32_pad": {**_SMM_PAPER, **_PAD, "INPUT.SIZE": (384, 384)},
     **{f"CoOp/{name}": _COOP for name in (*CLIPS, "clip_rn101")},
+    **{f"CoCoOp/{name}": _COCOOP for name in (*CLIPS, "clip_rn101")},
+    **{f"MaPLe/{name}": _MAPLE for name in ("clip_vit_b16", "clip_vit_b32")},
+    **{f"VPT/{name}": _VPT_ON_CLIP for name in ("clip_vit_b16", "clip_vit_b32")},
+    **{f"VP/{name}_16shot": _VP_16SHOT for name in (*CLIPS, "clip_rn101")},
     **{f"KgCoOp/{name}": _KGCOOP for name in (*CLIPS, "clip_rn101")},
     **{f"PromptSRC/{name}": _PROMPTSRC for name in ("clip_vit_b16", "clip_vit_b32")},
-    **{"CoCoOp/clip_vit_b16": _COCOOP, "MaPLe/clip_vit_b16": _MAPLE, "VPT/clip_vit_b16": _VPT_ON_CLIP},
     **{"VPT/vit_b16": _VPT, "VPT/vit_b32": _VPT, "VP/clip_vit_b32": _VP},
-    **{f"VR/{name}": _VR_ON_CLIP for name in CLIPS},
+    **{f"VR/{name}": _VR_ON_CLIP for name in (*CLIPS, "clip_rn101")},
     **{f"CLIPLoRA/{name}": _CLIP_LORA for name in ("clip_vit_b16", "clip_vit_b32")},
     **{f"LinearProbe/{name}": _PROBE for name in RESNETS},
     **{f"FullFT/{name}": _FULL_FT for name in RESNETS},
     **{f"VR/{name}_ar": _AR for name in (*CLIPS, "clip_rn101")},
     **{f"VR/{name}_attrvr": {**_AR, **_ATTRVR} for name in (*CLIPS, "clip_rn101")},
     **{f"VR/{name}_rvp": {**_AR, **_RVP} for name in (*CLIPS, "clip_rn101")},
-    **{f"VR/{name}_dvp": {**_AR, "TRAINER.VR.MAPPING": "dvp"} for name in (*CLIPS, "clip_rn101")},
+    **{f"VR/{name}_dvp": {**_AR, **_DVP} for name in (*CLIPS, "clip_rn101")},
     **{f"VR/{name}_evp": _EVP for name in CLIPS},
     **{f"VR/{name}_lorvp": _LORVP for name in (*RESNETS, "vit_b32")},
     **{f"VR/{name}_autovp": _AUTOVP_ON_CLASSIFIERS for name in RESNETS},
@@ -250,8 +267,8 @@ PUBLISHED = {
 # What is not as in the source: (recipe, key) -> (our value, what the recipe's head says of it)
 _SAYS_384 = "on one model"
 DIFFERS = {
-    **{(f"VR/{name}", "INPUT.MARGIN"): (4, "resized to S + 4") for name in CLIPS},
-    **{(f"VR/{name}", "INPUT.TRANSFORMS"): (WATERMARK, "without augmentation") for name in CLIPS},
+    **{(f"VR/{name}", "INPUT.MARGIN"): (4, "resized to S + 4") for name in (*CLIPS, "clip_rn101")},
+    **{(f"VR/{name}", "INPUT.TRANSFORMS"): (WATERMARK, "without augmentation") for name in (*CLIPS, "clip_rn101")},
     **{(f"VPT/{name}", BATCH): (64, "batches of 64" if name == "vit_b16" else "vit_b16.yaml") for name in ("vit_b16", "vit_b32")},
     ("VPT/vit_b32", "MODEL.BACKBONE.NAME"): ("vit_b32", _SAYS_384),
     ("VPT/vit_b32", "INPUT.SIZE"): ((384, 384), _SAYS_384),
@@ -287,8 +304,9 @@ def test_a_recipe_is_its_sources_or_its_head_says_where_it_is_not(name):
 def test_every_recipe_is_compared_or_is_ours():
     """Those of the small models, those for short budgets, and those that nobody published."""
     ours = {
-        *{"SMM/lite0", "SMM/clip_rn50", "SMM/clip_vit_b16", "SMM/clip_vit_b32"},
+        *{"SMM/lite0", "SMM/lite0_head", *(f"SMM/{name}" for name in (*CLIPS, "clip_rn101"))},
         *(f"{trainer}/{name}" for trainer in ("LinearProbe", "FullFT") for name in ("vit_b32", "clip_vit_b16", "lite0")),
+        *(f"LinearProbe/{name}" for name in (*CLIPS, "clip_rn101")),
         *{"VR/lite0", "VR/lite0_pad", "VR/clip_vit_b32_acavp"},
         *(f"VR/lite0_{method}" for method in ("ar", "evp", "lorvp", "autovp", "acavp")),
         *{"LoRA/vit_b16", "LoRA/vit_b32"},

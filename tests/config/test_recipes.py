@@ -27,7 +27,10 @@ SCRIPTS = {
     **{"LinearProbe": "linear_probe", "FullFT": "full_ft", "ZeroshotCLIP": "zeroshot", "LoRA": "lora", "CLIPLoRA": "clip_lora"},
 }
 # CoOp's own train.py, in whose checkout our recipes load too, declares "" here
-REPEATED_FOR_A_REASON = {f"CoCoOp/{name}": {"TRAINER.COCOOP.CTX_INIT"} for name in ("clip_vit_b16", "tiny_clip")}
+REPEATED_FOR_A_REASON = {
+    f"CoCoOp/{name}": {"TRAINER.COCOOP.CTX_INIT"}
+    for name in (*("clip_rn50", "clip_rn101", "clip_vit_b32", "clip_vit_b16", "tiny_clip"),)
+}
 
 
 def relative(path):

@@ -38,6 +38,8 @@ class AffineColourFrame(PixelPrompt):
         mean, std: the numbers, one a channel, that the images were normalized with.
     """
 
+    own_recipe = True
+
     def __init__(self, size: int, width: int, mean: Sequence[float], std: Sequence[float]):
         super().__init__(size, mean, std)
         if width < 1:

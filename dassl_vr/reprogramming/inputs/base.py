@@ -18,11 +18,14 @@ class InputPrompt(nn.Module):
     Attributes:
         transforms: transforms that INPUT.TRANSFORMS must hold for it, of those that no f_in without them may have (`vr_pad`).
         trainer: the trainer that shows it in a comparison of methods.
+        own_recipe: its rates are not those of the watermarks, so that it is compared only where a recipe of its own says them; so
+            are those with `transforms`.
         changes_nothing: forward(x) is x.
     """
 
     transforms = ()
     trainer = "VR"
+    own_recipe = False
     changes_nothing = False
 
     @staticmethod

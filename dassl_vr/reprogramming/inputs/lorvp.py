@@ -23,6 +23,8 @@ class LowRank(PixelPrompt):
         right: (3, rank, S) parameter, N(0, 0.01) at the start (standard deviation).
     """
 
+    own_recipe = True
+
     def __init__(self, size: int, mean: Sequence[float], std: Sequence[float], rank: int = 4):
         super().__init__(size, mean, std)
         if not 1 <= rank <= size:

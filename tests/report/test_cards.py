@@ -1,0 +1,163 @@
+"""Cards: what `--cards` writes of finished runs, what is read of it, and what ends in one line."""
+
+import json
+import statistics
+
+import pytest
+from scipy import stats
+
+from dassl_vr.cli.report import main
+from dassl_vr.report.cards import provenance, read_card, read_table
+from dassl_vr.report.runs import group_runs, mean_interval
+from dassl_vr.report.tables import results_table
+from dassl_vr.utils.errors import DataError
+
+ACCURACIES = (90.0, 91.0, 93.0)
+
+
+@pytest.fixture
+def finished(make_run):
+    """finished("SMM", ...) makes a run as this version leaves it."""
+
+    def make(trainer, **changes):
+        more = {"evaluated_split": "test", "evaluated_model": "last_step", "protocol": "full", "device": "a machine", "cores": 2}
+        command = "python -m dassl_vr.cli.train --trainer SMM --root data --seed 0 --output-dir 'a b' --resume 'a b' OPTIM.LR 0.1"
+        more |= {"processes": 1, "date": "2026-11-27", "commit": "abc", "command": command}
+        return make_run(trainer, **more | changes)
+
+    return make
+
+
+@pytest.fixture
+def three_seeds(finished):
+    for seed, accuracy in enumerate(ACCURACIES):
+        finished("SMM", seed=seed, accuracy=accuracy)
+
+
+def write(tmp_path, capsys):
+    """The exit code, and what is said on standard error."""
+    code = main([str(tmp_path / "output"), "--cards", str(tmp_path / "results")])
+    return code, capsys.readouterr().err
+
+
+def test_a_card_holds_the_seeds_and_what_follows_from_them(three_seeds, tmp_path, capsys):
+    assert write(tmp_path, capsys) == (0, f"wrote 1 card to {tmp_path / 'results'}\n")
+    (path,) = (tmp_path / "results").rglob("*.json")
+    assert path.relative_to(tmp_path / "results").as_posix() == "eurosat/rn18/default/SMM-ilm.json"
+    card = read_card(path)
+    assert [card["runs"][str(seed)]["accuracy"] for seed in range(3)] == list(ACCURACIES)
+    assert (card["mean"], card["std"]) == (pytest.approx(274 / 3), pytest.approx(statistics.stdev(ACCURACIES)))
+    textbook = stats.t.interval(0.95, 2, loc=statistics.fmean(ACCURACIES), scale=stats.sem(ACCURACIES))
+    assert card["interval"] == pytest.approx(list(textbook))
+    assert card["published"] == {"accuracy": 92.2, "std": 0.2, "source": "Cai et al., ICML 2024"}, "the recipe is the paper's"
+    assert card["command"] == "python -m dassl_vr.cli.train --trainer SMM --seed 0 OPTIM.LR 0.1", "wherever the files were"
+    assert "history" not in path.read_text() and path.stat().st_size < 4096
+
+
+def test_the_table_of_cards_is_that_of_the_runs(three_seeds, finished, tmp_path, capsys):
+    finished("VR", method="full", seed=1, accuracy=80.5, settings={"OPTIM.LR": 0.1}, params_trainable=9, ece=1.5, nll=0.25)
+    assert write(tmp_path, capsys)[0] == 0
+    groups = read_table(tmp_path / "results/eurosat/rn18/default")
+    assert [group.name for group in groups] == ["VR full", "SMM"], "from small to large"
+    runs = sorted(group_runs([tmp_path / "output"]), key=lambda group: group.name, reverse=True)
+    assert results_table(groups) == results_table(runs)
+    headers, rows = results_table(groups)
+    smm = dict(zip(headers, rows[1]))
+    assert (smm["accuracy %"], smm["95 % interval"], smm["paper"]) == ("91.3 ± 1.5", "87.5 to 95.1", "92.2 ± 0.2")
+    assert dict(zip(headers, rows[0]))["not as in the paper"] == "OPTIM.LR"
+    assert provenance(groups) == (
+        "Measured 2026-11-27 on a machine (2 cores), fp32; dassl_vr None, torch 2.9, commit abc. 4 runs, "
+        "4 minutes of training in all."
+    )
+    assert groups[0].runs[1]["ece"] == 1.5 and groups[0].runs[1]["nll"] == 0.25
+
+
+def test_one_seed_has_no_interval():
+    assert mean_interval([90.0]) is None
+    assert mean_interval([94.4, 94.4]) == (94.4, 94.4), "no randomness"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"evaluated_split": "val"}, "not tested on the test images"),
+        ({"accuracy": None}, "not tested on the test images"),
+        ({"evaluated_model": "checkpoint"}, "a test of what another run has trained"),
+    ],
+)
+def test_other_runs_have_no_card(three_seeds, finished, tmp_path, capsys, change, reason):
+    finished("VR", method="full", seed=0, **change)
+    code, said = write(tmp_path, capsys)
+    assert code == 0 and f"no card: EuroSAT rn18 VR full default: {reason}" in said and "wrote 1 card" in said
+
+
+def test_an_unfinished_seed_has_no_card(three_seeds, tmp_path, capsys):
+    (tmp_path / "output/eurosat/SMM/rn18/default/seed2/results.json").unlink()
+    code, said = write(tmp_path, capsys)
+    assert code == 0 and "seed2 has not finished" in said and not list((tmp_path / "results").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"precision": "bf16"}, "differ in 'precision'"),
+        ({"versions": {"torch": "2.8"}}, "differ in 'versions'"),
+        ({"device": "another"}, "differ in 'device'"),
+        ({"epochs": 3}, "differ in 'epochs'"),
+        ({"date": None}, "entry 'runs.3.date' is missing; train it again with this version"),
+    ],
+)
+def test_seeds_of_several_settings_make_no_card(three_seeds, finished, tmp_path, capsys, change, words):
+    finished("SMM", seed=3, **change)
+    results = tmp_path / "output/eurosat/SMM/rn18/default/seed3/results.json"
+    results.write_text(json.dumps({k: v for k, v in json.loads(results.read_text()).items() if v is not None}))
+    code, said = write(tmp_path, capsys)
+    assert code == 2 and not (tmp_path / "results").exists()
+    errors = [line for line in said.splitlines() if not line.startswith("warning: ")]
+    assert len(errors) == 1 and words in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "words"),
+    [
+        ("mean", 95.0, "entry 'mean' is not that of its runs"),
+        ("std", 0.1, "entry 'std' is not that of its runs"),
+        ("interval", None, "entry 'interval' is not that of its runs"),
+        ("runs", {}, "entry 'runs' is empty"),
+        ("runs", {"one": {}}, "expected a seed"),
+        ("runs", {"0": {"accuracy": "high"}}, "entry 'runs.0.accuracy' is 'high'"),
+        ("published", {"accuracy": 92.2, "std": None}, "entry 'published.source' is missing"),
+        ("trainer", 5, "entry 'trainer' is 5"),
+        ("remark", "", "entry 'remark'"),
+    ],
+)
+def test_a_damaged_card_ends_in_one_line(three_seeds, tmp_path, capsys, entry, value, words):
+    write(tmp_path, capsys)
+    (path,) = (tmp_path / "results").rglob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), entry: value}))
+    with pytest.raises(DataError) as error:
+        read_table(path.parent)
+    assert str(error.value).startswith(f"{path}: not a card: ") and words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_files_that_are_no_cards(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(DataError, match="not a card"):
+        read_table(tmp_path)
+
+
+def test_a_folder_is_a_table(three_seeds, finished, tmp_path, capsys):
+    write(tmp_path, capsys)
+    folder = tmp_path / "results/eurosat/rn18/default"
+    (folder / "SMM-ilm.json").rename(folder / "VR.json")
+    with pytest.raises(DataError, match="by its content this card is eurosat/rn18/default/SMM-ilm.json"):
+        read_table(folder)
+    (folder / "VR.json").unlink()
+    with pytest.raises(DataError, match="no cards"):
+        read_table(folder)
+    for seed in range(3):
+        finished("VR", method="full", seed=seed, split_sha256="b" * 64)
+    write(tmp_path, capsys)
+    with pytest.raises(DataError, match="these cards make no table: .*split_sha256 differs"):
+        read_table(folder)
