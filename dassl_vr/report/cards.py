@@ -145,10 +145,16 @@ def _without_places(command):
 
 
 def place_of(card: dict) -> Path:
-    """`digits/lite0/default/VR-full-ilm.json`: where a card lies. A folder is a table."""
+    """`digits/lite0/full/VR-full-ilm.json`, `dtd/clip_vit_b16/16shots/CoOp.json`: where a card lies. A folder is a table.
+
+    What else the runs' directory is called after, such as the epochs of a comparison, is part of the file's name.
+    """
+    shots = f"{card['shots']}shots" if card["shots"] >= 1 else ""
+    images = [part for part in (shots, card["subsample_classes"]) if part not in ("", "all")] or ["full"]
     method = "" if card["method"] == card["trainer"].lower() else card["method"]
-    name = "-".join(filter(None, (card["trainer"], method, card["mapping"])))
-    return Path(*(_file_name(part) for part in (card["dataset"].lower(), card["backbone"], card["tag"], f"{name}.json")))
+    tag = [part for part in card["tag"].split("-") if part not in (*images, "default")]
+    name = "-".join(filter(None, (card["trainer"], method, card["mapping"], *tag)))
+    return Path(*(_file_name(part) for part in (card["dataset"].lower(), card["backbone"], "-".join(images), f"{name}.json")))
 
 
 def _file_name(text):

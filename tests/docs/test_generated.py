@@ -1,11 +1,18 @@
 """What docs/generate.py writes is up to date, and it notices when it is not."""
 
 import importlib.util
+import json
+import re
 from pathlib import Path
 
 import pytest
 
+from dassl_vr.report.cards import read_table, write_cards
+from dassl_vr.report.runs import Group
+
 REPOSITORY = Path(__file__).resolve().parents[2]
+RESULTS = REPOSITORY / "results"
+TABLES = sorted({path.parent.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.json")})
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +44,85 @@ def test_every_key_has_a_comment(generate):
     rows = [line.split(" | ") for line in generate.keys().splitlines() if line.startswith("| `")]
     assert len(rows) > 150
     assert not [row[0] for row in rows if not row[-1].strip(" |")]
+
+
+@pytest.fixture
+def page(generate, tmp_path, monkeypatch):
+    """(a page with the table of a folder of cards, written; one of the cards)."""
+    group = Group("SMM", "smm", "digits", "lite0", "ilm", "default")
+    names = {"trainer": "SMM", "method": "smm", "dataset": "digits", "backbone": "lite0", "mapping": "ilm", "precision": "fp32"}
+    names |= {"protocol": "full", "subsample_classes": "all", "device": "a machine", "evaluated_split": "test", "command": "train"}
+    names |= {"evaluated_model": "last_step", "date": "2026-11-27", "versions": {"torch": "2.10"}, "shots": -1, "epochs": 8}
+    names |= {"params_trainable": 54147, "params_backbone": 4652008, "cores": 2, "processes": 1, "seconds_train": 60.0}
+    for seed, accuracy in enumerate((90.0, 91.0, 93.0)):
+        group.runs[seed] = {**names, "seed": seed, "accuracy": accuracy, "macro_f1": accuracy}
+        group.directories[seed] = tmp_path / f"seed{seed}"
+    ((card,), _) = write_cards([group], tmp_path / "results")
+    (tmp_path / "docs").mkdir()
+    path = tmp_path / "docs/page.md"
+    path.write_text("".join(f"<!-- generated: {part} digits/lite0/full -->\n<!-- end -->\n" for part in ("cards", "few_columns")))
+    monkeypatch.setattr(generate, "DOCS", tmp_path / "docs")
+    monkeypatch.setattr(generate, "REPOSITORY", tmp_path)
+    assert generate.main([]) == 0
+    return path, card
+
+
+def test_a_table_is_made_of_cards(page):
+    lines = page[0].read_text().splitlines()
+    assert lines[1].startswith("| method | accuracy % | 95 % interval | macro-F1 % |")
+    assert lines[3].startswith("| SMM | 91.3 ± 1.5 | 87.5 to 95.1 | 91.3 ± 1.5 |")
+    assert lines[5].startswith("Measured 2026-11-27 on a machine (2 cores), fp32;") and lines[5].endswith(
+        "3 runs, 3 minutes of training in all."
+    )
+    assert lines[8:11] == [
+        "| method | accuracy % | 95 % interval | trained |",
+        "|---|---|---|---|",
+        "| SMM | 91.3 ± 1.5 | 87.5 to 95.1 | 54,147 |",
+    ]
+
+
+def test_every_card_stands_in_a_document():
+    text = "".join(path.read_text() for path in (REPOSITORY / "docs").glob("*.md"))
+    assert set(re.findall(r"<!-- generated: cards (\S+) -->", text)) == set(TABLES)
+
+
+@pytest.mark.parametrize("folder", TABLES)
+def test_the_cards_of_a_table_are_whole(folder):
+    """They are read, lie where they belong, compare; each is of as many seeds as the others."""
+    groups = read_table(RESULTS / folder)
+    assert len({tuple(sorted(group.runs)) for group in groups}) == 1
+
+
+def test_the_head_of_a_recipe_has_the_accuracy_of_its_card(generate, page, tmp_path, capsys):
+    recipe = tmp_path / "configs/trainers/SMM/lite0.yaml"
+    recipe.parent.mkdir(parents=True)
+    shipped = (REPOSITORY / "configs/trainers/SMM/lite0.yaml").read_text()
+    recipe.write_text(re.sub("(?<=seeds 1 2 3: ).*", "1.0 +- 0.0.", shipped))
+    assert generate.main(["--check"]) == 1 and "lite0.yaml: out of date" in capsys.readouterr().out
+    assert generate.main([]) == 0 and "# Test accuracy on digits, seeds 0 1 2: 91.3 +- 1.5.\n" in recipe.read_text()
+    assert recipe.read_text().partition("INPUT:")[2] == shipped.partition("INPUT:")[2]
+    other = recipe.parents[1] / "VR/lite0.yaml"
+    other.parent.mkdir()
+    other.write_text((REPOSITORY / "configs/trainers/VR/lite0.yaml").read_text())
+    capsys.readouterr()
+    assert generate.main(["--check"]) == 2 and "no card in" in capsys.readouterr().err
+
+
+def test_another_figure_on_a_card_makes_the_document_stale(generate, page, capsys):
+    path, card = page
+    assert generate.main(["--check"]) == 0
+    content = json.loads(card.read_text())
+    for run in content["runs"].values():
+        run["macro_f1"] = 1.5
+    card.write_text(json.dumps(content))
+    assert generate.main(["--check"]) == 1
+    assert "page.md: out of date" in capsys.readouterr().out
+    assert generate.main([]) == 0 and "1.5 ± 0.0" in path.read_text()
+
+
+def test_a_figure_that_was_edited_in_a_card_is_refused(generate, page, capsys):
+    _, card = page
+    card.write_text(json.dumps({**json.loads(card.read_text()), "mean": 99.9}))
+    assert generate.main(["--check"]) == 2
+    error = capsys.readouterr().err
+    assert f"{card}: not a card: entry 'mean' is not that of its runs" in error and error.count("\n") == 1

@@ -43,7 +43,7 @@ def write(tmp_path, capsys):
 def test_a_card_holds_the_seeds_and_what_follows_from_them(three_seeds, tmp_path, capsys):
     assert write(tmp_path, capsys) == (0, f"wrote 1 card to {tmp_path / 'results'}\n")
     (path,) = (tmp_path / "results").rglob("*.json")
-    assert path.relative_to(tmp_path / "results").as_posix() == "eurosat/rn18/default/SMM-ilm.json"
+    assert path.relative_to(tmp_path / "results").as_posix() == "eurosat/rn18/full/SMM-ilm.json"
     card = read_card(path)
     assert [card["runs"][str(seed)]["accuracy"] for seed in range(3)] == list(ACCURACIES)
     assert (card["mean"], card["std"]) == (pytest.approx(274 / 3), pytest.approx(statistics.stdev(ACCURACIES)))
@@ -57,7 +57,7 @@ def test_a_card_holds_the_seeds_and_what_follows_from_them(three_seeds, tmp_path
 def test_the_table_of_cards_is_that_of_the_runs(three_seeds, finished, tmp_path, capsys):
     finished("VR", method="full", seed=1, accuracy=80.5, settings={"OPTIM.LR": 0.1}, params_trainable=9, ece=1.5, nll=0.25)
     assert write(tmp_path, capsys)[0] == 0
-    groups = read_table(tmp_path / "results/eurosat/rn18/default")
+    groups = read_table(tmp_path / "results/eurosat/rn18/full")
     assert [group.name for group in groups] == ["VR full", "SMM"], "from small to large"
     runs = sorted(group_runs([tmp_path / "output"]), key=lambda group: group.name, reverse=True)
     assert results_table(groups) == results_table(runs)
@@ -70,6 +70,23 @@ def test_the_table_of_cards_is_that_of_the_runs(three_seeds, finished, tmp_path,
         "4 minutes of training in all."
     )
     assert groups[0].runs[1]["ece"] == 1.5 and groups[0].runs[1]["nll"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("run", "place"),
+    [
+        ({"trainer": "SMM", "tag": "ep20"}, "eurosat/rn18/full/SMM-ilm-ep20.json"),
+        ({"trainer": "VR", "method": "full", "shots": 16, "tag": "16shots"}, "eurosat/rn18/16shots/VR-full-ilm.json"),
+        ({"trainer": "CoOp", "mapping": None, "shots": 16, "tag": "mine-16shots-ep5"}, "eurosat/rn18/16shots/CoOp-mine-ep5.json"),
+        ({"trainer": "SMM", "subsample_classes": "base", "tag": "base"}, "eurosat/rn18/base/SMM-ilm.json"),
+        ({"trainer": "SMM", "backbone": "timm:../a b", "dataset": "My/Data"}, "my-data/timm-..-a-b/full/SMM-ilm.json"),
+    ],
+)
+def test_a_folder_is_what_is_compared(finished, tmp_path, capsys, run, place):
+    finished(seed=0, **run)
+    assert write(tmp_path, capsys)[0] == 0
+    (path,) = (tmp_path / "results").rglob("*.json")
+    assert path.relative_to(tmp_path / "results").as_posix() == place
 
 
 def test_one_seed_has_no_interval():
@@ -149,9 +166,9 @@ def test_files_that_are_no_cards(tmp_path, content):
 
 def test_a_folder_is_a_table(three_seeds, finished, tmp_path, capsys):
     write(tmp_path, capsys)
-    folder = tmp_path / "results/eurosat/rn18/default"
+    folder = tmp_path / "results/eurosat/rn18/full"
     (folder / "SMM-ilm.json").rename(folder / "VR.json")
-    with pytest.raises(DataError, match="by its content this card is eurosat/rn18/default/SMM-ilm.json"):
+    with pytest.raises(DataError, match="by its content this card is eurosat/rn18/full/SMM-ilm.json"):
         read_table(folder)
     (folder / "VR.json").unlink()
     with pytest.raises(DataError, match="no cards"):
