@@ -317,7 +317,7 @@ class Inputs:
 
     def results(self, rng, place):
         run = self.copy(self.run, place)
-        path = run / rng.choice(("results.json", "results.json", "config.yaml"))
+        path = run / rng.choice(("results.json", "results.json", "config.yaml", "predictions.npz"))
         text = path.read_bytes()
         if path.suffix == ".json" and rng.random() < 0.7:
             content = json.loads(text)
@@ -330,6 +330,8 @@ class Inputs:
         main, words = rng.choice((
             (report.main, [run]),
             (report.main, [run, "--format", "html"]),
+            (report.main, [run, "--per-class"]),
+            (report.main, [self.run, run, "--pair", "LinearProbe/run", "LinearProbe/copy"]),
             (predict.main, [run, self.images / "cat" / "1.png"]),
             (train.main, ["--eval-only", "--model-dir", run, "VERBOSE", "False"]),
             (train.main, [*self.train(self.images, run), "--resume", run]),

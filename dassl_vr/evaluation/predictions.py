@@ -26,7 +26,7 @@ class StoredPredictions:
         label: (N,) true classes. Outside of 0 .. K - 1 = not known: the image counts in no measure.
         predicted: (N,) class with the highest score.
         confidence: (N,) float32, probability of that class.
-        nll: (N,) float32, - ln(probability of the true class); NaN where it is not known.
+        nll: (N,) float32, - ln(probability of the true class); NaN where it is not known, infinite where a score is not a number.
         probabilities: (N, K) float16, or (N, 0) where they were not kept.
     """
 
@@ -101,7 +101,7 @@ class PredictionRecord:
             "label": labels.to(torch.int64),
             "predicted": predicted,
             "confidence": logs.gather(1, predicted[:, None])[:, 0].exp(),
-            "nll": torch.where(known, -of_label, torch.nan),
+            "nll": torch.where(known, -of_label.nan_to_num(nan=-torch.inf, neginf=-torch.inf), torch.nan),
             "probabilities": logs.exp().half() if self.keeps_probabilities else logs.new_empty(0).half(),
         }
         for name, part in found.items():
@@ -192,4 +192,8 @@ def _problem(content: StoredPredictions, names: Iterable[str]) -> str:
             return f"entry '{name}' has the shape {array.shape}, and there are {number} images"
     if number == 0 or (content.index < 0).any() or (np.diff(content.index) < 0).any():
         return "entry 'index' is not in order"
+    classes = content.probabilities.shape[1]
+    known = (content.label >= 0) & (content.label < classes)
+    if (content.predicted < 0).any() or (content.predicted >= classes).any() or (known != content.labelled).any():
+        return f"labels and predicted classes do not fit {classes} classes"
     return ""

@@ -98,14 +98,14 @@ def paired_table(groups: Sequence[Group], pairs: Sequence[tuple[str, str]]) -> t
 
 
 def _pairs_of(groups, first, second):
-    """Groups on the same data set and backbone; of the same recipe unless one is named."""
-    found = [
-        (a, b)
-        for a in _named(groups, first)
-        for b in _named(groups, second)
-        if (a.dataset, a.backbone) == (b.dataset, b.backbone) and a is not b
-        if a.tag == b.tag or "/" in first + second
-    ]
+    """Groups on the same data set and backbone, of the same recipe; of any where one is named, or where a method has only one."""
+    candidates = _named(groups, first), _named(groups, second)
+    places = dict.fromkeys((group.dataset, group.backbone) for group in candidates[0])
+    found = []
+    for place in places:
+        one, other = ([group for group in named if (group.dataset, group.backbone) == place] for named in candidates)
+        any_recipe = "/" in first + second or len(one) == len(other) == 1
+        found += [(a, b) for a in one for b in other if a is not b and (any_recipe or a.tag == b.tag)]
     if not found:
         raise ConfigError(
             f"--pair {first} {second}: no two rows on the same data set, backbone and recipe; name recipes as in"

@@ -41,15 +41,17 @@ class Confusion:
         from sklearn.metrics import confusion_matrix  # here: two seconds, which other tables save
 
         counts = []
-        names = next(iter(group.runs.values())).get("classnames") or []
+        names = next(iter(group.runs.values())).get("classnames")
         for _, directory in sorted(group.directories.items()):
             kept = read_predictions(directory)
-            known = kept.labelled
-            labels = range(len(names) or kept.probabilities.shape[1] or 1 + int(max(kept.label.max(), kept.predicted.max())))
-            names = names or [f"class {label}" for label in labels]
-            if not known.any() or len(labels) != len(names) or max(kept.label[known].max(), kept.predicted.max()) >= len(names):
-                raise DataError(f"{directory}: predictions and results are not of the same classes; test the run again")
-            counts.append(confusion_matrix(kept.label[known], kept.predicted[known], labels=labels))
+            known, classes = kept.labelled, kept.probabilities.shape[1]
+            names = names or [f"class {label}" for label in range(classes)]
+            if not known.any() or classes != len(names):
+                raise DataError(
+                    f"{directory}: has predictions of {classes} classes, {int(known.sum())} images with a label; expected"
+                    f" {len(names)} classes, and labels"
+                )
+            counts.append(confusion_matrix(kept.label[known], kept.predicted[known], labels=range(classes)))
         return cls(group, list(names), np.stack(counts))
 
 

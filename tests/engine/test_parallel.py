@@ -12,6 +12,7 @@ from torch import nn
 from dassl_vr.cli.train import build_parser, main, setup_cfg
 from dassl_vr.engine import build_trainer
 from dassl_vr.engine.parallel import synchronize_batch_norms, train_together
+from dassl_vr.evaluation.predictions import read_predictions
 from dassl_vr.plugins import load_plugins
 from dassl_vr.reprogramming import pooled_block
 from dassl_vr.runs import settle
@@ -119,6 +120,8 @@ def test_two_processes_train_as_one(alone, processes, tmp_path, capfd):
     results, tensors = outcome(out)
     assert_close((results, tensors), expected)
     assert results["processes"] == 2
+    kept = read_predictions(out)
+    assert kept.index.tolist() == list(range(539)) and 100 * kept.right.mean() == pytest.approx(results["accuracy"])
     printed = capfd.readouterr().out
     assert printed.count("Finish training") == 1 and "* total: 539" in printed, "one writer, and every sample once"
     assert (out / "log.txt").read_text().count("epoch [3/3] batch [4/4]") == 1

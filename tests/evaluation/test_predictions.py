@@ -61,7 +61,8 @@ def test_images_without_a_label_count_in_no_measure():
 def test_scores_that_are_not_finite_have_no_measures():
     logits, labels = scores()
     logits[3, 0] = float("nan")
-    assert recorded(logits, labels).measures() == {"ece": None, "nll": None}
+    kept = recorded(logits, labels)
+    assert kept.labelled.all() and kept.measures() == {"ece": None, "nll": None}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,10 @@ def damage(path, how):
         content["label"] = content["label"][1:]
     elif how == "floats":
         content["label"] = content["label"].astype(float)
+    elif how == "classes":
+        content["predicted"] = content["predicted"] + 4
+    elif how == "unlabelled":
+        content["nll"] = np.full(30, np.nan, np.float32)
     elif how == "order":
         content["index"] = content["index"][::-1]
     if how == "bytes":
@@ -137,7 +142,7 @@ def damage(path, how):
         np.savez(path, **content)
 
 
-@pytest.mark.parametrize("how", ["missing", "objects", "short", "floats", "order", "bytes", "text"])
+@pytest.mark.parametrize("how", ["missing", "objects", "short", "floats", "classes", "unlabelled", "order", "bytes", "text"])
 def test_a_damaged_file_is_named_in_one_line(tmp_path, how):
     write_predictions(recorded(*scores()), tmp_path)
     damage(tmp_path / PREDICTIONS_FILE, how)

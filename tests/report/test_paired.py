@@ -121,6 +121,18 @@ def test_one_recipe_against_another(make_run, tmp_path, capsys):
     assert "name recipes as in SMM/default" in capsys.readouterr().err
 
 
+def test_recipes_may_differ_where_there_is_no_choice(make_run, tmp_path, capsys):
+    """As those of a method that learns nothing do in a comparison."""
+    for trainer, tag in (("ZeroshotCLIP", "16shots"), ("CoOp", "16shots-ep3")):
+        write_predictions(predictions(SOME), make_run(trainer, seed=0, tag=tag, evaluated_split="test"))
+    assert main([str(tmp_path / "output"), "--pair", "ZeroshotCLIP", "CoOp", "--format", "csv"]) == 0
+    (row,) = rows_of(capsys)
+    assert (row["A"], row["B"], row["McNemar p"]) == ("ZeroshotCLIP, 16shots", "CoOp, 16shots-ep3", "1")
+    write_predictions(predictions(SOME), make_run("CoOp", seed=0, tag="16shots-ep9", evaluated_split="test"))
+    assert main([str(tmp_path / "output"), "--pair", "ZeroshotCLIP", "CoOp"]) == 2
+    assert main([str(tmp_path / "output"), "--pair", "ZeroshotCLIP", "CoOp/16shots-ep9"]) == 0
+
+
 SOME = np.arange(40) > 3
 
 
@@ -131,7 +143,6 @@ SOME = np.arange(40) > 3
         ({"split_sha256": None}, {}, "split_sha256 is aaaaaaaaaaaa and not known"),
         ({"evaluated_split": "val"}, {}, "evaluated_split is test and val"),
         ({}, {"index": np.arange(1, 41)}, "hold predictions of different images"),
-        ({}, {"nll": np.full(40, np.nan, np.float32)}, "no test image has a label"),
     ],
 )
 def test_what_is_no_pair_ends_in_one_line(make_pair, tmp_path, capsys, results, of_vr, expected):
@@ -139,6 +150,20 @@ def test_what_is_no_pair_ends_in_one_line(make_pair, tmp_path, capsys, results, 
     assert main([str(tmp_path / "output"), "--pair", "SMM", "VR-full"]) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(error) == 1 and expected in error[0]
+
+
+def test_images_without_a_label_are_left_out(make_run, tmp_path, capsys):
+    label = np.where(np.arange(40) < 10, -1, np.arange(40) % 10)
+    nll = np.where(label < 0, np.nan, 1).astype(np.float32)
+    runs = [make_run(trainer, seed=0, evaluated_split="test") for trainer in ("SMM", "CoOp")]
+    for run in runs:
+        write_predictions(predictions(SOME, label=label, nll=nll), run)
+    assert main([str(tmp_path / "output"), "--pair", "SMM", "CoOp", "--format", "csv"]) == 0
+    assert rows_of(capsys)[0]["images"] == "30"
+    for run in runs:
+        write_predictions(predictions(SOME, label=np.full(40, -1), nll=np.full(40, np.nan, np.float32)), run)
+    assert main([str(tmp_path / "output"), "--pair", "SMM", "CoOp"]) == 2
+    assert "no test image has a label" in capsys.readouterr().err
 
 
 def test_missing_predictions_say_how_to_get_them(make_pair, tmp_path, capsys):
