@@ -75,6 +75,9 @@ _C.DATASET.SOURCE_DOMAINS = ()
 _C.DATASET.TARGET_DOMAINS = ()
 # Training images per class (validation takes min(NUM_SHOTS, 4)); below 1 = all
 _C.DATASET.NUM_SHOTS = -1
+# A published draw of these images in place of one of our own, in the form of 2SFS: a path relative to the data set's directory,
+# such as split_fewshot/shot_{shots}-seed_{seed}_{split}.jsonl; {split} stands for train and val. "" = they are drawn
+_C.DATASET.FEW_SHOT_FILE = ""
 # Classes to take: all, base (the first half), new (the second half, relabelled from 0)
 _C.DATASET.SUBSAMPLE_CLASSES = "all"
 # Share of the training images set aside for validation if a data set has no validation split

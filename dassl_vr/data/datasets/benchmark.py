@@ -12,6 +12,7 @@ from ...utils.images import left_out_line
 from ..download import prepare
 from .base_dataset import ArrayDatum, DatasetBase, Datum
 from .checks import check_classes, doubts, too_few
+from .shots_file import read_shots
 from .split import Splits, read_split, select_shots, stratified_split, subsample_classes
 from .walk import folders_in, image_files
 
@@ -55,7 +56,11 @@ class BenchmarkDataset(DatasetBase):
         if line := too_few(splits.train, cfg.DATASET.NUM_SHOTS):
             self.say(f"WARNING: {line}")
         # Few shots before the choice of classes, as in CoOp: `base` and `new` then hold the images of the same draw.
-        splits = select_shots(splits, cfg.DATASET.NUM_SHOTS, cfg.SEED, self.dataset_dir if self.keeps_shots else "")
+        shots, seed = cfg.DATASET.NUM_SHOTS, cfg.SEED
+        if cfg.DATASET.FEW_SHOT_FILE:
+            splits = read_shots(splits, cfg.DATASET.FEW_SHOT_FILE, shots, seed, self.dataset_dir)
+        else:
+            splits = select_shots(splits, shots, seed, self.dataset_dir if self.keeps_shots else "")
         splits = subsample_classes(splits, cfg.DATASET.SUBSAMPLE_CLASSES)
         super().__init__(train_x=splits.train, val=splits.val, test=splits.test)
 

@@ -196,8 +196,8 @@ def select_shots(splits: Splits, num_shots: int, seed: int, directory: str = "")
     """
     if num_shots < 1:
         return splits
-    sources = {"train": {_relative(item, directory): item for item in splits.train}}
-    sources["val"] = {_relative(item, directory): item for item in splits.val}
+    sources = {"train": {relative_path(item, directory): item for item in splits.train}}
+    sources["val"] = {relative_path(item, directory): item for item in splits.val}
     cache = None
     if directory and all(len(paths) == len(items) for paths, items in zip(sources.values(), splits)):
         digest = hashlib.sha256()
@@ -214,7 +214,7 @@ def select_shots(splits: Splits, num_shots: int, seed: int, directory: str = "")
     if cache:
         names = {"train": train, "val": val}
         with contextlib.suppress(OSError):  # a directory that may only be read, a full disk: then drawn again next time
-            write_json({name: [_relative(item, directory) for item in items] for name, items in names.items()}, cache)
+            write_json({name: [relative_path(item, directory) for item in items] for name, items in names.items()}, cache)
     return Splits(train, val, splits.test)
 
 
@@ -233,7 +233,7 @@ def _cached_shots(cache, sources, shots):
     return list(cached.values())
 
 
-def _relative(item, directory):
+def relative_path(item: Datum, directory: str) -> str:
     """What identifies an image wherever the data set is."""
     if getattr(item, "in_memory", False):
         return item.impath
@@ -270,7 +270,7 @@ def split_sha256(dataset: DatasetBase) -> str:
     for name, items in splits.items():
         for item in items or ():
             # JSON, so that no two different entries read the same
-            digest.update(json.dumps([name, _relative(item, base), item.label, item.classname]).encode())
+            digest.update(json.dumps([name, relative_path(item, base), item.label, item.classname]).encode())
     return digest.hexdigest()
 
 
