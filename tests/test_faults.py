@@ -20,7 +20,7 @@ from dassl_vr.cli.train import main
 from dassl_vr.runs.cells import Cell
 from dassl_vr.utils import distributed
 
-WORDS = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "4"]
+WORDS = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "6", "DATALOADER.TRAIN_X.BATCH_SIZE", "2", "OPTIM.MAX_EPOCH", "2"]
 WORDS += ["VERBOSE", "False", "TRAIN.END_FIGURES", "False", "TRAIN.RESUME_BATCHES", "1"]
 SWEEP = ["--trainers", "SMM", "--datasets", "digits", "--backbones", "lite0", "--seeds", "1"]
 WORKERS = ["DATALOADER.NUM_WORKERS", "1", "DATALOADER.STORE", "off"]
@@ -35,7 +35,7 @@ def figures(directory):
     history = [{k: v for k, v in epoch.items() if "second" not in k} for epoch in results["history"]]
     sums = []
     for name in ("prompt", "mask_generator"):
-        state = torch.load(directory / name / "model.pth.tar-4", weights_only=True)["state_dict"]
+        state = torch.load(directory / name / "model.pth.tar-2", weights_only=True)["state_dict"]
         sums += [float(value.double().sum()) for value in state.values()]
     return results["metrics"], history, sums
 
