@@ -84,10 +84,26 @@ def test_what_has_rates_of_its_own_takes_part_with_a_recipe_of_its_own(capsys, t
 
 # What each of the four CLIPs has under `clip-16shot`; tokens beside the patches need a transformer
 EVERYWHERE = {
-    *("CoOp", "CoCoOp", "LinearProbe", "SMM", "VP", "VR narrow", "VR medium", "VR full", "VR ar", "VR attrvr", "VR dvp", "VR rvp"),
+    *(
+        "CoOp",
+        "CoCoOp",
+        "KgCoOp",
+        "LinearProbe",
+        "SMM",
+        "SMM attrvr",
+        "SMM rvp",
+        "VP",
+        "VR narrow",
+        "VR medium",
+        "VR full",
+        "VR ar",
+        "VR attrvr",
+        "VR dvp",
+        "VR rvp",
+    ),
     *("ZeroshotCLIP template", "ZeroshotCLIP ensemble"),
 }
-TRANSFORMERS = {"MaPLe", "VPT shallow", "VPT deep"}
+TRANSFORMERS = {"CLIPLoRA", "MaPLe", "PromptSRC", "VPT shallow", "VPT deep"}
 
 
 def test_clip_16shot_has_every_method_on_each_backbone(capsys):

@@ -304,7 +304,11 @@ def test_a_recipe_is_its_sources_or_its_head_says_where_it_is_not(name):
 def test_every_recipe_is_compared_or_is_ours():
     """Those of the small models, those for short budgets, and those that nobody published."""
     ours = {
-        *{"SMM/lite0", "SMM/lite0_head", *(f"SMM/{name}" for name in (*CLIPS, "clip_rn101"))},
+        *{
+            "SMM/lite0",
+            "SMM/lite0_head",
+            *(f"SMM/{name}{f_out}" for name in (*CLIPS, "clip_rn101") for f_out in ("", "_attrvr", "_rvp")),
+        },
         *(f"{trainer}/{name}" for trainer in ("LinearProbe", "FullFT") for name in ("vit_b32", "clip_vit_b16", "lite0")),
         *(f"LinearProbe/{name}" for name in (*CLIPS, "clip_rn101")),
         *{"VR/lite0", "VR/lite0_pad", "VR/clip_vit_b32_acavp"},
