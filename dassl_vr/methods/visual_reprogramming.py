@@ -12,7 +12,7 @@ from ..data.transforms import pad_side
 from ..engine.resume import stoppable
 from ..prompting import SINGLE, TEMPLATE_SETS, AdaptedBackbone, fill_in, template_set
 from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY, InputPrompt, LabelMapping
-from ..reprogramming.classifier import ReprogrammedClassifier, inner_backbone
+from ..reprogramming.classifier import ReprogrammedClassifier, SeveralViews, inner_backbone
 from ..reprogramming.mappings import CLASSES, LABELS
 from ..utils.distributed import is_main, is_parallel, no_progress_bar, sum_
 from ..utils.errors import ConfigError
@@ -35,7 +35,7 @@ def add_reprogramming_keys(cfg: CN, name: str) -> CN:
     node.TEMPLATES = "ensemble"
     # Images that flm looks at: "prompted", or "plain" ones (without the pattern)
     node.MAPPING_ON = "prompted"
-    # Where ilm, blm and blm+ look before each epoch. Options: exact (a pass over all training images with the current prompt),
+    # Where ilm, blm, blm+ and dvp look before each epoch. Options: exact (a pass over all training images with the current prompt),
     # reuse (what training saw in the epoch before: no pass but the first; the prompt was a little older, and masks were those of
     # training mode. Accuracy of both: benchmarks/README.md)
     node.MAPPING_PASS = "exact"
@@ -114,8 +114,13 @@ class VisualReprogramming(PromptLearning):
 
     def check_cfg(self, cfg: CN) -> None:
         super().check_cfg(cfg)
-        with torch.device("meta"):  # no memory, no random numbers: it raises before data and weights are read
-            self._input_module(cfg)
+        self._sketch(cfg)  # it raises before data and weights are read
+
+    @classmethod
+    def _sketch(cls, cfg):
+        """The f_in without memory and random numbers."""
+        with torch.device("meta"):
+            return cls._input_module(cfg)
 
     @classmethod
     def _input_module(cls, cfg):
@@ -129,26 +134,15 @@ class VisualReprogramming(PromptLearning):
         """The f_in for normalized images of side `size`, an `InputPrompt`."""
         method = cls.options_in(cfg).METHOD
         f_in = INPUT_REGISTRY.get(method)
-        special = {name for other in map(INPUT_REGISTRY.get, INPUT_REGISTRY.registered_names()) for name in other.transforms}
-        for name in sorted(special & {*f_in.transforms, *cfg.INPUT.TRANSFORMS}):
-            if (name in f_in.transforms) != (name in cfg.INPUT.TRANSFORMS):
-                needs = "needs" if name in f_in.transforms else "cannot be combined with"
-                raise ValueError(f"METHOD {method} {needs} {name} in INPUT.TRANSFORMS (see configs/trainers/VR/*_pad.yaml)")
+        _check_transforms(method, f_in.transforms, cfg.INPUT.TRANSFORMS)
         return f_in.from_cfg(cls._input_options(cfg), size)
 
     @classmethod
     def _input_options(cls, cfg):
         """The trainer's keys with what `InputPrompt.from_cfg` may need to know of the images besides."""
-        options = cls._options_with(cfg, PIXEL_MEAN=cfg.INPUT.PIXEL_MEAN, PIXEL_STD=cfg.INPUT.PIXEL_STD)
+        options = _with(cls.options_in(cfg), PIXEL_MEAN=cfg.INPUT.PIXEL_MEAN, PIXEL_STD=cfg.INPUT.PIXEL_STD)
         if "vr_pad" in cfg.INPUT.TRANSFORMS:
             options.PAD_SIDE = pad_side(cfg)
-        return options
-
-    @classmethod
-    def _options_with(cls, cfg, **more):
-        options = cls.options_in(cfg).clone()
-        options.defrost()
-        options.update(more)
         return options
 
     @classmethod
@@ -174,7 +168,8 @@ class VisualReprogramming(PromptLearning):
         cls, cfg: CN, backbone: FrozenBackbone | AdaptedBackbone, classnames: Sequence[str]
     ) -> tuple[nn.Module, LabelMapping]:
         """(source, f_out): a module with `logits(images)` of the source labels, and what maps them to the target classes."""
-        options = cls._options_with(cfg, SEED=cfg.SEED)
+        views = cls._sketch(cfg).views
+        options = _with(cls.options_in(cfg), SEED=cfg.SEED, VIEWS=views)
         if backbone.kind == "clip":
             templates = template_set(options.TEMPLATES, cfg.DATASET.TEMPLATE)
             prompts = [[fill_in(template, name) for name in classnames] for template in templates]
@@ -186,6 +181,8 @@ class VisualReprogramming(PromptLearning):
             options.PROMPTS = [prompt for group in prompts for prompt in group]
         mapping = MAPPING_REGISTRY.get(options.MAPPING)
         source = SOURCE_REGISTRY.get(mapping.reads)(options, backbone, classnames)
+        if views > 1:
+            source = SeveralViews(source, views)
         return source, mapping.from_cfg(options, len(source.source_classes), len(classnames))
 
     @classmethod
@@ -195,7 +192,10 @@ class VisualReprogramming(PromptLearning):
         prompt = PromptAndMapping(network.f_in, None if of_mapping else network.f_out, apart)
         if of_mapping:
             parts = {**parts, "mapping": (network.f_out, of_mapping)}
-        return {"prompt": (prompt, cfg.OPTIM), **{name: (module, _optim_with(cfg, keys)) for name, (module, keys) in parts.items()}}
+        return {
+            "prompt": (prompt, cfg.OPTIM),
+            **{name: (module, _with(cfg.OPTIM, **keys)) for name, (module, keys) in parts.items()},
+        }
 
     def build_model(self) -> None:
         PromptLearning.build_model(self)
@@ -225,13 +225,13 @@ class VisualReprogramming(PromptLearning):
     def refresh_mapping(self) -> None:
         """Recompute the label mapping over all training samples with the current prompt, in evaluation mode."""
         self.set_model_mode("eval")
-        mapping, backbone = self.model.f_out, self.model.backbone
+        mapping, backbone, f_in = self.model.f_out, self.model.backbone, self.model.f_in
         plain = mapping.refresh == "start" and self.options.MAPPING_ON == "plain"
         mapping.reset()
         bar = tqdm(self.dm.train_loader_all, desc="label mapping", disable=no_progress_bar(), leave=False)
         for batch in stoppable(self, bar, undo=mapping.forget):
             images, labels = self.parse_batch_test(batch)
-            mapping.observe(backbone.logits(images if plain else self.model.f_in(images)), labels)
+            mapping.observe(backbone.logits(f_in.copies(images) if plain else f_in(images)), labels)
         self._update_mapping()
 
     def _update_mapping(self):
@@ -279,9 +279,18 @@ class VisualReprogramming(PromptLearning):
             self.pictures.finish()
 
 
-def _optim_with(cfg, keys):
-    """A copy of `cfg.OPTIM` with other values for some of its keys."""
-    optim_cfg = cfg.OPTIM.clone()
-    optim_cfg.defrost()
-    optim_cfg.update(keys)
-    return optim_cfg
+def _with(node, **values):
+    """A copy of a node of the configuration with other values for some of its keys, or more keys."""
+    node = node.clone()
+    node.defrost()
+    node.update(values)
+    return node
+
+
+def _check_transforms(method, needed, present):
+    """Raise `ValueError` unless INPUT.TRANSFORMS has what this f_in needs, and nothing that only others need."""
+    special = {name for f_in in map(INPUT_REGISTRY.get, INPUT_REGISTRY.registered_names()) for name in f_in.transforms}
+    for name in sorted(special & {*needed, *present}):
+        if (name in needed) != (name in present):
+            needs = "needs" if name in needed else "cannot be combined with"
+            raise ValueError(f"METHOD {method} {needs} {name} in INPUT.TRANSFORMS (see configs/trainers/VR/*_pad.yaml)")

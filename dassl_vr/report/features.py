@@ -63,7 +63,8 @@ def features_of(model: PromptedModel, items: Sequence[Datum], number: int) -> tu
 def features_before_after(model: PromptedModel, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """{heading: (N, D)} of images for t-SNE: unprompted and prompted, or once where the method leaves them as they are.
 
-    With a reprogrammed classifier these are the outputs of its source, before the label mapping; else image features.
+    With a reprogrammed classifier these are the outputs of its source, of all views of an image, before the label mapping; else
+    image features.
 
     Args:
         batches: of (x, plain), both (B, 3, S, S): images as the prompt gets them, and unprompted.
@@ -71,9 +72,8 @@ def features_before_after(model: PromptedModel, batches: Iterable[tuple[torch.Te
     network = model.network
     directions = model.details.backbone.kind == "clip"  # features of a CLIP are compared by their directions
     if isinstance(network, ReprogrammedClassifier):
-        source = network.backbone
-        before, after = unprompted_source(model).logits, lambda x: source.logits(network.f_in(x))
-        directions = directions and isinstance(source, FeatureSource)
+        before, after = unprompted_source(model).logits, lambda x: network.backbone.logits(network.f_in(x))
+        directions = directions and isinstance(network.source, FeatureSource)
     else:
         before = pretrained_backbone(model).features
         changed = isinstance(network, TextPromptedClassifier) and network.changes_images
@@ -84,7 +84,7 @@ def features_before_after(model: PromptedModel, batches: Iterable[tuple[torch.Te
     features = [torch.cat(column).float().cpu() for column in zip(*parts, strict=True) if column[0] is not None]
     if directions:
         features = [F.normalize(column, dim=1) for column in features]
-    if len(features) == 1 or torch.allclose(*features, atol=1e-5):
+    if len(features) == 1 or (features[0].shape == features[1].shape and torch.allclose(*features, atol=1e-5)):
         return {"image features (this method leaves them as they are)": features[0]}
     return {UNPROMPTED: features[0], PROMPTED: features[1]}
 

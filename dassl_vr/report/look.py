@@ -12,7 +12,7 @@ from PIL import Image
 from ..deploy import PromptedModel
 from ..prompting import ContextPrompts
 from ..reprogramming import InputPrompt
-from ..reprogramming.pictures import PromptPictures, named_edges, pattern_to_rgb, prompt_pictures, unnormalize
+from ..reprogramming.pictures import PromptPictures, named_edges, pattern_of, pattern_to_rgb, prompt_pictures, unnormalize
 from .canvas import figure_text, new_figure, without_ticks
 from .unprompted import UnpromptedModel, plain_images
 
@@ -183,7 +183,7 @@ def _bars(axes, heading, classes, truth):
 def pattern_figure(model: PromptedModel) -> Figure | None:
     """The pattern alone: in colour, and each channel with its sign; None where there is none."""
     f_in = getattr(model.network, "f_in", None)
-    pattern = None if f_in is None else f_in.pattern()
+    pattern = None if f_in is None else pattern_of(f_in)
     if pattern is None:
         return None
     pattern = pattern.float().cpu()

@@ -75,12 +75,12 @@ def _class_names(model):
     """The names of these classes, without the model."""
     backbone = model.details.backbone
     if not _reads_features(model):
-        return tuple(model.network.backbone.source_classes)
+        return tuple(model.network.source.source_classes)
     return model.details.cfg.DATASET.TEMPLATE if backbone.kind == "clip" else tuple(backbone.source_classes)
 
 
 def _reads_features(model):
-    return isinstance(model.network.backbone, FeatureSource)
+    return isinstance(model.network.source, FeatureSource)
 
 
 def _cross_entropy(logits, labels):

@@ -22,8 +22,8 @@ def pretrained_backbone(model: PromptedModel) -> nn.Module:
 
 
 def unprompted_source(model: PromptedModel) -> nn.Module:
-    """What the f_out of a reprogrammed classifier reads, on the backbone without a prompt in it."""
-    return source_on(model.network.backbone, pretrained_backbone(model))
+    """What the f_out of a reprogrammed classifier reads of a view, on the backbone without a prompt in it."""
+    return source_on(model.network.source, pretrained_backbone(model))
 
 
 def plain_images(model: PromptedModel, images: Sequence[Image.Image], x: torch.Tensor) -> torch.Tensor:

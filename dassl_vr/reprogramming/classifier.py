@@ -24,7 +24,8 @@ class ReprogrammedClassifier(nn.Module):
 
     Args:
         f_in: (B, 3, S, S) -> (B, 3, S, S) on normalized images, for example `SampleSpecificMask`.
-        backbone: has `logits((B, 3, S, S)) -> (B, source classes)`: a frozen backbone, `TextSource` or `FeatureSource`.
+        backbone: has `logits((B, 3, S, S)) -> (B, source classes)`: a frozen backbone, `TextSource` or `FeatureSource`; of an f_in
+            with several views `SeveralViews` of one.
         f_out: a label mapping, (B, source classes) -> (B, target classes).
     """
 
@@ -37,6 +38,11 @@ class ReprogrammedClassifier(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, target classes) logits."""
         return self.f_out(self.backbone.logits(self.f_in(x)))
+
+    @property
+    def source(self) -> nn.Module:
+        """What gives the logits of a single image: `backbone`, but for views."""
+        return self.backbone.backbone if isinstance(self.backbone, SeveralViews) else self.backbone
 
 
 class Source(nn.Module):
@@ -102,6 +108,33 @@ class EmbeddingSource(FeatureSource):
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, D)"""
         return self.backbone.scale * F.normalize(self.backbone.features(x), dim=-1)
+
+
+class SeveralViews(Source):
+    """A source for an f_in that makes several views of an image: what it gives of each, side by side.
+
+    Args:
+        source: of the logits of a single image.
+        views: that follow one another in a batch.
+    """
+
+    def __init__(self, source, views):
+        super().__init__(source, [*source.source_classes] * views)
+        self.views = views
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """(B * views, 3, S, S) normalized images -> (B, views * D)"""
+        return self._side_by_side(self.backbone.features(x))
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """(B * views, 3, S, S) normalized images -> (B, views * source)"""
+        return self._side_by_side(self.backbone.logits(x))
+
+    def _side_by_side(self, rows):
+        return rows.reshape(-1, self.views * rows.shape[1])
+
+    def on(self, backbone: nn.Module) -> "SeveralViews":
+        return type(self)(source_on(self.backbone, backbone), self.views)
 
 
 def source_on(source: nn.Module, backbone: nn.Module) -> nn.Module:

@@ -40,20 +40,33 @@ def masks_of(f_in: InputPrompt, x: torch.Tensor) -> list[tuple[str, torch.Tensor
         x: (B, 3, S, S) normalized images.
 
     Returns:
-        [(name, (B, S, S))], empty where there is no mask.
+        [(name, (B, S, S))], empty where there is no mask; several views side by side, (B, S, views * S).
     """
-    masks = f_in.masks(x)  # (B, 3, S, S)
+    masks = f_in.masks(x)
     if masks is None:
         return []
-    masks = masks.float()
+    masks = side_by_side(masks.float(), f_in.views)  # (B, 3, S, views * S)
     if torch.equal(masks[:, 0], masks[:, 1]) and torch.equal(masks[:, 0], masks[:, 2]):
         return [("mask", masks[:, 0])]
     return [(f"mask, {colour}", masks[:, channel]) for channel, colour in enumerate(("red", "green", "blue"))]
 
 
+def pattern_of(f_in: InputPrompt) -> torch.Tensor | None:
+    """The pattern of an f_in, (3, S, S), those of several views side by side, (3, S, views * S); None where there is none."""
+    pattern = f_in.pattern()
+    return pattern if pattern is None or f_in.views == 1 else side_by_side(pattern, f_in.views)[0]
+
+
+def side_by_side(pictures: torch.Tensor, views: int) -> torch.Tensor:
+    """(B * views, ..., S, S) -> (B, ..., S, views * S): the views of an image, which follow one another, as one picture."""
+    return torch.cat(pictures.unflatten(0, (-1, views)).unbind(1), dim=-1)
+
+
 @dataclass
 class PromptPictures:
     """What an f_in does to B images: the pictures that TensorBoard, `visualize.py` and the report show of it.
+
+    Several views of an image are one picture, side by side: S is `views` times as wide.
 
     Attributes:
         inputs, added, results: (B, 3, S, S) RGB; what is added is around mid grey.
@@ -72,14 +85,14 @@ class PromptPictures:
 @torch.no_grad()
 def prompt_pictures(f_in: InputPrompt, x: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> PromptPictures:
     """`PromptPictures` of (B, 3, S, S) images that were normalized with `mean` and `std`."""
-    masks, pattern = masks_of(f_in, x), f_in.pattern()
+    masks, pattern = masks_of(f_in, x), pattern_of(f_in)
     return PromptPictures(
-        inputs=unnormalize(x, mean, std),
+        inputs=side_by_side(unnormalize(f_in.copies(x), mean, std), f_in.views),
         masks=masks,
         limit=max((float(mask.abs().max()) for _, mask in masks), default=1.0),
         pattern=None if pattern is None else pattern_to_rgb(pattern),
-        added=pattern_to_rgb(f_in.added(x)),
-        results=unnormalize(f_in(x), mean, std),
+        added=side_by_side(pattern_to_rgb(f_in.added(x)), f_in.views),
+        results=side_by_side(unnormalize(f_in(x), mean, std), f_in.views),
     )
 
 

@@ -194,9 +194,14 @@ _ATTRVR = {
         "TRAINER.VR.BALANCE": 0.5,
     },
 }
+# Cai et al., ICML 2025: caichengyi/DecoupledVP, experiments/fs_dvp_cls.py, cfg.py
+_DVP = {
+    **{"TRAINER.VR.METHOD": "dvp", "TRAINER.VR.VIEWS": 3, "TRAINER.VR.MAPPING": "dvp", "TRAINER.VR.MAPPING_PASS": "reuse"},
+    **{"TRAINER.VR.SENTENCES": 20, "TRAINER.VR.NEAREST": 3, "TRAINER.VR.VIEWS_BY": "clusters"},
+    "TRAINER.VR.TEMPLATES": "ensemble",
+}
 # Li et al. 2026
 _RVP = {"TRAINER.VR.MAPPING": "rvp", "TRAINER.VR.TEMPLATES": "ensemble", "TRAINER.VR.MATRIX_LR": 0.001}
-_DVP = {"TRAINER.VR.MAPPING": "dvp", "TRAINER.VR.TEMPLATES": "ensemble"}
 # Wu et al., TMLR 2024: UCSC-VLAA/EVP, main.py
 _EVP = {
     **{"INPUT.SIZE": (224, 224), "INPUT.PAD_SIDE": 164, "INPUT.MARGIN": 0, "INPUT.INTERPOLATION": "bicubic"},
@@ -311,7 +316,7 @@ def test_every_recipe_is_compared_or_is_ours():
         },
         *(f"{trainer}/{name}" for trainer in ("LinearProbe", "FullFT") for name in ("vit_b32", "clip_vit_b16", "lite0")),
         *(f"LinearProbe/{name}" for name in (*CLIPS, "clip_rn101")),
-        *{"VR/lite0", "VR/lite0_pad", "VR/clip_vit_b32_acavp"},
+        *{"VR/lite0", "VR/lite0_pad", "VR/clip_vit_b32_acavp", "VR/clip_vit_b16_dvp_lite"},
         *(f"VR/lite0_{method}" for method in ("ar", "evp", "lorvp", "autovp", "acavp")),
         *{"LoRA/vit_b16", "LoRA/vit_b32"},
     }

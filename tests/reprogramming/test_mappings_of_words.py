@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dassl_vr.reprogramming import Blm, Flm
+from dassl_vr.reprogramming import Flm
 from dassl_vr.reprogramming.assignment import greedy_assignment, greedy_sets, most_similar_sets
 from dassl_vr.reprogramming.mappings import Words
 from dassl_vr.reprogramming.mappings.described import AttrVr, Described, Reparameterized, Reweighted
@@ -149,16 +149,31 @@ def test_rvp_starts_as_the_mean_of_the_sentences():
     torch.testing.assert_close(prepared(Reparameterized)(x), logits.mean(-1))
 
 
-def test_dvp_is_blm_on_sentences():
-    mapping, x, labels = prepared(Reweighted), image_features(40), torch.arange(40) % C
-    logits = torch.cat([sentence_logits(x, "des"), sentence_logits(x, "other")], dim=-1).flatten(1)
-    blm = Blm(2 * C * M, C)
-    for one, seen in ((mapping, x), (blm, logits)):
-        one.reset()
-        one.observe(seen, labels)
-    assert torch.equal(mapping.observed["counts"], blm.observed["counts"]) and mapping.refresh == "epoch"
-    mapping.update(), blm.update()
-    torch.testing.assert_close(mapping(x), blm(logits))
+@pytest.mark.parametrize(("banks", "nearest"), [(1, 3), (2, 4), (2, 1)])
+def test_dvp_weighs_a_class_s_sentences_by_how_often_they_are_near(banks, nearest):
+    x, labels = image_features(40), torch.arange(40) % (C - 1)  # the last class has no image
+    logits = torch.cat([sentence_logits(x, name) for name in ("des", "other")[:banks]], dim=-1)  # (B, C, M)
+    counts = torch.zeros(C, banks * M)
+    for image, label in zip(logits, labels.tolist()):
+        for sentence in image[label].argsort(descending=True)[:nearest].tolist():
+            counts[label, sentence] += 1
+    mapping = prepared(Reweighted, nearest, banks=banks)
+    with pytest.raises(RuntimeError, match="was not computed"):
+        mapping(x)
+    mapping.reset()
+    mapping.observe(x[:25], labels[:25])
+    halves = [mapping.observed["counts"]]
+    mapping.reset()
+    mapping.observe(x[25:], labels[25:])
+    mapping.load_observed({"counts": mapping.observed["counts"] + halves[0]})  # as of two processes
+    mapping.update()
+    counts[-1] = 1
+    expected = (logits * (counts / counts.sum(dim=1, keepdim=True))).sum(dim=-1)
+    torch.testing.assert_close(mapping(x), expected)
+    assert mapping.refresh == "epoch" and not mapping.observed
+    other = Reweighted(D, C, M, banks, nearest)
+    other.load_state_dict(mapping.state_dict())
+    assert torch.equal(other(x), mapping(x))
 
 
 @pytest.mark.parametrize("cls", [AttrVr, Reparameterized])
@@ -174,6 +189,8 @@ def test_the_state_holds_what_the_sentences_say(cls):
 def test_impossible_sentences():
     with pytest.raises(ValueError, match="NEAREST is 6, expected 1 to 5"):
         AttrVr(D, C, M, 2, 6)
+    with pytest.raises(ValueError, match="NEAREST is 11, expected 1 to 10, the number of sentences per class"):
+        Reweighted(D, C, M, 2, 11)
     with pytest.raises(ValueError, match="BALANCE is 1.5"):
         AttrVr(D, C, M, 2, 3, 1.5)
     with pytest.raises(ValueError, match="change SENTENCES"):

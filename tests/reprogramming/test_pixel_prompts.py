@@ -152,7 +152,9 @@ def test_what_is_added_is_what_forward_adds(name):
     options.update(PIXEL_MEAN=MEAN, PIXEL_STD=STD, PAD_SIDE=20)
     f_in = filled(INPUT_REGISTRY.get(name).from_cfg(options, 32)).eval()
     x = normalize(framed(32, 20))
-    near(x + f_in.added(x), f_in(x), 1e-4)
+    copies, several = f_in.copies(x), () if f_in.views == 1 else (f_in.views,)
+    assert len(copies) == len(x) * f_in.views
+    near(copies + f_in.added(x), f_in(x), 1e-4)
     masks, pattern = f_in.masks(x), f_in.pattern()
-    assert (None if masks is None else masks.shape) == (None if name in WITHOUT_MASKS else x.shape)
-    assert (None if pattern is None else pattern.shape) == (None if name in WITHOUT_PATTERN else x.shape[1:])
+    assert (None if masks is None else masks.shape) == (None if name in WITHOUT_MASKS else copies.shape)
+    assert (None if pattern is None else pattern.shape) == (None if name in WITHOUT_PATTERN else (*several, *x.shape[1:]))

@@ -30,7 +30,7 @@ class OutputFeatures(PaperFigure):
         if PROMPTED not in features:  # a head on frozen features has nothing of its own to show
             return
         self.labels, self.classnames = labels, run.model.classnames
-        of_head = isinstance(run.model.network.backbone, FeatureSource)  # which reads another layer than a label mapping
+        of_head = isinstance(run.model.network.source, FeatureSource)  # which reads another layer than a label mapping
         self.plain.setdefault(f"{UNPROMPTED}: what a head reads" if of_head else UNPROMPTED, features[UNPROMPTED])
         self.panels[run.name if run.prompts else f"{run.name} (fine-tuning)"] = features[PROMPTED]
 

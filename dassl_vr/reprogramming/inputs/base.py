@@ -12,6 +12,9 @@ INPUT_REGISTRY = Registry("f_in")
 class InputPrompt(nn.Module):
     """Base of all f_in: (B, 3, S, S) normalized images -> the same with a prompt in them.
 
+    One that makes several views of an image gives (B * views, 3, S, S), the views of an image one after another. The f_out then
+    reads what the backbone says of all views of an image, side by side (`SeveralViews`).
+
     A subclass defines `forward`; all the rest has a default. Its parameters are trained with `cfg.OPTIM`'s optimizer, but for
     the parts that `parts` names. Buffers that are saved are to be changed in place.
 
@@ -21,12 +24,14 @@ class InputPrompt(nn.Module):
         own_recipe: its rates are not those of the watermarks, so that it is compared only where a recipe of its own says them; so
             are those with `transforms`.
         changes_nothing: forward(x) is x.
+        views: versions of an image that `forward` gives, each of which goes through the backbone.
     """
 
     transforms = ()
     trainer = "VR"
     own_recipe = False
     changes_nothing = False
+    views = 1
 
     @staticmethod
     def add_keys(node: CfgNode) -> None:
@@ -51,16 +56,22 @@ class InputPrompt(nn.Module):
         return {}
 
     def masks(self, x: torch.Tensor) -> torch.Tensor | None:
-        """What multiplies the pattern at each pixel of these images, (B, 3, S, S), to be shown; None where there is no mask."""
+        """What multiplies the pattern at each pixel of these images, (B * views, 3, S, S), to be shown; None where there is no
+        mask."""
         return None
 
     def pattern(self) -> torch.Tensor | None:
-        """What is learned as an image of its own, (3, S, S), to be shown; None where there is no such image."""
+        """What is learned as an image of its own, (3, S, S), of several views (views, 3, S, S), to be shown; None where there is no
+        such image."""
         return None
 
     def added(self, x: torch.Tensor) -> torch.Tensor:
-        """What `forward` adds to these images, (B, 3, S, S)."""
-        return self(x) - x
+        """What `forward` adds to these images, (B * views, 3, S, S)."""
+        return self(x) - self.copies(x)
+
+    def copies(self, x: torch.Tensor) -> torch.Tensor:
+        """The views of these images as they would be without a prompt, (B * views, 3, S, S)."""
+        return x if self.views == 1 else x.repeat_interleave(self.views, dim=0)
 
 
 class PixelPrompt(InputPrompt):

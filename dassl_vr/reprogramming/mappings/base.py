@@ -72,7 +72,8 @@ class LabelMapping(nn.Module):
         """The mapping that `options` describe: by default `cls(num_source, num_target)`.
 
         Args:
-            options: keys of the trainer (`TRAINER.<NAME>`), and SEED of the run.
+            options: keys of the trainer (`TRAINER.<NAME>`), and what is known besides: SEED of the run, VIEWS that the f_in makes
+                of an image (`num_source` counts the logits of all of them).
 
         Raises:
             ValueError: for options or numbers of classes that cannot be.

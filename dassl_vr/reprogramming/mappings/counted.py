@@ -6,7 +6,8 @@ from .base import LabelMapping
 
 
 class Counted(LabelMapping):
-    """Adds the statistic `counts` (source, target): number of samples of a target class by their arg-max source class.
+    """Adds the statistic `counts` (source, target): number of samples of a target class by their arg-max source class, or by those
+    that a subclass names in `sources`.
 
     `counts` lives from `reset` to `update` and is no part of the state; None in between.
 
@@ -47,8 +48,13 @@ class Counted(LabelMapping):
     def observe(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         if self.counts is None:
             raise RuntimeError("observe() before reset()")
-        cells = logits.argmax(dim=1) * self.num_target + labels  # (B,)
+        sources = self.sources(logits, labels)  # (B, k)
+        cells = (sources * self.num_target + labels[:, None]).flatten()
         self.counts.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+
+    def sources(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(B, k) source classes that each sample counts for, none twice."""
+        return logits.argmax(dim=1, keepdim=True)
 
     @property
     def observed(self) -> dict[str, torch.Tensor]:

@@ -14,7 +14,10 @@ class TextMapping(LabelMapping):
 
     def __init__(self, num_source, num_target):
         if num_source != num_target:
-            raise ValueError(f"{num_source} source classes for {num_target} target classes: expected as many")
+            raise ValueError(
+                f"{num_source} source classes for {num_target} target classes: MAPPING text expects as many, and an f_in with one"
+                " view of an image"
+            )
         super().__init__(num_source, num_target)
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
