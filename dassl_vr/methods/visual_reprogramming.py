@@ -242,7 +242,7 @@ class VisualReprogramming(PromptLearning):
         mapping.update()
 
     def own_results(self) -> dict[str, object]:
-        mapping, source = self.model.f_out, self.model.backbone
+        mapping, source = self.model.f_out, self.model.source
         of_sentences = inner_backbone(self.model).kind == "clip" and mapping.reads in (LABELS, CLASSES)
         templates = len(source.source_classes) // mapping.num_target if of_sentences else None
         return {**super().own_results(), "mapping_size": list(mapping.size), "templates": templates}
