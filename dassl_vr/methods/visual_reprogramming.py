@@ -39,6 +39,8 @@ def add_reprogramming_keys(cfg: CN, name: str) -> CN:
     # reuse (what training saw in the epoch before: no pass but the first; the prompt was a little older, and masks were those of
     # training mode. Accuracy of both: benchmarks/README.md)
     node.MAPPING_PASS = "exact"
+    # The CLIP whose text tower compares names for the MAPPING, where the backbone is no CLIP (semantic)
+    node.NAMES_BY = "clip_vit_b32"
     for mapping in MAPPING_REGISTRY.registered_names():
         MAPPING_REGISTRY.get(mapping).add_keys(node)
     return node

@@ -53,12 +53,6 @@ class SemanticMap(OfWords, KToOne):
 
     compares_names = True
 
-    @staticmethod
-    def add_keys(node: CfgNode) -> None:
-        KToOne.add_keys(node)
-        # semantic: whose text tower compares the names, where the backbone is no CLIP
-        node.NAMES_BY = "clip_vit_b32"
-
     def prepare(self, words: Words) -> None:
         super().prepare(words)
         targets, sources = (words.encode(plain(names)) for names in (words.classnames, words.source_classes))
