@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 from ..home import expand_home
 from ..utils import kinds
 from ..utils.errors import DataError
-from ..utils.files import read_json
+from ..utils.files import read_checked_json
 from .datasets import DATASET_REGISTRY
 from .datasets.names import look_of
 from .download import Part, Source, prepare
@@ -21,7 +21,7 @@ from .download import Part, Source, prepare
 KINDS = "des", "dist"  # descriptive sentences, distinctive sentences
 LEAST = 20  # characters of a sentence that is drawn, as published
 SHIPPED = {"digits": "digits", "digits_stripes": "digits", "FashionMNIST": "fashion_mnist"}
-_URL = "https://raw.githubusercontent.com/tmlr-group/AttrVR/ef63be6a2d1b78292b936956818002bc584d09a5/attributes/gpt3"
+PUBLISHED_AT = "https://raw.githubusercontent.com/tmlr-group/AttrVR/ef63be6a2d1b78292b936956818002bc584d09a5/attributes/gpt3"
 # Data set -> (name there, MD5 of the descriptive sentences, MD5 of the distinctive ones)
 PUBLISHED = {
     "Caltech101": ("caltech101", "26bd57e36c6ef0aec307b9ea62d31c82", "e1de309a401394e858a49806ce92ffcf"),
@@ -47,7 +47,9 @@ def published_parts(name: str) -> tuple[Part, ...]:
         return ()
     there, *md5 = PUBLISHED[name]
     files = [f"{there}_{kind}.json" for kind in KINDS]
-    return tuple(Part(file, Source(file, urls=(f"{_URL}/{file}",), md5=sum_)) for file, sum_ in zip(files, md5, strict=True))
+    return tuple(
+        Part(file, Source(file, urls=(f"{PUBLISHED_AT}/{file}",), md5=sum_)) for file, sum_ in zip(files, md5, strict=True)
+    )
 
 
 def fetch_descriptions(name: str, directory: str | Path, download: bool = True) -> list[Path]:
@@ -95,14 +97,7 @@ def read_bank(path: str | Path, classnames: Sequence[str]) -> list[list[str]]:
     Raises:
         DataError: see `descriptions_of`.
     """
-    try:
-        content = read_json(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a file {{class: [sentences]}} in JSON") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error}); expected {{class: [sentences]}}") from error
-    if problem := _BANK(content):
-        raise DataError(f"{path}: {problem}; expected {{class: [sentences]}}")
+    content = read_checked_json(path, "expected {class: [sentences]} in JSON", _BANK)
     found = {look_of(name): [text for text in sentences if len(text) >= LEAST] for name, sentences in content.items()}
     absent = [name for name in classnames if not found.get(look_of(name))]
     if absent:

@@ -13,7 +13,7 @@ from ..engine.results import NEEDED, OTHERS
 from ..reprogramming.pictures import named_edges
 from ..utils import kinds
 from ..utils.errors import DataError
-from ..utils.files import read_json, write_json
+from ..utils.files import read_checked_json, write_json
 from .model import PromptedModel
 
 DESCRIPTION_FILE = "config.json"
@@ -145,12 +145,7 @@ def read_description(directory: str | os.PathLike) -> dict:
         DataError: it is damaged, incomplete, changed, of a newer form, or one of the files is missing or changed.
     """
     path = Path(directory, DESCRIPTION_FILE)
-    try:
-        content = read_json(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error}); export the model again") from error
+    content = read_checked_json(path, "export the model again")
     newer = isinstance(content, dict) and content.get("version")
     if not kinds.COUNT(newer) and newer > VERSION:
         raise DataError(f"{path}: form {newer} is newer than this dassl_vr ({__version__}); update it")

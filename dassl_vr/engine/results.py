@@ -11,8 +11,7 @@ from ..utils.arguments import command_line
 from ..utils.cores import cpu_cores
 from ..utils.distributed import gather_values, is_main, world_size
 from ..utils.environment import device_name, library_versions, source_commit
-from ..utils.errors import DataError
-from ..utils.files import read_json, write_json
+from ..utils.files import read_checked_json, write_json
 from .evaluation_pass import evidence
 from .flops import flops_of
 
@@ -135,14 +134,5 @@ RESULTS = kinds.record(NEEDED, OTHERS)
 def read_results(directory: str) -> dict:
     """The content of a finished run's `results.json`, of the kind RESULTS. Raises `DataError` naming the file and the entry."""
     path = os.path.join(directory, RESULTS_FILE)
-    try:
-        content = read_json(path)
-        problem = RESULTS(content)
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-    except ValueError as error:
-        problem = f"not valid JSON ({error})"
-    if problem:
-        remedy = f"restore it, or remove it and start the run again with --resume {directory}"
-        raise DataError(f"{path}: not the results of a run: {problem}; {remedy}")
-    return content
+    remedy = f"restore it, or remove it and start the run again with --resume {directory}"
+    return read_checked_json(path, remedy, RESULTS, f"{path}: not the results of a run")

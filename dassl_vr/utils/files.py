@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from .errors import DataError
 from .images import read_image  # noqa: F401 - where plug-ins have found it so far
+from .kinds import Kind
 from .places import check_in_place
 
 
@@ -62,6 +64,29 @@ def read_json(fpath: str | os.PathLike) -> Any:
         return json.loads(Path(fpath).read_bytes())
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def read_checked_json(path: str | os.PathLike, remedy: str, kind: Kind | None = None, name: str | None = None) -> Any:
+    """The content of a JSON file, as `read_json` gives it, of the form that `kind` checks.
+
+    Args:
+        remedy: what to do if it is not, or what was expected.
+        kind: of the content, see `utils.kinds`; None = any.
+        name: of the file in the message; None = its path.
+
+    Raises:
+        DataError: it cannot be read, is not JSON, or has another form.
+    """
+    problem, content = "", None
+    try:
+        content = read_json(path)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    except ValueError as error:
+        problem = f"not valid JSON ({error})"
+    if problem := problem or (kind(content) if kind else ""):
+        raise DataError(f"{name or path}: {problem}; {remedy}")
+    return content
 
 
 def write_json(obj: object, fpath: str | os.PathLike) -> None:

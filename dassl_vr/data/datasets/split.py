@@ -15,7 +15,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from ...utils.errors import ConfigError, DataError
-from ...utils.files import read_json, write_json
+from ...utils.files import read_checked_json, read_json, write_json
 from .base_dataset import DatasetBase, Datum, draw_shots, group_by
 from .names import SPLIT_NAMES, split_of
 
@@ -45,12 +45,7 @@ def read_split(path: str | os.PathLike, *image_dirs: str | os.PathLike, needs: C
     Raises:
         DataError: the file has another form, a path leads out of the directory, or images are missing.
     """
-    try:
-        content = read_json(path)
-    except OSError as error:
-        raise DataError(f"split file {path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"split file {path}: not valid JSON ({error}); fetch or write it again") from error
+    content = read_checked_json(path, "fetch or write it again", name=f"split file {path}")
     entries = _entries_of(content, path, needs)
     files = _Files()
     image_dir = _choose_directory(entries, image_dirs, files)
