@@ -1,8 +1,14 @@
+import functools
+import hashlib
+import json
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from PIL import Image
 
 from dassl_vr.cli.prepare import main
-from dassl_vr.data import DATASET_REGISTRY
+from dassl_vr.data import DATASET_REGISTRY, descriptions
 from dassl_vr.data.datasets import ImageSplitDataset
 from dassl_vr.data.download import Part, Source
 
@@ -69,6 +75,65 @@ def test_preparing_fetches(toy, tmp_path, capsys, monkeypatch):
     assert main(["toy", "--root", str(tmp_path / "new")]) == 2
     output = capsys.readouterr().out
     assert "could not be fetched" in output and str(tmp_path / "new" / "toy" / "images.zip") in output
+
+
+@pytest.fixture
+def bank(toy, tmp_path, monkeypatch):
+    """Publishes sentences about the classes of `Toy` on a server of this machine: a function of {class: [sentences]}."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    monkeypatch.setattr(toy, "parts", toy.parts[:1])  # nothing from elsewhere
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(SimpleHTTPRequestHandler, directory=folder))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *arguments: None)
+    monkeypatch.setattr("dassl_vr.data.fetch.BACKOFF", 0.001)
+    monkeypatch.setattr(descriptions, "PUBLISHED_AT", f"http://127.0.0.1:{server.server_port}")
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def publish(sentences):
+        content = json.dumps(sentences).encode()
+        for kind in descriptions.KINDS:
+            (folder / f"toy_{kind}.json").write_bytes(content)
+        md5 = hashlib.md5(content).hexdigest()
+        monkeypatch.setitem(descriptions.PUBLISHED, "Toy", ("toy", md5, md5))
+        return folder
+
+    yield publish
+    server.shutdown()
+    server.server_close()
+
+
+CAT, DOG = ["a cat has whiskers and soft paws"], ["a dog barks and wags its tail"]
+
+
+def test_descriptions_are_fetched_and_checked(bank, root, capsys):
+    bank({"cat": CAT, "dog": DOG})
+    assert main(["toy", "--root", str(root), "--descriptions", "--check"]) == 2
+    assert "toy_des.json is missing; it comes from http://127.0.0.1" in capsys.readouterr().out
+    assert not list((root / "toy").glob("*.json"))
+    assert main(["toy", "--root", str(root), "--descriptions"]) == 0
+    files = [root / "toy" / f"toy_{kind}.json" for kind in ("des", "dist")]
+    output = capsys.readouterr().out
+    assert all(f"sentences about its classes are in {file}" in output and file.is_file() for file in files)
+    assert descriptions.read_bank(files[0], ["dog", "cat"]) == [DOG, CAT]
+
+
+def test_descriptions_with_a_wrong_checksum_are_not_kept(bank, root, capsys):
+    folder = bank({"cat": CAT, "dog": DOG})
+    (folder / "toy_dist.json").write_text("another file")
+    assert main(["toy", "--root", str(root), "--descriptions"]) == 2
+    output = capsys.readouterr().out
+    assert "toy_dist.json" in output and "wrong md5 checksum" in output, output
+    assert [file.name for file in (root / "toy").glob("toy*")] == ["toy_des.json"]
+
+
+def test_descriptions_that_lack_a_class(bank, root, capsys):
+    bank({"cat": CAT, "dog": ["short"]})
+    assert main(["toy", "--root", str(root), "--descriptions"]) == 2
+    captured = capsys.readouterr()
+    assert "toy_des.json: no sentences of 20 characters and more for 1 of 2 classes, dog; add some" in captured.out
+    assert captured.err == "error: 1 of 1 data set(s) not complete: Toy; see above\n"
 
 
 def test_user_errors(capsys):
