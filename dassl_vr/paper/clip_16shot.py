@@ -62,9 +62,19 @@ SETTINGS = {
         "TRAINER.VR.NEAREST": 3,
         "TRAINER.VR.BALANCE": 0.5,
     },
-    "dvp": {**BORDER, **SENTENCES, "TRAINER.VR.MAPPING": "dvp"},
+    "dvp": {
+        **BORDER,
+        **SENTENCES,
+        "TRAINER.VR.METHOD": "dvp",
+        "TRAINER.VR.VIEWS_BY": "clusters",
+        "TRAINER.VR.MAPPING": "dvp",
+        "TRAINER.VR.MAPPING_PASS": "reuse",
+        "TRAINER.VR.NEAREST": 3,
+    },
     "rvp": {**BORDER, **SENTENCES, "TRAINER.VR.MAPPING": "rvp", "TRAINER.VR.MATRIX_LR": 0.001},
 }
+# caichengyi/DecoupledVP, cfg.py: how many patterns DVP has, where it is not three
+DVP_VIEWS = {"eurosat": 1, "food101": 2, "ucf101": 2}
 # Label of a number -> trainer, of methods whose recipe in that comparison is not known
 AVERAGES = {"coop": "CoOp", "cocoop": "CoCoOp", "lp++": "LPPP", "tip_adapter_f": "TipAdapterF", "taskres": "TaskRes"}
 
@@ -81,14 +91,17 @@ class Clip16Shot(PaperTable):
         *("stanford_cars", "sun397", "ucf101"),
     )
     seeds = (1, 2, 3)
-    remarks = {
-        "dvp": "one pattern in place of several",
-        **dict.fromkeys(AVERAGES, "a recipe that is not stated with the number"),
-    }
+    remarks = dict.fromkeys(AVERAGES, "a recipe that is not stated with the number")
 
     def variants(self) -> list[Variant]:
-        reprogramming = [Variant(name, "VP" if name == "vp" else "VR", "" if name == "vp" else "ar") for name in SETTINGS]
+        methods = {name: setting.get("TRAINER.VR.METHOD", "") for name, setting in SETTINGS.items()}
+        reprogramming = [Variant(name, "VR" if method else "VP", method) for name, method in methods.items()]
         return [*reprogramming, *(Variant(label, trainer) for label, trainer in AVERAGES.items())]
 
     def setting(self, variant: Variant, backbone: str, dataset: str) -> Mapping[str, Any]:
-        return REPROGRAMMING | SETTINGS[variant.label] if variant.label in SETTINGS else OF_ALL
+        if variant.label not in SETTINGS:
+            return OF_ALL
+        setting = REPROGRAMMING | SETTINGS[variant.label]
+        if variant.label == "dvp":  # an average is over several numbers of views, which no run has
+            setting["TRAINER.VR.VIEWS"] = (1, 2, 3) if dataset == "average" else DVP_VIEWS.get(dataset, 3)
+        return setting
