@@ -183,6 +183,7 @@ _C.OPTIM.RMSPROP_ALPHA = 0.99
 # adam, amsgrad, radam and adamw
 _C.OPTIM.ADAM_BETA1 = 0.9
 _C.OPTIM.ADAM_BETA2 = 0.999
+_C.OPTIM.ADAM_EPS = 1e-8
 # Train the layers in NEW_LAYERS with LR, all others with LR * BASE_LR_MULT
 _C.OPTIM.STAGED_LR = False
 _C.OPTIM.NEW_LAYERS = ()

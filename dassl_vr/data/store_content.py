@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ..utils.errors import UserError
 from ..utils.images import READER, UnreadableImageError, remark, remarks_to
 from ..utils.signals import shield_worker
-from .datasets.base_dataset import read_item_image
+from .datasets.base_dataset import Datum, read_item_image
 from .pipeline import Pipeline
 
 FORMAT = 1  # of a store's file
@@ -82,12 +82,7 @@ class StoreContent:
     @property
     def fingerprint(self) -> str:
         """Changes when the content of the images does."""
-        if self.in_memory:
-            crc = 0
-            for item in self.items:
-                crc = zlib.crc32(item.read().tobytes(), crc)
-            return f"crc32 {crc}"
-        return fingerprint_of_files([item.impath for item in self.items])
+        return fingerprint_of(self.items)
 
     def decode(self, num_workers: int, skip_bad: bool) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
         """Yields (position of the first, (n, 3, h, w) uint8, {index: why it is bad}) in order, with a progress bar."""
@@ -141,6 +136,16 @@ def _chunk(entries):
 def signature_of(pipeline: Pipeline) -> str:
     """What the first stage of a pipeline does, in words that tell pipelines apart."""
     return "; ".join(f"{name}: {op!r}" for name, op in pipeline.image_ops)
+
+
+def fingerprint_of(items: Sequence[Datum]) -> str:
+    """Changes when the content of the images does, those in files by their sizes and times of change."""
+    if getattr(items[0], "in_memory", False):
+        crc = 0
+        for item in items:
+            crc = zlib.crc32(item.read().tobytes(), crc)
+        return f"crc32 {crc}"
+    return fingerprint_of_files([item.impath for item in items])
 
 
 def fingerprint_of_files(paths: Iterable[str]) -> str:

@@ -2,13 +2,11 @@
 
 import torch
 from torch import nn
-from tqdm import tqdm
+from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from ..data import build_transform
-from ..engine.resume import stoppable
 from ..prompting import TextPromptedClassifier
-from ..utils.distributed import no_progress_bar, sum_
+from .image_features import ImageFeatures
 from .prompt_learning import PromptLearning
 
 
@@ -33,20 +31,8 @@ class TextPromptLearning(PromptLearning):
 
     def before_train(self) -> None:
         super().before_train()
-        cached = self.cfg.TRAIN.CACHE_FEATURES and build_transform(self.cfg, is_train=True).repeatable
-        self._features = self._all_features() if cached else None
-
-    @torch.no_grad()
-    def _all_features(self):
-        """(training images, D), always computed in the same batches, so that a resumed run has the same bits."""
-        features = None
-        bar = tqdm(self.dm.train_loader_all, desc="image features", disable=no_progress_bar(), leave=False)
-        for batch in stoppable(self, bar):
-            part = self.model.backbone.image_features(self.parse_batch_test(batch)[0])
-            if features is None:
-                features = part.new_zeros(len(self.dm.dataset.train_x), part.shape[1])
-            features[batch["index"].to(part.device)] = part
-        return sum_(features)  # each process has those of its part of the images
+        features = ImageFeatures(self)
+        self._features = None if features.varied else F.normalize(features.version(0), dim=-1)  # (training images, D)
 
     def train_features(self, batch: dict, images: torch.Tensor) -> torch.Tensor:
         """(B, D) features of unit length of the parsed images of a training batch, to the backbone without any prompt."""

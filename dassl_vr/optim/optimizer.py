@@ -24,7 +24,7 @@ class NormalizedSGD(torch.optim.SGD):
 
 
 def _adam(cfg, **extra):
-    return {"betas": (cfg.ADAM_BETA1, cfg.ADAM_BETA2), **extra}
+    return {"betas": (cfg.ADAM_BETA1, cfg.ADAM_BETA2), "eps": cfg.ADAM_EPS, **extra}
 
 
 def _sgd(cfg):

@@ -39,8 +39,8 @@ def source_labels(name, *settings):
 
 @pytest.mark.parametrize("path", sorted(TRAINERS.glob("*/*clip*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_what_the_family_trains_drops_the_last_partial_batch(path):
-    """Zhou et al., Khattak et al.: Dassl's loader, `drop_last` in training; the others keep it."""
-    family = path.parent.name in ("CoOp", "CoCoOp", "KgCoOp", "MaPLe", "PromptSRC", "VPT")
+    """Zhou et al., Khattak et al., Yu et al.: Dassl's loader, `drop_last` in training; the others keep it."""
+    family = path.parent.name in ("CoOp", "CoCoOp", "KgCoOp", "MaPLe", "PromptSRC", "TaskRes", "VPT")
     assert family == recipe(f"{path.parent.name}/{path.stem}").DATALOADER.TRAIN_X.DROP_LAST
 
 
@@ -154,6 +154,28 @@ _CLIP_LORA = {
     **{"TRAINER.CLIPLORA.RANK": 2, "TRAINER.CLIPLORA.ALPHA": 1.0, "TRAINER.CLIPLORA.TARGETS": "qkv"},
     **{"TRAINER.CLIPLORA.DROPOUT": 0.25, "TRAINER.CLIPLORA.TEMPLATE": "a photo of a {}."},
 }
+# Zhang et al., ECCV 2022: gaopengcuhk/Tip-Adapter, main.py, utils.py, configs/imagenet.yaml; AdamW's weight decay is torch's own
+_CACHED = {
+    **{"INPUT.SIZE": (224, 224), "INPUT.INTERPOLATION": "bicubic", "INPUT.RRCROP_SCALE": (0.5, 1.0), DROP: False},
+    **{"INPUT.TRANSFORMS": ("random_resized_crop", "random_flip", "normalize"), "MODEL.BACKBONE.NORM": "weights"},
+}
+_TIP_ADAPTER = {
+    **{**_CACHED, BATCH: 256, "OPTIM.NAME": "adamw", "OPTIM.LR": 0.001, "OPTIM.WEIGHT_DECAY": 0.01, "OPTIM.ADAM_EPS": 1e-4},
+    **{"OPTIM.MAX_EPOCH": 20, "OPTIM.LR_SCHEDULER": "cosine", "OPTIM.PER_ITERATION": True, "OPTIM.WARMUP_EPOCH": -1},
+    **{"TRAINER.TIPADAPTERF.ALPHA": 1.17, "TRAINER.TIPADAPTERF.BETA": 1.0, "TRAINER.TIPADAPTERF.KEY_VIEWS": 10},
+    **{"TRAINER.TIPADAPTERF.SEARCH": "val", "TRAINER.TIPADAPTERF.SEARCH_BELOW": (3.0, 7.0)},
+    **{"TRAINER.TIPADAPTERF.SEARCH_STEPS": (20, 200), "TRAINER.TIPADAPTERF.VIEWS": 0, "TRAINER.TIPADAPTERF.KEYS": 0},
+}
+# Yu et al., CVPR 2023: geekyutao/TaskRes, configs/trainers/TaskRes/adam_lr2e-3_B256_ep200.yaml, train_regular.sh
+_TASKRES = {
+    **{**_FAMILY, BATCH: 256, "OPTIM.NAME": "adam", "OPTIM.LR": 0.002, "OPTIM.MAX_EPOCH": 200},
+    **{"TRAINER.TASKRES.ALPHA": 0.5, "TRAINER.TASKRES.VIEWS": 0},
+}
+# Huang et al., CVPR 2024: FereshteShakeri/FewShot-CLIP-Strong-Baseline, main.py, methods/linear_probe_p2.py; 300 iterations
+_LPPP = {
+    **{**_CACHED, "OPTIM.NAME": "sgd", "OPTIM.LR": 1.0, "OPTIM.MOMENTUM": 0.9, "OPTIM.WEIGHT_DECAY": 0.0, "OPTIM.MAX_EPOCH": 30},
+    **{"OPTIM.LR_SCHEDULER": "single_step", "OPTIM.STEPSIZE": (-1,), "TRAINER.LPPP.STEPS": 10},
+}
 # Chen et al.'s repository, experiments/cnn
 _PROBE = {
     **{"INPUT.SIZE": (224, 224), "INPUT.TRANSFORMS": ("vr_squash", "normalize"), BATCH: 128, DROP: False},
@@ -258,6 +280,9 @@ PUBLISHED = {
     **{"VPT/vit_b16": _VPT, "VPT/vit_b32": _VPT, "VP/clip_vit_b32": _VP},
     **{f"VR/{name}": _VR_ON_CLIP for name in (*CLIPS, "clip_rn101")},
     **{f"CLIPLoRA/{name}": _CLIP_LORA for name in ("clip_vit_b16", "clip_vit_b32")},
+    **{f"TipAdapterF/{name}": _TIP_ADAPTER for name in (*CLIPS, "clip_rn101")},
+    **{f"TaskRes/{name}": _TASKRES for name in (*CLIPS, "clip_rn101")},
+    **{f"LPPP/{name}": _LPPP for name in (*CLIPS, "clip_rn101")},
     **{f"LinearProbe/{name}": _PROBE for name in RESNETS},
     **{f"FullFT/{name}": _FULL_FT for name in RESNETS},
     **{f"VR/{name}_ar": _AR for name in (*CLIPS, "clip_rn101")},

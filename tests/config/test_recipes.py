@@ -10,6 +10,7 @@ from dassl_vr.config import get_cfg_default, merge_mapping, read_yaml, validate_
 from dassl_vr.config.validate import leaves, lookup
 from dassl_vr.data import DATASET_REGISTRY
 from dassl_vr.engine import TRAINER_REGISTRY, build_trainer, resolve_cfg
+from dassl_vr.methods import FeatureLearning
 from dassl_vr.plugins import load_plugins
 from dassl_vr.reprogramming import INPUT_REGISTRY
 
@@ -25,6 +26,7 @@ SCRIPTS = {
     **{"SMM": "smm", "VR": "vr", "VP": "vp", "VPT": "vpt", "CoOp": "coop", "CoCoOp": "cocoop", "MaPLe": "maple"},
     **{"KgCoOp": "kgcoop", "PromptSRC": "promptsrc"},
     **{"LinearProbe": "linear_probe", "FullFT": "full_ft", "ZeroshotCLIP": "zeroshot", "LoRA": "lora", "CLIPLoRA": "clip_lora"},
+    **{"TipAdapterF": "tip_adapter_f", "TaskRes": "taskres", "LPPP": "lppp"},
 }
 # CoOp's own train.py, in whose checkout our recipes load too, declares "" here
 REPEATED_FOR_A_REASON = {
@@ -148,7 +150,11 @@ def test_trainer_is_built_on_small_data(path, tmp_path):
         assert 0 < frozen < trained  # the source classifier, or the text tower, is no part of it
     else:
         assert (0 if path.parent.name == "ZeroshotCLIP" else 1) <= trained < frozen
-    assert next(iter(trainer.train_loader_x))["img"].shape[1:] == (3, *cfg.INPUT.SIZE)
+    batch = next(iter(trainer.train_loader_x))
+    if isinstance(trainer, FeatureLearning):
+        assert batch["features"].shape[1:] == (trainer.model.backbone.out_features,)
+    else:
+        assert batch["img"].shape[1:] == (3, *cfg.INPUT.SIZE)
 
 
 @pytest.mark.parametrize("name", ["dtd", "oxfordpets"])

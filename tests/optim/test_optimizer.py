@@ -34,14 +34,14 @@ def parameters(optimizer):
     [
         ("adam", torch.optim.Adam, {"betas": (0.8, 0.9), "amsgrad": False}),
         ("amsgrad", torch.optim.Adam, {"betas": (0.8, 0.9), "amsgrad": True}),
-        ("adamw", torch.optim.AdamW, {"betas": (0.8, 0.9)}),
+        ("adamw", torch.optim.AdamW, {"betas": (0.8, 0.9), "eps": 1e-3}),
         ("radam", torch.optim.RAdam, {"betas": (0.8, 0.9)}),
         ("sgd", torch.optim.SGD, {"momentum": 0.7, "dampening": 0.0, "nesterov": True}),
         ("rmsprop", torch.optim.RMSprop, {"momentum": 0.7, "alpha": 0.6}),
     ],
 )
 def test_every_optimizer_gets_its_arguments(name, cls, expected):
-    keys = {"MOMENTUM": 0.7, "ADAM_BETA1": 0.8, "ADAM_BETA2": 0.9, "RMSPROP_ALPHA": 0.6, "SGD_NESTEROV": True}
+    keys = {"MOMENTUM": 0.7, "ADAM_BETA1": 0.8, "ADAM_BETA2": 0.9, "ADAM_EPS": 1e-3, "RMSPROP_ALPHA": 0.6, "SGD_NESTEROV": True}
     net = Net()
     optimizer = build_optimizer(net, optim_cfg(NAME=name, LR=0.25, WEIGHT_DECAY=0.125, **keys))
     assert type(optimizer) is cls
