@@ -35,9 +35,11 @@ def cells_that_fit(args: argparse.Namespace, preferred: str = "") -> dict[Cell, 
                 cells[Cell(trainer, label, args.datasets[0], backbone, options=options)] = f"{trainer} {label}".strip()
             taken |= set(variants)
         for suffix in of_its_own:
+            if suffix in taken:  # also where a METHOD and a MAPPING have the same name
+                continue
             if suffix in mappings:
                 cells[_with_recipe(trainer, suffix, args)] = f"{trainer} {suffix}"
-            elif suffix not in taken:
+            else:
                 further.setdefault(suffix, []).append(trainer)
     if not cells:
         stems = {stem for names in recipes.values() for stem in names}

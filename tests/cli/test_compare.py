@@ -59,11 +59,12 @@ def test_what_fits_is_what_has_a_recipe_for_the_backbone(capsys, tmp_path):
     _, directories = dry_run(capsys, "tiny_vit")
     assert {"VPT-shallow/tiny_vit/default/seed1", "VPT-deep/tiny_vit/default/seed1"} < set(directories)
     assert not any(name.startswith(("CoOp", "ZeroshotCLIP")) for name in directories)
-    _, directories = dry_run(capsys, "tiny_clip")
+    announced, directories = dry_run(capsys, "tiny_clip")
+    (methods,) = (line.removeprefix("methods:").split(",") for line in announced.splitlines() if line.startswith("methods:"))
+    assert len(methods) == len(set(methods)), "each once, also a METHOD and a MAPPING of one name"
     assert {f"ZeroshotCLIP-{name}/tiny_clip/default/seed1" for name in ("template", "ensemble")} < set(directories), "no epochs"
-    pairs = {f"{trainer}/tiny_clip_{f_out}" for trainer in ("SMM", "VR") for f_out in ("attrvr", "dvp", "rvp")} | {
-        "SMM/tiny_clip_head"
-    }
+    pairs = {f"{trainer}/tiny_clip_{f_out}" for trainer in ("SMM", "VR") for f_out in ("attrvr", "rvp")}
+    pairs |= {"SMM/tiny_clip_head", "SMM/tiny_clip_dvp", "VR-dvp/tiny_clip", "VR-dvp_lite/tiny_clip"}
     assert {f"{pair}/default/seed1" for pair in pairs} < set(directories), "an f_in with each f_out that has a recipe"
     assert not (tmp_path / "out").exists(), "a dry run leaves nothing"
 
