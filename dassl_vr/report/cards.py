@@ -14,7 +14,7 @@ from pathlib import Path
 from ..paper import Published, published_for
 from ..utils import kinds
 from ..utils.errors import DataError
-from ..utils.files import read_json, write_json
+from ..utils.files import read_checked_json, write_json
 from .runs import Group, mean_interval, warnings_about
 
 # Entries of results.json that a card keeps: those of each seed, and those in which all seeds agree
@@ -163,16 +163,8 @@ def _file_name(text):
 
 def read_card(path: str | os.PathLike) -> dict:
     """A card as it was written. Raises `DataError` in one line for a file that is none, or whose figures do not agree."""
-    try:
-        card = read_json(path)
-        problem = CARD(card) or _disagreement(card)
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-    except ValueError as error:
-        problem = f"not valid JSON ({error})"
-    if problem:
-        raise DataError(f"{path}: not a card: {problem}; restore it, or write it again with report --cards")
-    return card
+    remedy = "restore it, or write it again with report --cards"
+    return read_checked_json(path, remedy, lambda card: CARD(card) or _disagreement(card), f"{path}: not a card")
 
 
 def _disagreement(card):
