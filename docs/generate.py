@@ -1,6 +1,6 @@
 """Write the generated parts of the documents: python docs/generate.py [--check]
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by people. Some take an argument:
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by people. Some take arguments:
 `<!-- generated: cards digits/lite0/full -->` is the table of the cards in that folder of results/, which
 `python -m dassl_vr.report OUTPUT --cards results` writes. The accuracies in the heads of recipes come from these cards, too, where
 there are some. With `--check` nothing is written, and the exit code is 1 if a part is out of date.
@@ -32,7 +32,7 @@ from dassl_vr.reprogramming.mappings import CLASSES, EMBEDDING, FEATURES, LABELS
 from dassl_vr.runs import build_cfg
 from dassl_vr.utils.errors import DataError
 
-PART = re.compile(r"(<!-- generated: (\w+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- generated: (\w+)(?: ([^\n]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 RESULTS = "results"  # the folder of cards
 KINDS = ("cnn", "vit", "clip")
 
@@ -278,9 +278,9 @@ def cards(folder):
     return f"{_table(_columns(results_table(groups), lambda header: header not in COST))}\n\n{provenance(groups)}"
 
 
-def few_columns(folder):
-    """The same for a page that shows little."""
-    return _table(_columns(results_table(read_table(REPOSITORY / RESULTS / folder)), FEW.__contains__))
+def few_columns(folder, *names):
+    """The same for a page that shows little, of the cards with these names only."""
+    return _table(_columns(results_table(read_table(REPOSITORY / RESULTS / folder, names)), FEW.__contains__))
 
 
 FEW = ("method", "mapping", "accuracy %", "95 % interval", "trained")
@@ -335,8 +335,8 @@ def generated(text):
     """`text` with every generated part made anew."""
 
     def anew(match):
-        begin, name, argument, end = match.groups()
-        return f"{begin}{PARTS[name](*filter(None, [argument]))}\n{end}"
+        begin, name, arguments, end = match.groups()
+        return f"{begin}{PARTS[name](*(arguments or '').split())}\n{end}"
 
     return PART.sub(anew, text)
 

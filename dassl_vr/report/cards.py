@@ -196,15 +196,18 @@ def _group(card):
     return group
 
 
-def read_table(directory: str | os.PathLike) -> list[Group]:
+def read_table(directory: str | os.PathLike, names: Sequence[str] = ()) -> list[Group]:
     """The cards in one folder as groups of runs, from the method that trains least to the one that trains most.
+
+    Args:
+        names: of the files, without `.json`; () = all.
 
     Raises:
         DataError: there is no card, one is damaged or does not lie where its content says, or they do not compare.
     """
     directory = Path(directory)
     groups = []
-    for path in sorted(directory.glob("*.json")):
+    for path in [directory / f"{name}.json" for name in names] or sorted(directory.glob("*.json")):
         card = read_card(path)
         place = place_of(card)
         if path.parts[-len(place.parts) :] != place.parts:

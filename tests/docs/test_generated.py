@@ -60,7 +60,8 @@ def page(generate, tmp_path, monkeypatch):
     ((card,), _) = write_cards([group], tmp_path / "results")
     (tmp_path / "docs").mkdir()
     path = tmp_path / "docs/page.md"
-    path.write_text("".join(f"<!-- generated: {part} digits/lite0/full -->\n<!-- end -->\n" for part in ("cards", "few_columns")))
+    parts = ("cards digits/lite0/full", "few_columns digits/lite0/full SMM-ilm")
+    path.write_text("".join(f"<!-- generated: {part} -->\n<!-- end -->\n" for part in parts))
     monkeypatch.setattr(generate, "DOCS", tmp_path / "docs")
     monkeypatch.setattr(generate, "REPOSITORY", tmp_path)
     assert generate.main([]) == 0
@@ -91,6 +92,13 @@ def test_the_cards_of_a_table_are_whole(folder):
     """They are read, lie where they belong, compare; each is of as many seeds as the others."""
     groups = read_table(RESULTS / folder)
     assert len({tuple(sorted(group.runs)) for group in groups}) == 1
+
+
+def test_a_card_that_a_document_names_has_to_be_there(generate, page, capsys):
+    page[0].write_text("<!-- generated: few_columns digits/lite0/full SMM-ilm VR-full-ilm -->\n<!-- end -->\n")
+    assert generate.main([]) == 2
+    error = capsys.readouterr().err
+    assert "VR-full-ilm.json: not a card: cannot be read" in error and error.count("\n") == 1
 
 
 def test_the_head_of_a_recipe_has_the_accuracy_of_its_card(generate, page, tmp_path, capsys):
