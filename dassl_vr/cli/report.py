@@ -54,18 +54,18 @@ def main(argv: list[str] | None = None) -> None:
         check_new_directory(directory)
     groups = group_runs(args.directories)
     print_tables(groups, args.format)
+    if args.pair:
+        print("\n" + render(*paired_table(groups, args.pair), args.format))
+    found = confusions(groups) if args.per_class or args.confusion else []
+    if args.per_class:
+        print("\n" + render(*per_class_table(found), args.format))
     if args.cards:
         paths, left_out = write_cards(groups, args.cards)
         for line in left_out:
             say(f"no card: {line}")
         say(f"wrote {len(paths)} card{'' if len(paths) == 1 else 's'} to {args.cards}")
-    if args.pair:
-        print("\n" + render(*paired_table(groups, args.pair), args.format))
-    if args.per_class or args.confusion:
-        found = confusions(groups)
-        if args.per_class:
-            print("\n" + render(*per_class_table(found), args.format))
-        for path in draw_confusions(found, args.confusion) if args.confusion else ():
+    if args.confusion:
+        for path in draw_confusions(found, args.confusion):
             say(f"wrote {path}")
     if args.figures:
         from ..report.figures import draw_all  # here: the figures bring much along that a table does not need
