@@ -331,6 +331,7 @@ class Inputs:
             (report.main, [run]),
             (report.main, [run, "--format", "html"]),
             (report.main, [run, "--per-class"]),
+            (report.main, [run, "--cards", place / "cards"]),
             (report.main, [self.run, run, "--pair", "LinearProbe/run", "LinearProbe/copy"]),
             (predict.main, [run, self.images / "cat" / "1.png"]),
             (train.main, ["--eval-only", "--model-dir", run, "VERBOSE", "False"]),

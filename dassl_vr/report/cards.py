@@ -134,7 +134,10 @@ def _kept(run, entries):
 
 
 def _without_places(command):
-    words, kept = shlex.split(command), []
+    try:
+        words, kept = shlex.split(command), []
+    except ValueError:  # no command of ours
+        return command
     while words:
         word = words.pop(0)
         if word in PLACES:

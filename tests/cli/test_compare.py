@@ -85,23 +85,8 @@ def test_what_has_rates_of_its_own_takes_part_with_a_recipe_of_its_own(capsys, t
 
 # What each of the four CLIPs has under `clip-16shot`; tokens beside the patches need a transformer
 EVERYWHERE = {
-    *(
-        "CoOp",
-        "CoCoOp",
-        "KgCoOp",
-        "LinearProbe",
-        "SMM",
-        "SMM attrvr",
-        "SMM rvp",
-        "VP",
-        "VR narrow",
-        "VR medium",
-        "VR full",
-        "VR ar",
-        "VR attrvr",
-        "VR dvp",
-        "VR rvp",
-    ),
+    *("CoOp", "CoCoOp", "KgCoOp", "LinearProbe", "LPPP", "SMM", "SMM attrvr", "SMM rvp", "TaskRes", "TipAdapterF", "VP"),
+    *(f"VR {name}" for name in ("narrow", "medium", "full", "ar", "dvp", "attrvr", "rvp")),
     *("ZeroshotCLIP template", "ZeroshotCLIP ensemble"),
 }
 TRANSFORMERS = {"CLIPLoRA", "MaPLe", "PromptSRC", "VPT shallow", "VPT deep"}

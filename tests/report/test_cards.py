@@ -89,6 +89,13 @@ def test_a_folder_is_what_is_compared(finished, tmp_path, capsys, run, place):
     assert path.relative_to(tmp_path / "results").as_posix() == place
 
 
+def test_a_command_that_no_shell_reads_stays_as_it_is(finished, tmp_path, capsys):
+    finished("SMM", seed=0, command="train 'it")
+    assert write(tmp_path, capsys)[0] == 0
+    (path,) = (tmp_path / "results").rglob("*.json")
+    assert read_card(path)["command"] == "train 'it"
+
+
 def test_one_seed_has_no_interval():
     assert mean_interval([90.0]) is None
     assert mean_interval([94.4, 94.4]) == (94.4, 94.4), "no randomness"
