@@ -36,10 +36,10 @@ def build_compare_parser() -> OneLineParser:
     epilog = EPILOG.format(environment=ENVIRONMENT, protocols="\n".join(f"  {name:<14} {what}" for name, what in PROTOCOLS.items()))
     parser = OneLineParser(
         usage="%(prog)s DATASET BACKBONE [options] [-- KEY VALUE ...]",
-        description="Train what is missing of a comparison, resume what was cut off, and print the table.",
+        description="Train the missing runs of a comparison, resume interrupted ones, and print the table.",
         epilog=epilog,
     )
-    parser.add_argument("dataset", metavar="DATASET", help="a file of configs/datasets, or a registered name")
+    parser.add_argument("dataset", metavar="DATASET", help="a file in configs/datasets, or a registered name")
     parser.add_argument("backbone", metavar="BACKBONE", help="one with recipes in configs/trainers")
     parser.add_argument(
         "--protocol",
@@ -74,7 +74,7 @@ def build_compare_parser() -> OneLineParser:
 
 
 def settle(args: argparse.Namespace) -> None:
-    """Fill in what follows from the other options, in place. Raises `ConfigError` for what does not go together."""
+    """Fill in the defaults that depend on other options, in place. Raises `ConfigError` for options that conflict."""
     args.protocol = args.protocol or (FEW_SHOT if args.shots and min(args.shots) > 0 else FULL)
     args.shots = list(dict.fromkeys(args.shots or SHOTS.get(args.protocol, (0,))))
     clip_16shot = args.protocol == CLIP_16SHOT
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
             continue
         executor.execute(comparison.all_runs)
         if tests := comparison.add_tests():
-            print("\nTests of what was trained:")
+            print("\nTesting the trained models:")
             executor.execute(tests)
         comparison.report()
     return name_failed([run for comparison in comparisons for run in comparison.all_runs])

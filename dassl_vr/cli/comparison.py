@@ -1,4 +1,4 @@
-"""Which runs a comparison of methods needs, under which rule, and what comes out of them."""
+"""The runs that a comparison of methods needs, its rule for the number of epochs, and its results."""
 
 import argparse
 import re
@@ -26,16 +26,16 @@ from .tables import data_and_output
 PROTOCOLS = {
     FULL: "train and test on all classes, all training images",
     FEW_SHOT: "train on a few images per class, test on all test images",
-    BASE_TO_NEW: "train on the first half of the classes; test on it, and on the other half by the classes' names",
-    CROSS_DATASET: "train on DATASET; test on it, and on each of --targets by its classes' names",
+    BASE_TO_NEW: "train on the first half of the classes; test on it and, from class names alone, on the other half",
+    CROSS_DATASET: "train on DATASET; test on it and, from class names alone, on each of --targets",
     CLIP_16SHOT: "16 images per class, three seeds, each recipe's epochs; beside the published numbers",
 }
-REFERENCE = "SMM"  # whose recipe gives the epochs
+REFERENCE = "SMM"  # whose recipe sets the number of epochs
 
 
 @dataclass(frozen=True)
 class EpochsRule:
-    """How long every trainer learns.
+    """The number of epochs for every trainer.
 
     Attributes:
         number: of epochs; None = the recipe's own.
@@ -58,7 +58,7 @@ class EpochsRule:
         return cls(number, f"{_epochs(number)} for every trainer (as in {path})")
 
     def settings(self, cell: Cell) -> tuple:
-        """KEY, VALUE, ... that bring the recipe of `cell` to this number; warm-up and steps keep their share of the run."""
+        """KEY, VALUE, ... that set this number in the recipe of `cell`; warm-up and steps keep their share of the run."""
         if self.number is None:
             return ()
         optim = recipe_cfg(cell).OPTIM
@@ -109,10 +109,10 @@ class Comparison:
                 self.runs[cell] = runs
         if not self.runs:
             raise ConfigError(
-                f"--protocol {args.protocol} tests on other classes than those trained on; the label mappings and heads on"
-                f" {args.backbone} belong to the latter ({', '.join(self.unfit)}); choose a CLIP backbone"
+                f"--protocol {args.protocol} tests on classes that were not trained on, but the label mappings and heads on"
+                f" {args.backbone} belong to the training classes ({', '.join(self.unfit)}); choose a CLIP backbone"
             )
-        for target in args.targets:  # wrong names end the command here
+        for target in args.targets:  # unknown names end the command here
             self._run(replace(next(iter(self.runs)), dataset=target), 0, "default")
 
     def _columns(self):
@@ -147,7 +147,7 @@ class Comparison:
         return run
 
     def add_tests(self) -> list[Run]:
-        """The runs that test on other classes what was trained."""
+        """The runs that test the trained models on other classes."""
         tests = []
         for columns in self.runs.values():
             trained = columns[self.columns[0]]
@@ -186,7 +186,7 @@ class Comparison:
         print(f"training images per class: {shots}; seeds: {', '.join(map(str, args.seeds))}")
         print(f"methods:  {', '.join(self.names[cell] for cell in self.runs)}")
         if self.unfit:
-            print(f"not applicable, their label mapping or head belongs to the classes trained on: {', '.join(self.unfit)}")
+            print(f"not applicable, because their label mapping or head belongs to the training classes: {', '.join(self.unfit)}")
         print(flush=True)
 
     # -------------------------------------------------------------------------------------------------- the results
@@ -203,7 +203,7 @@ class Comparison:
         return by_size(methods)
 
     def report(self) -> None:
-        """Print the table, and leave it with all it is made of in a JSON file; a curve besides where there are several shots."""
+        """Print the table, and write it to a JSON file with everything that it is made of; with several shots, draw a curve too."""
         args, methods = self.args, self.compared()
         if not methods:
             return
@@ -250,7 +250,7 @@ class Comparison:
         try:
             save(shots_figure(methods, self.columns, f"{self.args.dataset}, {self.args.backbone}"), path)
             say(f"wrote {path}")
-        except ConfigError as error:  # the table is there; the curve takes a package more
+        except ConfigError as error:  # the table is written; only the curve needs another package
             say(f"no curve: {error}")
 
     def _file(self, suffix):

@@ -1,4 +1,4 @@
-"""Which methods a comparison is of: the cells that the recipes for a backbone make."""
+"""The methods of a comparison: one cell for each recipe that fits the backbone."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from ..utils.errors import ConfigError
 def cells_that_fit(args: argparse.Namespace, preferred: str = "") -> dict[Cell, str]:
     """{cell: its name} of each method that has a recipe for the backbone, in the order of the registry.
 
-    A trainer with a label mapping takes part with each that has a recipe of its own as well, `<BACKBONE>_attrvr.yaml`.
+    A trainer with label mappings also takes part with each mapping that has a recipe of its own, `<BACKBONE>_attrvr.yaml`.
 
     Args:
-        preferred: a trainer's `<BACKBONE>_<preferred>.yaml` takes the place of its `<BACKBONE>.yaml`.
+        preferred: a trainer's `<BACKBONE>_<preferred>.yaml` is used instead of its `<BACKBONE>.yaml`.
 
     Raises:
-        ConfigError: there is none, or `--trainers` or `--recipes` name something else.
+        ConfigError: there is none, or `--trainers` or `--recipes` names an unknown one.
     """
     cells, further = {}, {}  # further: suffix -> trainers with such a recipe, besides those of their methods
     recipes = {trainer: recipes_of(trainer) for trainer in TRAINER_REGISTRY.registered_names()}

@@ -26,7 +26,7 @@ examples:
   %(prog)s methods --backbone lite0 --datasets digits --tag short -- OPTIM.MAX_EPOCH 2
   %(prog)s all --quick --jobs 2
 
-Each has backbones, data sets and seeds of its own by default: those of the paper.
+By default each table has the paper's backbones, data sets and seeds.
 {environment}
 """
 
@@ -57,20 +57,20 @@ def build_reproduce_parser() -> OneLineParser:
     titles.append(f"  {ALL:<15} all of these, one after the other")
     parser = OneLineParser(
         usage="%(prog)s TABLE [options] [-- KEY VALUE ...]",
-        description="Run what is missing of a table of the paper, resume what was cut off, and print the table.",
+        description="Train the missing runs of a table of the paper, resume interrupted ones, and print the table.",
         epilog=EPILOG.format(environment=ENVIRONMENT, tables="\n".join(titles)),
     )
     parser.add_argument("table", metavar="TABLE", help=", ".join([*names, ALL]) + ", or one of a plug-in")
     parser.add_argument("--backbone", nargs="+", help="those with a recipe in configs/trainers (default: the table's)")
     parser.add_argument("--datasets", nargs="+", help="default: the table's")
     parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 1 2")
-    parser.add_argument("--quick", action="store_true", help="try the whole chain in minutes, on digits and small backbones")
+    parser.add_argument("--quick", action="store_true", help="try the whole pipeline in minutes, on digits and small backbones")
     add_table_flags(parser)
     return parser
 
 
 def plan(args: argparse.Namespace, settings: list[str]) -> list[Work]:
-    """What the tables need, in order. Raises `ConfigError` for what no run could do."""
+    """The `Work` for each table, in order. Raises `ConfigError` for settings that no run could have."""
     names = PAPER_REGISTRY.registered_names() if args.table == ALL else [args.table]
     return [_work(name, args, settings) for name in names]
 
@@ -91,7 +91,7 @@ def _work(name, args, settings):
 
 
 def print_work(work: Work, style: str) -> None:
-    """Print the table, from the runs that did not fail; what is to be known beside it goes to standard error."""
+    """Print the table of the runs that did not fail; warnings and notes go to standard error."""
     done = []
     for variant, _, runs in work.cells:
         directories = [str(run.output_dir) for run in runs.values() if not run.problem]

@@ -1,4 +1,4 @@
-"""What the commands that train the runs of a table have in common: flags, who executes the runs, what is said at the end."""
+"""What the commands that train the runs of a table share: flags, the executor, the list of failed runs at the end."""
 
 import argparse
 import os
@@ -29,7 +29,7 @@ def split_settings(argv: Sequence[str] | None) -> tuple[list[str], list[str]]:
 
 
 def seeds_of(numbers: Sequence[int]) -> list[int]:
-    """Each once. Raises `ConfigError` for a negative one."""
+    """The seeds without duplicates. Raises `ConfigError` for a negative one."""
     if min(numbers) < 0:
         raise ConfigError(f"--seeds {min(numbers)}: expected 0 or more")
     return list(dict.fromkeys(numbers))
@@ -41,34 +41,36 @@ def add_table_flags(parser: argparse.ArgumentParser, ray_only: bool = False) -> 
     Args:
         ray_only: the runs are always executed on Ray, without `--sweep` and `--jobs`.
     """
-    parser.add_argument("--tag", default="default", help="part of the runs' directories, to keep apart runs with other settings")
-    parser.add_argument("--format", choices=FORMATS, default="plain", help="of the table (default: plain)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    parser.add_argument("--tag", default="default", help="part of the run directories, keeps different settings apart")
+    parser.add_argument("--format", choices=FORMATS, default="plain", help="format of the table (default: plain)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, without doing it")
     add_plugin_flag(parser, "more trainers, f_in, label mappings or data sets")
     if not ray_only:
         parser.add_argument(
-            "--jobs", type=positive, default=1, metavar="N", help="runs at a time, with one thread each if several (default: 1)"
+            "--jobs", type=positive, default=1, metavar="N", help="parallel runs; with several, each uses one thread (default: 1)"
         )
     group = parser.add_argument_group("Ray (pip install 'dassl_vr[sweep]')")
     if not ray_only:
-        group.add_argument("--sweep", action="store_true", help="train on Ray, as many runs at a time as there is room for")
+        group.add_argument("--sweep", action="store_true", help="train on Ray, as many runs in parallel as resources allow")
     group.add_argument(
-        "--address", default="", help="of a Ray cluster; auto = the one this machine belongs to (default: start one here)"
+        "--address", default="", help="Ray cluster to use; auto = the one this machine belongs to (default: start one here)"
     )
-    group.add_argument("--cpus-per-run", type=positive, default=1, metavar="N", help="cores, and threads, of a run (default: 1)")
-    group.add_argument("--gpus-per-run", type=float, metavar="F", help="from 0 to 1 (default: 1 where there are GPUs)")
-    group.add_argument("--retries", type=int, default=1, metavar="N", help="further attempts at a run that fails (default: 1)")
+    group.add_argument("--cpus-per-run", type=positive, default=1, metavar="N", help="cores, and threads, per run (default: 1)")
+    group.add_argument(
+        "--gpus-per-run", type=float, metavar="F", help="share of a GPU per run, 0 to 1 (default: 1 where there are GPUs)"
+    )
+    group.add_argument("--retries", type=int, default=1, metavar="N", help="times a failed run is tried again (default: 1)")
 
 
 def executor_of(args: argparse.Namespace) -> Executor:
-    """Who the flags say is to execute the runs."""
+    """The executor that the flags select."""
     if not getattr(args, "sweep", True):
         for name, default in (("address", ""), ("cpus_per_run", 1), ("gpus_per_run", None), ("retries", 1)):
             if getattr(args, name) != default:
                 raise ConfigError(f"--{name.replace('_', '-')} applies to runs on Ray; add --sweep")
         return Processes(args.jobs)
     if getattr(args, "jobs", 1) != 1:
-        raise ConfigError(f"--jobs {args.jobs}: on Ray as many run as there is room for; leave it out, or --sweep")
+        raise ConfigError(f"--jobs {args.jobs}: Ray runs as many in parallel as resources allow; leave it out, or --sweep")
     if args.retries < 0:
         raise ConfigError(f"--retries {args.retries}: expected 0 or more")
     gpus = args.gpus_per_run or 0.0
@@ -78,7 +80,7 @@ def executor_of(args: argparse.Namespace) -> Executor:
 
 
 def name_failed(runs: Sequence[Run]) -> int:
-    """Name the failed ones on standard error; returns the exit code."""
+    """List the failed runs on standard error and return the exit code."""
     failed = [run for run in runs if run.problem]
     if failed:
         say(f"\n{len(failed)} of {len(runs)} runs failed:")

@@ -1,9 +1,8 @@
 """The loop that all trainers share, under the names of the Dassl family.
 
-`TrainerBase` holds the order of events, around registered models (`models`) and what a run continues from (`run_state`);
-`SimpleTrainer` data, evaluation and the hooks between epochs; `TrainerX` and `TrainerXU` give labelled (and unlabelled) batches to
-the loop in `batch_loop`. A method overrides what differs, mostly `build_model` and
-`forward_backward`.
+`TrainerBase` fixes the order of events; it builds on the registered models (`models`) and the state that a resumed run continues
+from (`run_state`). `SimpleTrainer` adds data, evaluation and the hooks between epochs. `TrainerX` and `TrainerXU` feed labelled
+(and unlabelled) batches to the loop in `batch_loop`. A method overrides what differs, usually `build_model` and `forward_backward`.
 """
 
 import datetime
@@ -54,7 +53,7 @@ class TrainerBase(RegisteredModels, RunState):
     """Registered models, and the order of events of a training run.
 
     Attributes:
-        step_share: what this process's samples count in the current step (`utils.distributed.StepShare`).
+        step_share: weight of this process's samples in the current step (`utils.distributed.StepShare`).
     """
 
     def __init__(self):
@@ -64,7 +63,7 @@ class TrainerBase(RegisteredModels, RunState):
 
     # ------------------------------------------------------------------------------------------------- TensorBoard
     def init_writer(self, log_dir: str, purge_step: int | None = None) -> None:
-        """Open the TensorBoard writer, in the main process. Events of an interrupted run from `purge_step` on are hidden."""
+        """Open the TensorBoard writer in the main process. Events that an interrupted run wrote from `purge_step` on are hidden."""
         if self._writer is None and distributed.is_main():
             print(f"Initialize tensorboard (log_dir={log_dir})")
             self._writer = EventWriter(log_dir, purge_step)
@@ -75,7 +74,7 @@ class TrainerBase(RegisteredModels, RunState):
             self._writer = None
 
     def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
-        """Write one number to TensorBoard; nothing outside of training."""
+        """Write one number to TensorBoard; does nothing outside of training."""
         if self._writer is not None:
             self._writer.add_scalar(tag, scalar_value, global_step)
 
@@ -99,10 +98,10 @@ class TrainerBase(RegisteredModels, RunState):
         self.after_train()
 
     def _begin_epoch(self):
-        """The engine's own work around an epoch, apart from the hooks so that no trainer can forget it.
+        """The engine's own work before an epoch, separate from the hooks, so that no trainer can forget it.
 
         Returns:
-            whether the epoch begins here: not if an interrupted run continues within it.
+            True at the start of an epoch, False if an interrupted run continues in the middle of it.
         """
         return True
 
@@ -163,7 +162,9 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         if not self.max_epoch:
             self.max_epoch = self._epochs_for_data()
         if distributed.is_parallel() and not isinstance(self.train_loader_x, BatchLoader):
-            raise ConfigError(f"trainer {cfg.TRAINER.NAME} makes its own loaders, which several processes cannot share; start one")
+            raise ConfigError(
+                f"trainer {cfg.TRAINER.NAME} builds its own loaders, which several processes cannot share; start one process"
+            )
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
@@ -176,9 +177,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
     def _check_data(self):
         cfg = self.cfg
         if self.num_classes < 2:
-            raise DataError(
-                f"{cfg.DATASET.NAME} has {self.num_classes} class; there is nothing to tell apart, expected two or more"
-            )
+            raise DataError(f"{cfg.DATASET.NAME} has {self.num_classes} class; expected two or more")
         only_tested = getattr(getattr(self.dm, "dataset", None), "test_only", False)  # the model was chosen before
         needs_val = [
             f"{key} is {value}"
@@ -195,7 +194,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         """Check what this trainer needs of the configuration, before anything is built; raise `ConfigError`."""
 
     def build_data_loader(self) -> None:
-        """Make the loaders and what is known of the classes."""
+        """Build the data loaders and set the attributes that describe the classes."""
         dm = DataManager(self.cfg, device=self.device)
         self.train_loader_x = dm.train_loader_x
         self.train_loader_u = dm.train_loader_u
@@ -207,7 +206,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         self.dm = dm
 
     def build_model(self) -> None:
-        """Build `self.model` and register what is trained (`register_model`): a trainer's own to do."""
+        """Build `self.model` and register what is trained (`register_model`); every trainer defines it."""
         raise NotImplementedError
 
     def train(self) -> None:
@@ -220,18 +219,18 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
             self._bring_best_model(self.cfg.RESUME)
         steps = self.start_epoch * len(self.train_loader_x) + (self.progress.batches if self.progress else 0)
         self.begin_tensorboard(steps)
-        if not distributed.is_main():  # what is drawn in a step shall not be the same for the samples of each process
+        if not distributed.is_main():  # random numbers drawn within a step differ between processes
             set_random_seed(derive_seed("process", self.cfg.SEED, distributed.rank(), steps) >> 1)
         self.time_start = time.time()  # for the family's trainers, which subtract it from `time.time()`
 
     def begin_tensorboard(self, steps: int) -> None:
         """Open TensorBoard's writer, `steps` training batches into the run."""
-        # What the interrupted run wrote after its last resume file is hidden; all of it, if it died before the first
+        # Hide what the interrupted run wrote after its last resume file, or everything if it wrote none
         self.init_writer(os.path.join(self.output_dir, EVENTS), purge_step=steps + 1 if steps else 0)
         write_layout(self._writer)
 
     def _bring_best_model(self, directory):
-        """The best model by validation so far is part of what a run continues from."""
+        """Copy the best model by validation so far: the resumed run may still need it."""
         for name in self.get_model_names() if distributed.is_main() else ():
             path = os.path.join(directory, name, BEST_MODEL)
             if os.path.isfile(path):
@@ -284,7 +283,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         else:
             print("Deploy the last-epoch model")
         if test and self.cfg.TEST.TRAIN_GAP and self.dm is not None:
-            self.test(split="train")  # before the next line, after which log parsers take the first result for the run's
+            self.test(split="train")  # before the next line: log parsers take the first result after it as the run's
         print("Finish training")
         if test:
             self.test()
@@ -344,7 +343,7 @@ class TrainerX(SimpleTrainer):
         if hasattr(loader, "start_at"):
             loader.start_at(done)
             batches = iter(loader)
-        else:  # of a trainer that makes its own
+        else:  # the trainer built its own loader
             batches = itertools.islice(loader, done, None)
         self.run_batches(((batch,) for batch in batches), len(loader))
 
@@ -366,7 +365,7 @@ class TrainerXU(SimpleTrainer):
         self.run_batches(((batch_x, batch_u) for _, batch_x, batch_u in batches), num_batches, endless=True)
 
     def _endless(self, loader):
-        """Pass after pass; each after the first takes the order and the augmentation of an epoch beyond the run's own."""
+        """Passes over `loader` without end. All but the first have the order and augmentation of epochs beyond the run's last."""
         passes, first = divmod(self.progress.batches, len(loader))
         for beyond in itertools.count(passes):
             loader.set_epoch(self.epoch + beyond * self.max_epoch)

@@ -1,6 +1,6 @@
 """The tables of the SMM paper (Cai et al., ICML 2024): what each trains, what it shows, and the numbers that it publishes.
 
-A table is one file of `tables`, which is found by itself, or one of a plug-in:
+A table is a file in `tables`, which is found automatically, or in a plug-in:
 
     @PAPER_REGISTRY.register(name="margins")
     class Margins(PaperTable):

@@ -10,23 +10,23 @@ if TYPE_CHECKING:
 
 
 def parameters(group: Group, published: Published | None) -> str:
-    """Of all that is trained."""
+    """Number of trained parameters."""
     return f"{next(iter(group.runs.values()))['params_trainable']:,}"
 
 
 def train_accuracy(group: Group, published: Published | None) -> str:
-    """On the training images, in percent."""
+    """Accuracy on the training images in percent."""
     value = group.mean("accuracy_train")
     return "" if value is None else f"{value:.1f}"
 
 
 def published_train_accuracy(group: Group, published: Published | None) -> str:
-    """The paper's."""
+    """The paper's accuracy on the training images in percent."""
     return "" if published is None or published.train is None else f"{published.train:.1f}"
 
 
 def seconds(group: Group, published: Published | None) -> str:
-    """Of training, per epoch."""
+    """Seconds of training per epoch."""
     value, epochs = group.mean("seconds_train"), next(iter(group.runs.values()))["epochs"]
     return "" if value is None or not epochs else f"{value / epochs:.2f}"
 

@@ -1,11 +1,11 @@
-"""The setting that the paper's numbers were measured with, and in which keys a run differs from it."""
+"""The setting in which the paper's numbers were measured, and the keys in which a run differs from it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..config.validate import leaves
 
-# Section 5 and appendix A.2, by backbone. The patch is 8 and the pattern's rates are the same everywhere
+# Section 5 and appendix A.2, by backbone. The patch size (8) and the pattern's learning rates are the same everywhere
 GENERATORS = {
     "rn18": {"LAYERS": 5, "MASK_LR": 0.01, "MASK_GAMMA": 0.1},
     "rn50": {"LAYERS": 5, "MASK_LR": 0.01, "MASK_GAMMA": 0.1},
@@ -13,10 +13,10 @@ GENERATORS = {
 }
 SIZES = {"rn18": 224, "rn50": 224, "vit_b32": 384, "vit_l16_384": 384}
 SMALL_BATCHES = {"dtd": 64, "oxford_pets": 64}
-# Keys that are younger than some runs, with the value that those had
+# Keys that older runs lack, with the value that those runs had
 ADDED = {"TRAINER.SMM.MASK_INIT": "random", "TRAINER.SMM.WIDTH": 1.0, "TRAINER.SMM.INTERPOLATION": "patch"}
-MAX_KEYS = 3  # by name, of those in which a run differs
-# Names of data sets that a run states in another way than its file in configs/datasets is called
+MAX_KEYS = 3  # named in a table, of those in which a run differs
+# Names of data sets in runs -> their files in configs/datasets, where these differ
 DATASETS = {"describabletextures": "dtd"}
 
 
@@ -67,7 +67,7 @@ def differences(config: Mapping, setting: Mapping[str, Any]) -> list[str]:
     """The keys in which a run's configuration is not the published `setting`, in its order.
 
     Args:
-        config: the resolved configuration of a run; empty = unknown, which differs in everything.
+        config: the resolved configuration of a run; empty = unknown, which differs in every key.
     """
     found = {**ADDED, **dict(leaves(config))} if config else {}
     batch, limit = (found.get(key) for key in ("DATALOADER.TRAIN_X.BATCH_SIZE", "DATASET.BATCH_LIMIT"))
@@ -77,19 +77,19 @@ def differences(config: Mapping, setting: Mapping[str, Any]) -> list[str]:
 
 
 def key_names(keys: Sequence[str]) -> str:
-    """The first of `keys`, and how many there are besides."""
+    """The first few of `keys`, and how many more there are."""
     more = len(keys) - MAX_KEYS
     return ", ".join([*keys[:MAX_KEYS], *([f"{more} more"] if more > 0 else [])])
 
 
 def plain(value: Any) -> Any:
-    """Numbers as numbers, and sequences of any kind alike."""
+    """A value in a form that compares: numbers as floats, sequences of any kind as lists."""
     if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)):
         return [plain(entry) for entry in value]
     return float(value) if isinstance(value, (int, float)) else value
 
 
 def short_name(dataset: str) -> str:
-    """`oxford_flowers` of `OxfordFlowers`: the same for a name of a run and that of a file in configs/datasets."""
+    """One spelling for the name of a data set in a run (`OxfordFlowers`) and of its file in configs/datasets (`oxford_flowers`)."""
     plain = dataset.lower().replace("_", "")
     return DATASETS.get(plain, plain)

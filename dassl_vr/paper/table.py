@@ -1,4 +1,4 @@
-"""A table of the paper: its rows, its defaults, its published numbers; and the published number that a run may be compared with."""
+"""A table of the paper: its rows, defaults and published numbers; and which published number a run may be compared with."""
 
 import csv
 import functools
@@ -31,12 +31,12 @@ class Variant:
     """A row of a table: one way to train, the same on every backbone and data set.
 
     Attributes:
-        label: for people, and in the file of published numbers.
-        method: of a trainer that has several, "" = its default.
-        tag: part of the directory of its runs, where a recipe is not these settings already.
+        label: shown in the table, and the key in the file of published numbers.
+        method: of a trainer that has several; "" = its default.
+        tag: part of its run directories, where the recipe does not have these settings already.
         settings: {key: value} on top of the recipe.
-        recipe_of: the trainer whose images, batches and rates it takes in place of its own recipe's, "" = its own.
-        column: under which heading its accuracy stands, in a table with several in a row.
+        recipe_of: the trainer whose recipe gives images, batches and learning rates; "" = its own.
+        column: heading of its accuracy, in a table with several accuracies per row.
     """
 
     label: str
@@ -50,10 +50,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Published:
-    """A number of the paper, with the setting that it was measured with.
+    """A number of the paper, with the setting in which it was measured.
 
     Attributes:
-        accuracy: on the test images in percent; None where the paper has the setting in an average only.
+        accuracy: on the test images in percent; None where the paper gives only an average over data sets.
         std: over three seeds; None where it is not stated.
         train: accuracy on the training images, None where it is not stated.
         setting: {key: value}.
@@ -75,7 +75,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Quick:
-    """What `--quick` takes in place of a table's defaults: a try of the whole chain, on images that come with packages."""
+    """What `--quick` uses instead of a table's defaults: a trial of the whole pipeline on images that come with packages."""
 
     backbones: Sequence[str] = ("lite0",)
     datasets: Sequence[str] = ("digits",)
@@ -100,10 +100,10 @@ class PaperTable:
         remarks: {label of a variant: `remark` of its numbers}.
         backbones, datasets, seeds: what it is made of by default.
         quick: the same for `--quick`, with a tiny budget.
-        rows: heading of the column with the labels of its variants.
+        rows: heading of the column with its variants' labels.
         columns: {heading: function of (the runs of a row, its published number or None) that gives the text}.
         averages: {name: data sets} over which the last rows average; {} = over all of `datasets`.
-        pair: the headings of two variants that stand in one row, the second with its improvement over the first; () = none.
+        pair: headings of two variants that share a row, which also shows the improvement of the second over the first; () = none.
     """
 
     title = ""
@@ -119,15 +119,15 @@ class PaperTable:
     pair: tuple[str, ...] = ()
 
     def variants(self) -> list[Variant]:
-        """Its rows, in order; none where nothing is trained."""
+        """Its rows in order; empty where nothing is trained."""
         return []
 
     def own_rows(self, backbones: Sequence[str]) -> list[dict[str, str]]:
-        """The rows of a table for which nothing is trained: {heading: text}."""
+        """The rows of a table that needs no training: {heading: text}."""
         return []
 
     def setting(self, variant: Variant, backbone: str, dataset: str) -> Mapping[str, Any]:
-        """What the published number of a cell was measured with."""
+        """The setting in which the published number of a cell was measured."""
         return recipe_of_the_paper(variant.trainer, variant.method, backbone, dataset) | variant.settings
 
     def cells(self, dataset: str, backbone: str) -> list[tuple[Variant, Cell]]:
@@ -184,7 +184,7 @@ def _made(kind):
 
 
 def published_of(table: PaperTable, variant: Variant, backbone: str, dataset: str) -> Published | None:
-    """The paper's number in one cell of `table`, whatever the setting of a run. `dataset` may be the name of an average."""
+    """The paper's number in one cell of `table`, whatever the setting of our run. `dataset` may be the name of an average."""
     return table.published.get((backbone, short_name(dataset), variant.label, variant.column))
 
 

@@ -1,8 +1,7 @@
-"""LoRA: low-rank updates of a transformer's attention, whose own weights stay as they are.
+"""LoRA: low-rank updates of a transformer's attention weights, which themselves stay frozen.
 
-They take effect while a context is open, so a frozen backbone needs no change: updated weights stand in place of its own, or, while
-inputs are dropped at random, modules that add the updates stand in place of its layers. A graph is traced from whole weights: the
-updates are merged into them.
+The updates take effect while a context is open, so the backbone itself is not changed: updated weights replace its own or, under
+dropout, modules that add the updates replace its layers. A traced graph holds the merged weights.
 """
 
 import contextlib
@@ -19,17 +18,17 @@ if TYPE_CHECKING:
 
 PROJECTIONS = "qkvo"  # query, key, value, output
 TARGETS = tuple("".join(some) for n in range(1, 5) for some in combinations(PROJECTIONS, n))  # any of them, in this order
-Weight = tuple[nn.Module, str, torch.Tensor]  # (module, name of one of its parameters, what to have in its place)
-Child = tuple[nn.Module, str, nn.Module]  # (module, name of one of its children, what to have in its place)
+Weight = tuple[nn.Module, str, torch.Tensor]  # (module, name of one of its parameters, tensor to use instead)
+Child = tuple[nn.Module, str, nn.Module]  # (module, name of one of its children, module to use instead)
 
 
 def attention_of(block: nn.Module) -> tuple[nn.Module, str, nn.Module]:
     """(module, name of its weight (3 width, width) for query, key and value, output layer) of a block's self-attention.
 
-    It knows torch's `MultiheadAttention`, which torchvision and open_clip have, and timm's `Attention`.
+    Supports torch's `MultiheadAttention`, which torchvision and open_clip use, and timm's `Attention`.
 
     Raises:
-        ValueError: there is no such attention in the block, or several.
+        ValueError: the block has no such attention, or more than one.
     """
     found = []
     for module in block.modules():
@@ -44,14 +43,14 @@ def attention_of(block: nn.Module) -> tuple[nn.Module, str, nn.Module]:
 
 @contextlib.contextmanager
 def replaced_weights(weights: Sequence[Weight]) -> Iterator[None]:
-    """While open, modules compute with other tensors in place of their parameters."""
+    """A context in which modules compute with the given tensors instead of their parameters."""
     with _replaced([(module._parameters, name, tensor) for module, name, tensor in weights]):
         yield
 
 
 @contextlib.contextmanager
 def replaced_modules(children: Sequence[Child]) -> Iterator[None]:
-    """While open, modules have other children."""
+    """A context in which modules have the given children instead of their own."""
     with _replaced([(module._modules, name, child) for module, name, child in children]):
         yield
 
@@ -73,7 +72,7 @@ class LowRankUpdates(nn.Module):
     Hu et al. 2022, section 4).
 
     Args:
-        blocks: of a transformer of either kind: `TokenLayout.blocks` of an image tower, `text_blocks` of a CLIP.
+        blocks: transformer blocks: `TokenLayout.blocks` of an image tower, or `text_blocks` of a CLIP.
         rank: r.
         scale: of the update; alpha / r in the paper.
         targets: which weights, letters of "qkvo": query, key, value, output.
@@ -82,10 +81,10 @@ class LowRankUpdates(nn.Module):
 
     Attributes:
         down: (blocks, targets, rank, width) parameter, uniform in +-1 / sqrt(width).
-        up: (blocks, targets, width, rank) parameter, zeros at the start, when the transformer is as it was.
+        up: (blocks, targets, width, rank) parameter, zeros at the start, so that the transformer starts unchanged.
 
     Raises:
-        ValueError: for other targets, a rank that is not from 1 to the width, or blocks whose attention is not known.
+        ValueError: for unknown targets, a rank outside 1 to the width, or blocks whose attention is not supported.
     """
 
     def __init__(
@@ -114,7 +113,7 @@ class LowRankUpdates(nn.Module):
             self._children(blocks)  # raises for attentions without it
 
     def merged(self, blocks: Sequence[nn.Module]) -> list[Weight]:
-        """The updated weights of `blocks`; without gradient they are computed anew only when the parameters have changed."""
+        """The updated weights of `blocks`; without gradients they are recomputed only when the parameters have changed."""
         if torch.is_grad_enabled():
             return self._merged(blocks)
         exporting = torch.compiler.is_exporting()

@@ -1,4 +1,4 @@
-"""Links to the runs under a directory, each by a name that says what it is, for TensorBoard."""
+"""Links with readable names to the runs under a directory, for TensorBoard."""
 
 import os
 from collections import Counter
@@ -11,8 +11,8 @@ from ..utils.errors import ConfigError
 def run_names(root: Path | str) -> dict[Path, str]:
     """{directory of a run's events: name of the run} for all runs under `root`.
 
-    A name is the path below `root`, without `default` where runs can be distinguished without it. None is the beginning of
-    another's path, so each can be a link.
+    A name is the path below `root`, without `default` where runs can be distinguished without it. No name is a prefix of another's
+    path, so that each can be a link.
     """
     root = Path(root)
     found = []
@@ -34,9 +34,9 @@ def run_names(root: Path | str) -> dict[Path, str]:
 
 
 def link_runs(root: Path | str, links: Path | str) -> int:
-    """Make `links` a directory with a link for each run under `root`, by its name; returns how many there are.
+    """Fill the directory `links` with a link for each run under `root`, called by its name; returns the number of runs.
 
-    Of what is there, nothing but links to runs under `root` is moved or removed.
+    Only links to runs under `root` are moved or removed there.
 
     Raises:
         ConfigError: something else is in the way.
@@ -48,14 +48,14 @@ def link_runs(root: Path | str, links: Path | str) -> int:
             events = Path(os.path.realpath(link))
             ours = link.is_symlink() and (events in wanted.values() or events.is_relative_to(root.resolve()))
             if ours and wanted.get(link) != events:
-                link.unlink()  # of a run that is gone, or has another name beside those that have begun since
+                link.unlink()  # the run is gone, or newer runs beside it changed its name
                 _remove_empty(link.parent, links)
     for link, events in wanted.items():
         if link.is_symlink() and Path(os.path.realpath(link)) == events:
             continue
         between = [path for path in link.parents if path.is_relative_to(links) and path != links]
         if os.path.lexists(link) or any(path.is_symlink() or path.is_file() for path in between):
-            raise ConfigError(f"{link}: something else than a link to a run is there; name an empty directory for the links")
+            raise ConfigError(f"{link}: something other than a link to a run is there; name an empty directory for the links")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(events)
     return len(wanted)

@@ -1,4 +1,4 @@
-"""Matplotlib without pyplot: no window system, notebook or MPLBACKEND has a say in how a figure is drawn."""
+"""Matplotlib without pyplot: window system, notebook and MPLBACKEND have no influence on a figure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches whose parts make room for each other. Raises `ConfigError` without matplotlib."""
+    """An empty figure, sized in inches, with constrained layout. Raises `ConfigError` without matplotlib."""
     backend = os.environ.pop("MPLBACKEND", None)  # read at the first import, which fails if there is no such backend
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -36,16 +36,16 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def figure_text(text: object, length: int = 100) -> str:
-    """A name as a figure's text: on one line, cut off at `length` characters, with nothing in it that matplotlib reads as a sign.
+    """A name as text of a figure: on one line, at most `length` characters, without matplotlib's special characters.
 
-    `$` would begin a formula, and `_` at the beginning would keep a name out of the legend.
+    `$` would start a formula, and a leading `_` would keep a name out of the legend.
     """
     text = shorten(one_line(text), length).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 
 def colours(number: int) -> list:
-    """That many colours that can be distinguished, as far as there are some."""
+    """`number` colours, distinct up to 20."""
     import matplotlib
 
     palette = matplotlib.colormaps["tab10" if number <= 10 else "tab20"]
@@ -53,7 +53,7 @@ def colours(number: int) -> list:
 
 
 def without_ticks(axes: Axes) -> None:
-    """Leave out the scales of a picture."""
+    """Remove the ticks of a picture."""
     axes.set_xticks([])
     axes.set_yticks([])
 
@@ -73,7 +73,7 @@ def pixels(figure: Figure) -> np.ndarray:
 
 @contextlib.contextmanager
 def _without_glyph_warnings():
-    """What a font cannot show is a box in the figure; a warning for each character says no more."""
+    """A character that the font lacks is drawn as a box; a warning for each would add nothing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         yield

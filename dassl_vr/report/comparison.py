@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Compared:
-    """A method and what came out of it.
+    """A method and its results.
 
     Attributes:
         name: `SMM`, `VR full`.
@@ -42,7 +42,7 @@ class Compared:
         return [accuracy for accuracy in found if accuracy is not None]
 
     def group(self, column: object) -> Group:
-        """The runs of one column as the tables of runs take them."""
+        """The runs of one column as a `Group`, for the tables of runs."""
         runs, directories = self.results[column], self.directories[column]
         first = next(iter(runs.values()))
         names = [first[key] for key in ("trainer", "method", "dataset", "backbone", "mapping")]
@@ -152,12 +152,12 @@ def _mean_std(values):
 
 
 def by_size(methods: Iterable[Compared]) -> list[Compared]:
-    """From the method that trains least to the one that trains most."""
+    """Sorted by the number of trained parameters, fewest first."""
     return sorted(methods, key=lambda method: next(iter(method.trained.values()))["params_trainable"])
 
 
 def summarize(methods: Sequence[Compared], protocol: str, columns: Sequence) -> list[dict]:
-    """What a file of results says of each method."""
+    """The entry of each method in the file of results."""
     keys = ("accuracy", "macro_f1", "ece", "nll", "params_trainable", "seconds_train", "peak_memory_bytes", "flops")
     keys += ("images_per_second", "epochs", "protocol")
     found = []

@@ -9,9 +9,9 @@ SHOWN = 4  # test images
 
 
 def show_in_tensorboard(trainer: PromptLearning) -> None:
-    """Write what there is to see of a trained model to its run's TensorBoard; nothing without matplotlib or a writer.
+    """Write the figures of a trained model to its run's TensorBoard; does nothing without matplotlib or a writer.
 
-    The run is finished by then: what fails here is a warning."""
+    The run is finished by then, so a failure here is only a warning."""
     if trainer._writer is not None and isinstance(trainer, PromptLearning) and importlib.util.find_spec("matplotlib"):
         attempt("the figures at the end of the run", _show, trainer)
 

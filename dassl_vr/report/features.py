@@ -1,4 +1,4 @@
-"""What a backbone makes of training images without and with a prompt, as t-SNE."""
+"""t-SNE of a backbone's outputs for training images, without and with a prompt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..data import Datum
 
 TSNE_SAMPLES = 5000  # training images, as in the SMM paper
-FEW = 10  # images below which t-SNE shows nothing
+FEW = 10  # below that many images t-SNE shows nothing
 SHORT = 18  # characters of a class in a legend
 NEIGHBOURS = 5  # whose classes say how well a panel separates them
 COLUMNS = 3  # of panels
@@ -44,7 +44,7 @@ def features_of(model: PromptedModel, items: Sequence[Datum], number: int) -> tu
     out."""
     items, labels = random_items(items, number), []
 
-    def batches():  # as they are needed: thousands of photographs are not held at once
+    def batches():  # one at a time: thousands of photographs do not fit in memory
         for start in range(0, len(items), model.batch_size):
             images = []
             for item in items[start : start + model.batch_size]:
@@ -90,8 +90,8 @@ def features_before_after(model: PromptedModel, batches: Iterable[tuple[torch.Te
 
 
 def neighbours_accuracy(features: torch.Tensor, labels: torch.Tensor) -> float:
-    """How well classes are separated: the share of samples, in percent, whose class most of their `NEIGHBOURS` nearest others
-    have (Euclidean distance; a tie goes to the lower label).
+    """How well the classes are separated: the accuracy, in percent, of predicting each sample's class from the majority of its
+    `NEIGHBOURS` nearest others (Euclidean distance; a tie goes to the lower label).
 
     Args:
         features: (N, D).

@@ -1,4 +1,4 @@
-"""What a trained model does to some images, as figures: `visualize.py` and TensorBoard show them."""
+"""Figures of what a trained model does to some images, for `visualize.py` and TensorBoard."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EDGES = 3  # source classes a target class there, where several count
 
 @dataclass
 class Look:
-    """A model and what it makes of N images.
+    """A model and its outputs for N images.
 
     Attributes:
         model: a `PromptedModel` with `details`.

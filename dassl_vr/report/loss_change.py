@@ -1,4 +1,4 @@
-"""For which training images a prompt raises the loss of the model that it is for."""
+"""For which training images a prompt raises the model's loss."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class LossChange:
 
     @property
     def rises(self) -> int:
-        """For how many samples the prompt made it worse."""
+        """Number of samples whose loss the prompt raised."""
         return int((self.change > 0).sum())
 
 

@@ -20,7 +20,7 @@ ROWS = 1000  # of the mapping's table
 
 
 def _shown(value):
-    """A value of a template without characters that a browser obeys; what a macro of the template's own gives is HTML already."""
+    """A value for a template, without control characters; the output of the template's own macros is HTML already."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -35,7 +35,7 @@ PAGES = jinja2.Environment(
 
 @dataclass
 class Table:
-    """Cells of numbers, and of text that ends in ` %`, stand on the right. `head` may be empty."""
+    """Numbers, and text that ends in ` %`, are aligned to the right. `head` may be empty."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[object]]
@@ -43,7 +43,7 @@ class Table:
 
 @dataclass
 class Section:
-    """A part of the page: a text, pictures (PNG files in base64) and a table, each of which may be missing."""
+    """A part of the page: a text, pictures (PNG files in base64) and a table, all of them optional."""
 
     heading: str
     text: str
@@ -52,7 +52,7 @@ class Section:
 
 
 def write_look(look: Look, out: str | Path, items: Sequence[Datum] = (), features: int = 0) -> list[Path]:
-    """Write everything there is to see of a `Look` to the directory `out`, which must not hold anything yet.
+    """Write all figures and tables of a `Look` to the directory `out`, which must be empty or absent.
 
     Args:
         items: images for t-SNE, of which `features` are drawn at random.
@@ -85,11 +85,11 @@ def _write_look(look, out, items, features):
 
     add("Images", "image", [image_figure(look, index) for index in range(len(look.names))], _images_text(look))
     if (figure := pattern_figure(model)) is not None:
-        add("The pattern", "pattern", [figure], "What is learned for all images alike, scaled to its largest value.")
+        add("The pattern", "pattern", [figure], "Learned once for all images; scaled to its largest value.")
     edges = mapping_edges(model)
     if edges:
         rows = [(target, source, f"{100 * share:.0f} %") for target, source, share in edges[:ROWS]]
-        text = "Which classes of the backbone are read as which classes of the task."
+        text = "Which source classes of the backbone stand for which target classes."
         add("Label mapping", "mapping", [mapping_figure(model)], text, Table(("target class", "source class", "share"), rows))
     words = context_words(model)
     if words:
@@ -98,7 +98,7 @@ def _write_look(look, out, items, features):
         add("Context", "context", [], text, Table(("vector", "nearest words"), rows))
     if items and features and (figure := features_figure(model, items, features, title)) is not None:
         text = (
-            "t-SNE of what the backbone makes of training images, before a label mapping: images that look alike to it are close."
+            "t-SNE of the backbone's outputs for training images, before the label mapping: images that it finds alike are close."
         )
         add("Features", "features", [figure], text)
     page = out / PAGE
@@ -113,7 +113,7 @@ def _facts(model):
     accuracy, shots = results.get("accuracy"), results.get("shots")
     rows = [
         ("accuracy", "not tested" if accuracy is None else f"{accuracy:.1f} % on {results.get('num_test')} test images"),
-        ("trained on", f"{results.get('num_train')} images" + (f" ({shots} a class)" if shots and shots > 0 else "")),
+        ("trained on", f"{results.get('num_train')} images" + (f" ({shots} per class)" if shots and shots > 0 else "")),
         ("trained parameters", f"{results.get('params_trainable') or 0:,}"),
         ("backbone", f"{model.details.backbone.spec.name}, {model.details.backbone.num_parameters:,} parameters"),
         ("image size", f"{cfg.INPUT.SIZE[0]} x {cfg.INPUT.SIZE[1]}"),

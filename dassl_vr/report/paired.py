@@ -1,4 +1,4 @@
-"""Are two methods different? Tests on the same images, one by one, in place of two means side by side."""
+"""Do two methods differ? Paired tests on the same images, instead of two means side by side."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from .runs import Group
 
 RESAMPLES, LEVEL, SEED = 10_000, 95, 0
-CELLS = 10**7  # numbers that are drawn at once
+CELLS = 10**7  # random numbers drawn at once, a bound on memory
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided p-value of the exact test of McNemar (1947): are both methods right equally often where only one is?
+    """Two-sided p-value of McNemar's exact test (1947): among images that only one method gets right, is each equally often right?
 
     Args:
-        only_first, only_second: number of images on which the one is right and the other wrong.
+        only_first, only_second: number of images that only the first, only the second gets right.
     """
     from scipy.stats import binomtest  # here: a second, which a table of means saves
 

@@ -1,4 +1,4 @@
-"""A table of the paper as text: its rows beside the published numbers, averages over data sets, and what a reader has to know."""
+"""A table of the paper as text: its rows beside the published numbers, averages over data sets, and notes for the reader."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Entry:
         group: the runs; None in an average.
         accuracy, std: of the runs, in percent.
         published: the paper's number; None where there is none.
-        keys: those in which the runs differ from its setting.
+        keys: in which the runs differ from the published setting.
     """
 
     variant: Variant
@@ -38,7 +38,7 @@ class Entry:
 
     @property
     def paper(self) -> float | None:
-        """The paper's number in percent, if the runs are of its setting."""
+        """The paper's number in percent, if the runs have its setting."""
         return None if self.published is None or self.keys else self.published.accuracy
 
     @property
@@ -50,10 +50,10 @@ class Entry:
 def paper_text(
     table: PaperTable, done: Sequence[tuple[Variant, Group]], datasets: Sequence[str], seeds: Sequence[int]
 ) -> tuple[list[str], list[list[str]]]:
-    """(headers, rows) of text: the rows of `table`, then their averages over data sets. Columns that are empty are left out.
+    """(headers, rows) of text: the rows of `table`, then averages over data sets. Empty columns are left out.
 
     Args:
-        done: the finished runs of its cells.
+        done: finished runs of its cells.
         datasets, seeds: what was asked for.
     """
     entries = [_entry(table, variant, group) for variant, group in done]
@@ -63,7 +63,7 @@ def paper_text(
 
 
 def own_text(table: PaperTable, backbones: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """The same for a table for which nothing is trained."""
+    """The same for a table that needs no training."""
     return _filled(table.own_rows(backbones))
 
 
@@ -126,7 +126,7 @@ def _row(table, entry, seeds):
 
 
 def _paired(table, entries):
-    """One row for two variants of the same label."""
+    """One row for the two variants with the same label."""
     places = {}
     for entry in entries:
         places.setdefault((entry.data, entry.backbone, entry.variant.label), {})[entry.variant.column] = entry
@@ -159,7 +159,7 @@ def _minus(one, other):
 
 
 def paper_notes(groups: Iterable[Group]) -> list[str]:
-    """What a reader has to know of the paper's column: one line each."""
+    """Notes on the column with the paper's numbers, one line each."""
     weights = {
         group.config.get("MODEL", {}).get("BACKBONE", {}).get("WEIGHTS") or "timm's vit_base_patch32_384.augreg_in21k_ft_in1k"
         for group in groups

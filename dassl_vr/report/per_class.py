@@ -1,4 +1,4 @@
-"""How a method does on each class, and what it takes for what."""
+"""A method's accuracy on each class, and its confusion matrix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .tables import mean_std, with_what_differs
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NUMBERED, NAMED = 20, 60  # classes up to which a figure says each number, each name
+NUMBERED, NAMED = 20, 60  # number of classes up to which a figure shows each count, each name
 
 
 @dataclass

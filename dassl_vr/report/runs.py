@@ -1,4 +1,4 @@
-"""Finding finished runs and grouping them by what was compared."""
+"""Finding finished runs and grouping those that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..utils import kinds
 from ..utils.errors import DataError
 from ..utils.text import natural_key
 
-# What has to agree for runs to be averaged over seeds, and how a reader knows it
+# What must agree for runs to be averaged over seeds -> its name in a warning
 COMPARABLE = {"shots": "shots", "epochs": "epochs", "precision": "precision", "versions": "library versions"}
 
 SECTION = kinds.dict_of(kinds.ANYTHING)
-# What tables and figures read of a run's configuration
+# What tables and figures read from a run's configuration
 CONFIG = kinds.record({}, {
     "TRAINER": kinds.record({}, {"NAME": kinds.NAME, "SMM": kinds.record({}, {"PATCH_SIZE": kinds.whole(1, 2**20)})}, rest=SECTION),
     "MODEL": kinds.record({}, {"BACKBONE": kinds.record({}, {"WEIGHTS": kinds.NAME})}),
@@ -69,7 +69,7 @@ class Group:
         """The resolved configuration of one of the runs; empty where it was not kept.
 
         Raises:
-            DataError: it is none.
+            DataError: the file is not the configuration of a run.
         """
         path = next(iter(self.directories.values())) / CONFIG_FILE
         config = read_yaml(path) if path.is_file() else {}
@@ -135,7 +135,7 @@ def find_unfinished(directories: Iterable[str | Path]) -> list[Path]:
 
 
 def tag_of(directory: Path) -> str:
-    """What tells a run's recipe from others of the same trainer: `<tag>` in the scripts' `.../<tag>/seed<N>`."""
+    """What distinguishes a run's recipe from others of the same trainer: `<tag>` in the scripts' `.../<tag>/seed<N>`."""
     return directory.parent.name if directory.name.startswith("seed") else directory.name
 
 
@@ -155,7 +155,7 @@ def group_runs(directories: Sequence[str | Path]) -> list[Group]:
 
 
 def distinct_names(groups: Sequence[Group]) -> list[str]:
-    """A short name for each of `groups`, with the tag and the mapping only where the method does not tell them apart."""
+    """A short name for each of `groups`, with tag and mapping only where the method does not distinguish them."""
     for parts in (("name",), ("name", "tag"), ("name", "tag", "mapping", "dataset", "backbone")):
         values = [[str(getattr(group, part)) for part in parts] for group in groups]
         names = [", ".join(value for value in row if value != "default") for row in values]
@@ -165,7 +165,7 @@ def distinct_names(groups: Sequence[Group]) -> list[str]:
 
 
 def warnings_about(groups: Sequence[Group]) -> list[str]:
-    """One line for each thing that makes a comparison between runs of `groups` doubtful."""
+    """One line for each reason to doubt a comparison between the runs of `groups`."""
     lines = []
     for group in groups:
         for key, what in COMPARABLE.items():

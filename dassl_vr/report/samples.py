@@ -1,4 +1,4 @@
-"""The data of a trained model, and some of its images to look at: always the same ones."""
+"""The data of a trained model, and a fixed choice of its images to look at."""
 
 import contextlib
 import io
@@ -40,15 +40,15 @@ def data_of(model: PromptedModel, root: str = "") -> DataManager:
 
 
 def random_items(items: Sequence, number: int) -> list:
-    """`number` of a list of `Datum` (or all), drawn at random, always the same ones."""
+    """`number` of a list of `Datum` (or all), drawn at random with a fixed seed."""
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:number]
     return [items[position] for position in order.tolist()]
 
 
 def spread(items: Sequence, number: int) -> tuple[list[Image.Image], torch.Tensor]:
-    """`number` of a list of `Datum` (or all), of all classes alike, always the same ones: (images, (N,) labels).
+    """`number` of a list of `Datum` (or all), balanced over classes and drawn with a fixed seed: (images, (N,) labels).
 
-    Those that cannot be read are left out.
+    Images that cannot be read are left out.
     """
     seen, rounds = Counter(), []
     for item in random_items(items, len(items)):

@@ -57,7 +57,7 @@ def _row(group, groups):
     memory = max(group.values("peak_memory_bytes"), default=0)
     all_seeds = {seed for g in groups if (g.dataset, g.backbone) == (group.dataset, group.backbone) for seed in g.runs}
     missing = [str(seed) for seed in sorted(all_seeds - set(group.runs))]
-    # What is trained may be the backbone itself: then the frozen rest says nothing
+    # Where the backbone itself is trained, the frozen rest says nothing
     share = 100 * run["params_trainable"] / run["params_backbone"] if run["params_backbone"] else None
     return {
         "data": group.dataset,
@@ -88,7 +88,7 @@ def _row(group, groups):
 
 
 def loss_change_table(groups: Sequence[Group], changes: Sequence[Sequence[LossChange]]) -> tuple[list[str], list[list[str]]]:
-    """(headers, rows): for how many training samples the loss is above that of the unprompted model.
+    """(headers, rows): for how many training samples the loss is higher than that of the unprompted model.
 
     Args:
         changes: one list a group, of the `LossChange` of its runs.

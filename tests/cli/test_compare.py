@@ -172,7 +172,7 @@ def test_base_to_new_from_training_to_the_table(capfd, tmp_path):
     command = ["digits", "tiny_clip", "--protocol", "base-to-new", "--shots", "2", "--epochs", "1", "--jobs", "2", *methods, *QUIET]
     assert main(command) == 0
     out, _ = capfd.readouterr()
-    assert "not applicable, their label mapping or head belongs to the classes trained on: LinearProbe" in out
+    assert "not applicable, because their label mapping or head belongs to the training classes: LinearProbe" in out
     content = json.loads((tmp_path / "out/digits/comparison-tiny_clip-base-to-new-2shots-ep1.json").read_text())
     assert content["protocol"] == "base-to-new" and content["epochs_rule"] == "1 epoch for every trainer (--epochs)"
     assert [row["method"] for row in content["methods"]] == ["ZeroshotCLIP template", "CoOp"], "from small to large"

@@ -301,7 +301,7 @@ def test_a_dry_run_says_what_would_be_done(capfd, tmp_path, monkeypatch):
     [
         (["--address", "auto"], "--address applies to runs on Ray; add --sweep"),
         (["--gpus-per-run", "0.5"], "--gpus-per-run applies to runs on Ray; add --sweep"),
-        (["--sweep", "--jobs", "2"], "--jobs 2: on Ray as many run as there is room for"),
+        (["--sweep", "--jobs", "2"], "--jobs 2: Ray runs as many in parallel as resources allow"),
     ],
 )
 def test_options_that_would_do_nothing(capfd, tmp_path, options, words):

@@ -95,6 +95,6 @@ def test_what_is_there_already_stays(tmp_path, kind):
         (links / "a").rmdir()
         (links / "a").symlink_to(mine)
     before = sorted(links.rglob("*"))
-    with pytest.raises(ConfigError, match="something else"):
+    with pytest.raises(ConfigError, match="something other than a link to a run"):
         link_runs(root, links)
     assert sorted(links.rglob("*")) == before and not list(mine.iterdir())
