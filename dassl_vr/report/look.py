@@ -114,9 +114,10 @@ def images_figure(
     columns, masks, limit = _columns(look, indices)
     grey_inputs = columns[0][1].mean(dim=1)
     columns = [(heading, pictures if pictures.dim() == 3 else adjust(pictures)) for heading, pictures in columns]
-    charts = [("after: " + figure_text(f"classes of {look.model.details.cfg.DATASET.NAME}", 28), look.after)]
+    # On two lines: no room is made for a heading that is wider than its chart
+    charts = [(f"after: classes of\n{figure_text(look.model.details.cfg.DATASET.NAME, 24)}", look.after)]
     if look.before is not None:
-        charts.insert(0, (f"before: {look.before_what}", look.before))
+        charts.insert(0, (f"before:\n{look.before_what}", look.before))
 
     rows, widths = len(indices), [1.0] * len(columns) + [1.4] * len(charts)
     figure = new_figure(1.45 * len(columns) + 2.5 * len(charts), 1.65 * rows + (0.65 if masks else 0.45))

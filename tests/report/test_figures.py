@@ -13,6 +13,7 @@ from dassl_vr.cli.report import main
 from dassl_vr.cli.train import main as train
 from dassl_vr.engine.results import read_results
 from dassl_vr.plugins import load_plugins
+from dassl_vr.report.canvas import save
 from dassl_vr.report.features import tsne
 from dassl_vr.report.figures.galleries import gallery_figure
 from dassl_vr.report.figures.patch_size import patch_size_figure
@@ -101,12 +102,27 @@ def test_tsne_is_the_same_at_every_call():
     assert tsne(features[:3]).shape == (3, 2), "a test set of three images"
 
 
+def texts_cut_off(figure):
+    """Headings, labels and entries of legends that do not lie wholly within a figure."""
+    figure.canvas.draw()
+    texts = [text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts)]
+    texts += [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    edges, texts = figure.bbox.padded(1), [text for text in texts if text.get_text().strip()]
+    return [text.get_text() for text in texts if not all(map(edges.contains, *text.get_window_extent().corners().T))]
+
+
+def test_no_text_of_a_gallery_is_cut_off(runs, monkeypatch):
+    model, data = runs["SMM"]
+    monkeypatch.setitem(model.details.cfg.DATASET, "NAME", "a data set of a long name")
+    assert not texts_cut_off(gallery_figure(model, data, "title"))
+
+
 def test_a_row_of_the_gallery_is_the_picture_of_an_image(runs):
     model, data = runs["VR"]
     figure = gallery_figure(model, data, "title")
     headings = [axes.get_title() for axes in figure.axes]
-    columns = headings.index("after: classes of digits") + 1
-    charts = ["before: source classes", "after: classes of digits"]
+    columns = headings.index("after: classes of\ndigits") + 1
+    charts = ["before:\nsource classes", "after: classes of\ndigits"]
     assert headings[:columns] == ["input", "mask", "mask x pattern", "result", *charts]
     assert not any(headings[columns:]) and len(figure.axes) == 5 * columns + 1, "five rows, and the scale of the masks"
     images, labels = spread(data.dataset.test, 5)
@@ -122,8 +138,13 @@ def test_a_row_of_the_gallery_is_the_picture_of_an_image(runs):
 
 def test_figures_of_real_runs(real_runs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("dassl_vr.report.figures.output_features.TSNE_SAMPLES", 25)
+    monkeypatch.setattr(
+        "dassl_vr.report.figures.save_figure", lambda figure, path: (cut_off.extend(texts_cut_off(figure)), save(figure, path))
+    )
+    cut_off = []
     assert main([*map(str, real_runs.values()), "--figures", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
+    assert not cut_off
     made = {path.name for path in tmp_path.iterdir()}
     kinds = ("confidence", "curves", "loss_change", "features", "gallery", "SMM-gallery", "VR_pad-gallery")
     assert made == {f"digits-lite0-{kind}.png" for kind in kinds}

@@ -84,7 +84,7 @@ def test_what_is_shown_is_what_the_model_does(smm, tmp_path):
     figure = looks.image_figure(look, 0)
     assert [axes.get_title() for axes in figure.axes[:8]] == [
         *("input", "mask, red", "mask, green", "mask, blue", "mask x pattern", "result"),
-        *("before: source classes", "after: classes of digits"),
+        *("before:\nsource classes", "after: classes of\ndigits"),
     ]
     shown = figure.axes[5].images[0].get_array()
     with torch.no_grad():
