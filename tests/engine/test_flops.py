@@ -64,6 +64,14 @@ def test_attention_counts_however_torch_computes_it(fused):
     assert flops_per_image(forward, (4, 4)) == projections + attention + perceptron
 
 
+def test_attention_in_one_step():
+    def forward(images):
+        tokens = images.flatten(2)[:, None]  # (B, 1, 3, 16)
+        return F.scaled_dot_product_attention(tokens, tokens, tokens)
+
+    assert flops_per_image(forward, (4, 4)) == 2 * 2 * 3 * 3 * 16
+
+
 def test_what_is_computed_once_for_all_images_does_not_count():
     text, weight = torch.ones(50, 8), torch.ones(8, 8)
 

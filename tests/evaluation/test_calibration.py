@@ -25,6 +25,12 @@ def test_the_whole_set_bin_by_bin():
     assert np.mean(halves) > expected_calibration_error(confidence, right), "no mean over batches"
 
 
+def test_a_bin_takes_its_upper_bound():
+    edge = np.linspace(0, 1, 16)[5]
+    confidence, right = np.array([edge, edge - 0.01, edge + 0.01]), np.array([True, False, False])
+    assert expected_calibration_error(confidence, right) == pytest.approx(by_definition(confidence, right))
+
+
 def test_of_known_gaps():
     sure_and_right, sure_and_wrong = np.ones(10), np.zeros(10, bool)
     assert expected_calibration_error(sure_and_right, ~sure_and_wrong) == 0
