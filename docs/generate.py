@@ -293,32 +293,46 @@ def _columns(table, wanted):
     return [[row[index] for index in kept] for row in (headers, *rows)]
 
 
-FIGURES = re.compile(r"(?<=^# Test accuracy on )(\w+), seeds [\d ]+: (.+\d)(?=\.$)", re.MULTILINE)
+FIGURES = re.compile(r"^# Test accuracy on digits, seeds [\d ]+: (.+\d)\.$", re.MULTILINE)
+NO_FIGURE = re.compile(r"^# Accuracy(?: and cost)?: not measured\.$", re.MULTILINE)
+MEASURED = "\n# Measured by the command in docs/comparisons.md."
 
 
 def with_figures(path, text):
     """The text of a recipe, with the accuracies in its head from the cards of its backbone; as it is where there are none.
 
-    Its line is `Test accuracy on digits, seeds 1 2 3: 95.1 +- 0.8.`, or `...: deep 72.4 +- 2.1, shallow 61.0 +- 1.1.`
+    Its line is `Test accuracy on digits, seeds 1 2 3: 95.1 +- 0.8.`, or `...: deep 72.4 +- 2.1, shallow 61.0 +- 1.1.`; it takes
+    the place of `not measured` when there is a card of the recipe's own number of epochs.
     """
-    found = FIGURES.search(text)
-    trainer, recipe = path.parent.name, read_yaml(path)
-    folder = REPOSITORY / RESULTS / found[1] / recipe["MODEL"]["BACKBONE"]["NAME"] / "full" if found else None
-    if folder is None or not folder.is_dir():
+    found, unknown = FIGURES.search(text), NO_FIGURE.search(text)
+    folder = REPOSITORY / RESULTS / "digits" / read_yaml(path)["MODEL"]["BACKBONE"]["NAME"] / "full"
+    if not (found or unknown) or not folder.is_dir():
         return text
-    options = build_cfg([path], {"TRAINER.NAME": trainer}).TRAINER[trainer.upper()]
+    trainer = path.parent.name
+    cfg = build_cfg([path], {"TRAINER.NAME": trainer})
+    options = cfg.TRAINER.get(trainer.upper(), {})
     groups = [group for group in read_table(folder) if (group.trainer, group.mapping) == (trainer, options.get("MAPPING"))]
     of_method = {group.method: group for group in groups}
+    usual = options.get("METHOD", trainer.lower())
+
+    def figure(method):
+        group = of_method[method]
+        return mean_std(group.mean("accuracy"), group.std("accuracy")).replace("±", "+-")
 
     def anew(match):
-        group = of_method.get(match[1] or options.get("METHOD", trainer.lower()))
-        if group is None:
+        if (match[1] or usual) not in of_method:
             raise DataError(f"{path}: no card in {folder} for '{match[0]}' of its head; measure it, or write 'not measured'")
-        return f"{match[1] + ' ' if match[1] else ''}{mean_std(group.mean('accuracy'), group.std('accuracy')).replace('±', '+-')}"
+        return f"{match[1] + ' ' if match[1] else ''}{figure(match[1] or usual)}"
 
-    figures = re.sub(r"(?:(\w+) )?[\d.]+ \+- [\d.]+", anew, found[2])
+    if found:
+        figures, place = re.sub(r"(?:(\w+) )?[\d.]+ \+- [\d.]+", anew, found[1]), found
+    elif usual in of_method and {run["epochs"] for run in of_method[usual].runs.values()} == {cfg.OPTIM.MAX_EPOCH}:
+        figures, place = figure(usual), unknown
+    else:
+        return text
     seeds = " ".join(str(seed) for seed in sorted(groups[0].runs))
-    return f"{text[: found.start()]}{found[1]}, seeds {seeds}: {figures}{text[found.end() :]}"
+    line = f"# Test accuracy on digits, seeds {seeds}: {figures}.{MEASURED if place is unknown else ''}"
+    return text[: place.start()] + line + text[place.end() :]
 
 
 # ------------------------------------------------------------------------------------------------------------- writing

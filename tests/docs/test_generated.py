@@ -109,6 +109,10 @@ def test_the_head_of_a_recipe_has_the_accuracy_of_its_card(generate, page, tmp_p
     assert generate.main(["--check"]) == 1 and "lite0.yaml: out of date" in capsys.readouterr().out
     assert generate.main([]) == 0 and "# Test accuracy on digits, seeds 0 1 2: 91.3 +- 1.5.\n" in recipe.read_text()
     assert recipe.read_text().partition("INPUT:")[2] == shipped.partition("INPUT:")[2]
+    for body, expected in ((shipped, "91.3 +- 1.5"), (shipped.replace("MAX_EPOCH: 8", "MAX_EPOCH: 9"), "not measured")):
+        recipe.write_text(re.sub("# Test accuracy .*\n# Measured .*", "# Accuracy and cost: not measured.", body))
+        assert generate.main([]) == 0
+        assert expected in recipe.read_text() and ("Measured by the command" in recipe.read_text()) == (body is shipped)
     other = recipe.parents[1] / "VR/lite0.yaml"
     other.parent.mkdir()
     other.write_text((REPOSITORY / "configs/trainers/VR/lite0.yaml").read_text())
