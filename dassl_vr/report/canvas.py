@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+TITLE = 48  # characters that fit on a line above a single chart with a legend beside it
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, sized in inches, with constrained layout. Raises `ConfigError` without matplotlib."""
     backend = os.environ.pop("MPLBACKEND", None)  # read at the first import, which fails if there is no such backend

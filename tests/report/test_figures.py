@@ -19,7 +19,7 @@ from dassl_vr.report.figures.galleries import gallery_figure
 from dassl_vr.report.figures.patch_size import patch_size_figure
 from dassl_vr.report.figures.sample_losses import loss_change_figure
 from dassl_vr.report.look import image_figure, look_at
-from dassl_vr.report.loss_change import BaselineCache, loss_change, unprompted_losses
+from dassl_vr.report.loss_change import BaselineCache, LossChange, loss_change, unprompted_losses
 from dassl_vr.report.runs import group_runs
 from dassl_vr.report.samples import data_of, spread
 from dassl_vr.reprogramming import greedy_assignment
@@ -183,6 +183,16 @@ def test_no_figure_without_data(make_run, tmp_path):
     make_run("SMM", seed=0)
     assert patch_size_figure(group_runs([tmp_path / "output"]), "EuroSAT") is None
     assert loss_change_figure([[]], ["SMM"], "EuroSAT") is None
+
+
+def test_long_names_stay_within_their_figures(make_run, tmp_path):
+    for patch_size in (4, 8):
+        make_run("SMM", seed=0, tag=f"patch{patch_size}", patch_size=patch_size)
+    make_run("VR", method="full", seed=0)
+    groups, task = group_runs([tmp_path / "output"]), "StanfordCars, timm:vit_base_patch16_224.orig_in21k, a-tag"
+    change = LossChange(torch.linspace(-1, 1, 30))
+    figures = [patch_size_figure(groups, task), loss_change_figure([[change]], [f"SMM, {'long ' * 5}(fine-tuning)"], task)]
+    assert not [text for figure in figures for text in texts_cut_off(figure)]
 
 
 def test_missing_matplotlib_is_one_line(make_run, tmp_path, monkeypatch, capsys):

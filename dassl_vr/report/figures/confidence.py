@@ -54,7 +54,7 @@ class Confidence(PaperFigure):
             raise MissingError("it needs two methods with masks, or more, whose models and test images are there")
         of_truth = torch.stack([chance[torch.arange(len(self.labels)), self.labels] for chance in self.probabilities.values()])
         rows = (of_truth.amax(dim=0) - of_truth.amin(dim=0)).argsort(descending=True, stable=True)[:SHOWN].tolist()
-        figure = new_figure(1.75 * (len(self.masks) + 1), 2.3 * len(rows) + 0.8)
+        figure = new_figure(1.75 * (len(self.masks) + 1), 2.1 * len(rows) + 0.9)
         grid = figure.subplots(len(rows), len(self.masks) + 1, squeeze=False)
         for line, row in zip(grid, rows):
             truth = int(self.labels[row])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..canvas import colours, figure_text, new_figure
+from ..canvas import TITLE, colours, figure_text, new_figure
 from ..runs import Group
 from .base import FIGURES, MissingError, PaperFigure, file_name
 
@@ -58,7 +58,7 @@ def patch_size_figure(groups: Sequence[Group], task: str) -> Figure | None:
     axes.minorticks_off()
     axes.set_xlabel("side of a patch in pixels")
     axes.set_ylabel("test accuracy in %")
-    axes.set_title(f"Patch size: {figure_text(task)} (mean ± std over seeds)")
+    axes.set_title(f"Patch size (mean ± std over seeds)\n{figure_text(task, TITLE)}")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     return figure

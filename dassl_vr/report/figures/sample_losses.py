@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..canvas import colours, figure_text, new_figure
+from ..canvas import TITLE, colours, figure_text, new_figure
 from ..loss_change import BaselineCache, LossChange, loss_change
 from .base import FIGURES, FINE_TUNING, MissingError, PaperFigure, Task, TrainedRun
 
@@ -59,7 +59,7 @@ def loss_change_figure(changes: Sequence[Sequence[LossChange]], names: Sequence[
     axes.set_xlim(0, 100)
     axes.set_xlabel("training samples in %, sorted by their change")
     axes.set_ylabel("loss of the trained model minus loss before")
-    axes.set_title(f"Change of each sample's training loss: {figure_text(task)}")
+    axes.set_title(f"Change of each sample's training loss\n{figure_text(task, TITLE)}")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     return figure
