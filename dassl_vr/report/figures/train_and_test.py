@@ -31,6 +31,6 @@ class TrainAndTest(PaperFigure):
                 style = "-" if group.trainer == "SMM" else "--"
                 draw_curve(axes, group, key, color=colour, linestyle=style, label=figure_text(name) if key == TEST else None)
             label_axes(axes, what)
-        figure.suptitle(f"With SMM (solid) and without (dashed): {figure_text(self.task.title)} (mean and range over seeds)")
+        figure.suptitle(f"With SMM (solid) and without (dashed), mean and range over seeds\n{figure_text(self.task.title)}")
         figure.legend(loc="outside right upper")
         yield "train_and_test", figure

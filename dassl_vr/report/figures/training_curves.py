@@ -47,7 +47,7 @@ def curves_figure(groups: Sequence[Group], names: Sequence[str], task: str) -> F
             if draw_curve(axes, group, key, color=colour, label=label):
                 named.add(name)
         label_axes(axes, PANELS[key])
-    figure.suptitle(f"Training: {figure_text(task)} (mean and range over seeds)")
+    figure.suptitle(f"Training, mean and range over seeds\n{figure_text(task)}")
     figure.legend(loc="outside right upper")
     return figure
 
