@@ -38,6 +38,19 @@ def test_trained_and_evaluated_from_the_checkpoint_in_a_fresh_process(checkout, 
     assert last_accuracy(again.stdout) == last_accuracy(run.stdout)
 
 
+def test_a_trainer_on_features_with_its_own_batches(checkout, run_python, tmp_path):
+    """LP++ takes all images at once, has two optimizers, and starts from features of the images."""
+    recipe = ["--config-file", REPOSITORY / "configs/trainers/LPPP/tiny_clip.yaml"]
+    opts = ["DATASET.NAME", "EuroSAT", *TINY]
+    run = run_python(*arguments(checkout, tmp_path / "run", *recipe, *opts, trainer="LPPP"), original=True)
+    assert run.returncode == 0, run.stderr
+    assert "batch [1/1]" in run.stdout and (tmp_path / "run/blend/model.pth.tar-2").is_file()
+    evaluate = [*recipe, "--eval-only", "--model-dir", tmp_path / "run", *opts]
+    again = run_python(*arguments(checkout, tmp_path / "again", *evaluate, trainer="LPPP"), original=True)
+    assert again.returncode == 0, again.stderr
+    assert last_accuracy(again.stdout) == last_accuracy(run.stdout)
+
+
 def test_names_that_are_taken_or_will_be_stay_theirs(checkout, run_python, tmp_path):
     code = (
         "{lines}\n"

@@ -46,12 +46,20 @@ class TrainerX:
             if sched is not None:
                 sched.step()
 
+    def detect_anomaly(self, loss):
+        if not torch.isfinite(loss).all():
+            raise FloatingPointError("Loss is infinite or NaN!")
+
+    def model_zero_grad(self, names=None):
+        for name in [names] if isinstance(names, str) else names or self._models:
+            if self._optims[name] is not None:
+                self._optims[name].zero_grad()
+
     def model_backward_and_update(self, loss):
-        optims = [optim for optim in self._optims.values() if optim is not None]
-        for optim in optims:
-            optim.zero_grad()
+        self.model_zero_grad()
+        self.detect_anomaly(loss)
         loss.backward()
-        for optim in optims:
+        for optim in filter(None, self._optims.values()):
             optim.step()
 
     def resume_model_if_exist(self, directory):
