@@ -100,9 +100,9 @@ def run_python(tmp_path):
 
 @pytest.fixture
 def tiny_command():
-    """Arguments of `train.py` for a tiny run: tiny_command(output_dir, *more, trainer="SMM", backbone="lite0", seed=1)."""
+    """Arguments of `train.py` for a tiny run: tiny_command(output_dir, *more, trainer="SMM", backbone="tiny_vit", seed=1)."""
 
-    def command(output_dir, *more, trainer="SMM", backbone="lite0", seed=1):
+    def command(output_dir, *more, trainer="SMM", backbone="tiny_vit", seed=1):
         flags, opts = [], [*TINY]
         target = flags
         for word in map(str, more):

@@ -22,7 +22,7 @@ from dassl_vr.utils import distributed
 
 WORDS = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "6", "DATALOADER.TRAIN_X.BATCH_SIZE", "2", "OPTIM.MAX_EPOCH", "2"]
 WORDS += ["VERBOSE", "False", "TRAIN.END_FIGURES", "False", "TRAIN.RESUME_BATCHES", "1"]
-SWEEP = ["--trainers", "SMM", "--datasets", "digits", "--backbones", "lite0", "--seeds", "1"]
+SWEEP = ["--trainers", "SMM", "--datasets", "digits", "--backbones", "tiny_vit", "--seeds", "1"]
 WORKERS = ["DATALOADER.NUM_WORKERS", "1", "DATALOADER.STORE", "off"]
 KINDS = ["trainer", "worker", "rank", "Ray task"]
 if importlib.util.find_spec("ray") is None:
@@ -41,7 +41,7 @@ def figures(directory):
 
 
 def command(directory, *more):
-    run = Cell("SMM", "", "digits", "lite0").run(1, "output", "default", "data", [*WORDS, *more])
+    run = Cell("SMM", "", "digits", "tiny_vit").run(1, "output", "default", "data", [*WORDS, *more])
     return dataclasses.replace(run, output_dir=directory).argv
 
 
@@ -51,11 +51,11 @@ def kill_later(delay, kind):
     def kill():
         while kind == "rank" and not torch.distributed.is_initialized():
             time.sleep(0.01)  # before that the others wait for it, until torchrun, which is not there, ends them
-        own = [child.pid for child in multiprocessing.active_children() if child._parent_pid == os.getpid()]
         if kind != "worker":
             os.kill(os.getpid(), signal.SIGKILL)
-        elif own:
-            os.kill(own[-1], signal.SIGKILL)
+        while not (own := [child.pid for child in multiprocessing.active_children() if child._parent_pid == os.getpid()]):
+            time.sleep(0.005)  # a short run has none most of the time
+        os.kill(own[-1], signal.SIGKILL)
 
     timer = threading.Timer(delay, kill)
     timer.daemon = True
@@ -142,7 +142,7 @@ def disturb_ray(processes, place, chance):
         assert processes(1, work) == [(0, 0)]
         again = Path(f"{output}.txt").read_text().count("again: ")
         if again:
-            return output / "digits/SMM/lite0/default/seed1", again + 1
+            return output / "digits/SMM/tiny_vit/default/seed1", again + 1
         delay /= 2
     raise AssertionError(f"{place}: no kill comes in time")
 

@@ -178,10 +178,10 @@ def rows_of(text):
 
 def test_failure_interruption_and_the_same_table(one_cell, monkeypatch, tmp_path, capfd):
     # A run that fails is named, and the one after it done; `folder` has no images here
-    command = ["one", "--backbone", "lite0", "--datasets", "folder", "digits", "--seeds", "1", "--format", "csv", *RUN]
+    command = ["one", "--backbone", "tiny_vit", "--datasets", "folder", "digits", "--seeds", "1", "--format", "csv", *RUN]
     assert main(command) == 1
     out, err = capfd.readouterr()
-    failed, good = tmp_path / "out/folder/SMM/lite0/default/seed1", tmp_path / "out/digits/SMM/lite0/default/seed1"
+    failed, good = tmp_path / "out/folder/SMM/tiny_vit/default/seed1", tmp_path / "out/digits/SMM/tiny_vit/default/seed1"
     assert f"1 of 2 runs failed:\n  {failed}: " in err and "console.txt)" in err
     assert "failed: " in out and "error:" in (failed / "console.txt").read_text()
     assert (good / "results.json").is_file() and "epoch [6/6]" in (good / "console.txt").read_text()
@@ -191,7 +191,7 @@ def test_failure_interruption_and_the_same_table(one_cell, monkeypatch, tmp_path
     # The same in another place, stopped once there is something to resume from
     monkeypatch.setenv("OUTPUT", str(tmp_path / "again"))
     command[command.index("folder") : command.index("digits") + 1] = ["digits"]
-    directory = tmp_path / "again/digits/SMM/lite0/default/seed1"
+    directory = tmp_path / "again/digits/SMM/tiny_vit/default/seed1"
 
     def stop():
         while not (directory / "resume.pt").exists():
@@ -224,20 +224,20 @@ def test_failure_interruption_and_the_same_table(one_cell, monkeypatch, tmp_path
 
 def test_a_run_that_another_process_works_on_is_waited_for(one_cell, tmp_path, capfd):
     """As after `kill -9` of the command, when its child lives on: here the other one finishes the run meanwhile."""
-    directory = tmp_path / "out/digits/SMM/lite0/default/seed1"
+    directory = tmp_path / "out/digits/SMM/tiny_vit/default/seed1"
     directory.mkdir(parents=True)
     other = open(directory / "console.txt", "w")  # noqa: SIM115
     fcntl.flock(other, fcntl.LOCK_EX)
 
     def finish():
         time.sleep(1.0)
-        results = {"trainer": "SMM", "method": "smm", "dataset": "digits", "backbone": "lite0", "mapping": "ilm", "seed": 1}
+        results = {"trainer": "SMM", "method": "smm", "dataset": "digits", "backbone": "tiny_vit", "mapping": "ilm", "seed": 1}
         results |= {"shots": 2, "epochs": 6, "accuracy": 50.0, "params_trainable": 1, "params_backbone": 1}
         (directory / "results.json").write_text(json.dumps(results))
         other.close()
 
     threading.Thread(target=finish, daemon=True).start()
-    assert main(["one", "--backbone", "lite0", "--datasets", "digits", "--seeds", "1", *RUN]) == 0
+    assert main(["one", "--backbone", "tiny_vit", "--datasets", "digits", "--seeds", "1", *RUN]) == 0
     out, _ = capfd.readouterr()
     assert "waiting for another process" in out and "50.0" in out
     assert (directory / "console.txt").read_text() == "", "nothing was trained"

@@ -102,7 +102,7 @@ def assert_close(one, other):
 def alone(tmp_path_factory, request):
     """(arguments of a run, what one process makes of it): 30 images in batches of 8, the last one of 6."""
     root = request.config.rootpath
-    arguments = ["--trainer", "SMM", "--config-file", str(root / "configs/trainers/SMM/lite0.yaml"), "--seed", "1"]
+    arguments = ["--trainer", "SMM", "--config-file", str(root / "configs/trainers/SMM/tiny_vit.yaml"), "--seed", "1"]
     arguments += ["--dataset-config-file", str(root / "configs/datasets/digits.yaml"), "INPUT.SIZE", "(32, 32)"]
     arguments += ["DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "3", "VERBOSE", "False", *CALM]
     directory = tmp_path_factory.mktemp("alone") / "run"

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from dassl_vr.backbones.tiny import vit_classes
 from dassl_vr.cli.train import main
 from dassl_vr.plugins import load_plugins
 from dassl_vr.reprogramming import MAPPING_REGISTRY, greedy_assignment
@@ -12,6 +13,8 @@ from dassl_vr.reprogramming.mappings import FEATURES, LABELS
 
 load_plugins()
 ON_ANY_BACKBONE = [name for name in MAPPING_REGISTRY.registered_names() if MAPPING_REGISTRY.get(name).reads in (LABELS, FEATURES)]
+
+SOURCES = len(vit_classes())
 
 
 def sources_of(mapping):
@@ -23,7 +26,8 @@ def sources_of(mapping):
 def test_trained_saved_and_found_again(tmp_path, tiny_command, trainer, mapping):
     out = tmp_path / "run"
     node = f"TRAINER.{trainer}"
-    settings = [f"{node}.MAPPING", mapping, f"{node}.NAMES_BY", "tiny_clip", "OPTIM.MAX_EPOCH", "2", "TEST.TRAIN_GAP", "False"]
+    settings = [f"{node}.MAPPING", mapping, f"{node}.NAMES_BY", "tiny_clip", f"{node}.SOURCES_EACH", "4"]
+    settings += ["OPTIM.MAX_EPOCH", "2", "TEST.TRAIN_GAP", "False"]
     assert main(tiny_command(out, *settings, trainer=trainer)) == 0
     results = json.loads((out / "results.json").read_text())
     assert results["mapping"] == mapping
@@ -70,7 +74,7 @@ def test_reuse_takes_what_training_saw_in_the_epoch_before(tmp_path, tiny_comman
     step = trainer.forward_backward
 
     def watched(batch):
-        total, counts = seen.get(trainer.epoch, (0, torch.zeros(1000, 10)))
+        total, counts = seen.get(trainer.epoch, (0, torch.zeros(SOURCES, 10)))
         logits = []
         logits_of = trainer.model.backbone.logits
         trainer.model.backbone.logits = lambda x: (logits.append(logits_of(x)), logits[-1])[1]
@@ -126,13 +130,13 @@ def test_frequent_map_equals_the_slow_obvious_one(tmp_path, tiny_command, mappin
         with torch.no_grad():
             model.f_in.delta.normal_()
         trainer.set_model_mode("eval")
-        counts = torch.zeros(1000, 10)
+        counts = torch.zeros(SOURCES, 10)
         for batch in trainer.dm.train_loader_all:
             for image, label in zip(batch["img"], batch["label"], strict=True):
                 x = image[None] if mapping_on == "plain" else model.f_in(image[None])
                 counts[model.backbone.logits(x).argmax(), label] += 1
         expected = [-1] * 10
-        free = set(range(1000))
+        free = set(range(SOURCES))
         while -1 in expected:
             cells = [(-counts[s, t], s, t) for s in free for t in range(10) if expected[t] < 0]
             _, source, target = min(cells)

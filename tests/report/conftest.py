@@ -70,7 +70,7 @@ def real_runs(tmp_path_factory):
     opts = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "2"]
     opts += ["TRAIN.END_FIGURES", "False"]
     runs = {}
-    for trainer, recipe in (("SMM", "lite0"), ("VR", "lite0_pad")):
+    for trainer, recipe in (("SMM", "tiny_vit"), ("VR", "tiny_vit_pad")):
         runs[trainer] = out / trainer / "seed1"
         command = ["--trainer", trainer, "--config-file", str(root / f"configs/trainers/{trainer}/{recipe}.yaml")]
         command += ["--dataset-config-file", str(root / "configs/datasets/digits.yaml"), "--seed", "1"]

@@ -64,7 +64,7 @@ def test_loss_change_sample_by_sample(runs, name):
     model, data = runs[name]
     size, dataset, cfg = 32, data.train_loader_plain.dataset, model.details.cfg
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
-    counts, plain_logits, prompted = torch.zeros(1000, 10), [], []
+    counts, plain_logits, prompted = torch.zeros(len(model.details.backbone.source_classes), 10), [], []
     for index, datum in enumerate(data.dataset.train_x):
         image = datum.read().convert("RGB").resize((size, size), Image.BILINEAR)
         plain = (torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) / 255 - mean) / std
@@ -147,7 +147,7 @@ def test_figures_of_real_runs(real_runs, tmp_path, capsys, monkeypatch):
     assert not cut_off
     made = {path.name for path in tmp_path.iterdir()}
     kinds = ("confidence", "curves", "loss_change", "features", "gallery", "SMM-gallery", "VR_pad-gallery")
-    assert made == {f"digits-lite0-{kind}.png" for kind in kinds}
+    assert made == {f"digits-tiny_vit-{kind}.png" for kind in kinds}
     assert [line.split()[2] for line in err.splitlines() if "is not drawn" in line] == ["4", "12"], "a line says what is missing"
     assert all(is_picture(path) for path in tmp_path.iterdir())
     assert err.count("wrote ") == len(made) and "warning" not in err

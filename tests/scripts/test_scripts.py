@@ -61,20 +61,20 @@ def here(started_by, monkeypatch, tmp_path, capfd):
 
 
 def test_smm_over_seeds_and_again(here, tmp_path):
-    code, _, err = here("smm.sh", "digits", "lite0", 0, 1, "--", *TINY, TAG="tiny")
+    code, _, err = here("smm.sh", "digits", "tiny_vit", 0, 1, "--", *TINY, TAG="tiny")
     assert code == 0, err
     for seed in (0, 1):
-        results = json.loads((tmp_path / f"out/digits/SMM/lite0/tiny/seed{seed}/results.json").read_text())
+        results = json.loads((tmp_path / f"out/digits/SMM/tiny_vit/tiny/seed{seed}/results.json").read_text())
         assert results["seed"] == seed and results["epochs"] == 1
         assert " -m dassl_vr.cli.train --trainer SMM " in results["command"], "to be started again as it stands"
-    code, out, _ = here("smm.sh", "digits", "lite0", 0, "--", *TINY, TAG="tiny")
+    code, out, _ = here("smm.sh", "digits", "tiny_vit", 0, "--", *TINY, TAG="tiny")
     assert code == 0 and "finished already" in out
 
 
 def test_pad_takes_its_own_recipe(here, tmp_path):
-    code, _, err = here("vr.sh", "pad", "digits", "lite0", "--", *TINY)
+    code, _, err = here("vr.sh", "pad", "digits", "tiny_vit", "--", *TINY)
     assert code == 0, err
-    results = json.loads((tmp_path / "out/digits/VR-pad/lite0/default/seed0/results.json").read_text())
+    results = json.loads((tmp_path / "out/digits/VR-pad/tiny_vit/default/seed0/results.json").read_text())
     assert (results["trainer"], results["method"]) == ("VR", "pad")
 
 
