@@ -19,7 +19,7 @@ FOLDERS = {
 MAX_CLASS, MAX_MODULE = 200, 400  # lines
 
 # What a package may import besides itself. Single modules of the top level count as packages.
-UTILS = {"utils", "home", ""}
+UTILS = {"utils", "home", "names", ""}
 LEVEL_0 = UTILS | {"config"}
 DATA = LEVEL_0 | {"data"}
 LEVEL_1 = LEVEL_0 | {"data", "backbones", "evaluation", "optim"}
@@ -30,6 +30,7 @@ RUNS = PLUGINS | {"runs", "report", "deploy", "paper"}
 ALLOWED = {
     "": UTILS | {"deploy"},  # `dassl_vr.load_prompted`
     "home": {"utils"},
+    "names": {""},  # `dassl_vr.configs`
     "utils": UTILS,
     "reprogramming": UTILS,
     "prompting": UTILS,

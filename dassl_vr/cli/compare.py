@@ -3,19 +3,13 @@
 import argparse
 import sys
 
-from ..engine.results import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL
-from ..paper.clip_16shot import PROTOCOL as CLIP_16SHOT
-from ..paper.clip_16shot import SHOTS as SIXTEEN
-from ..paper.clip_16shot import Clip16Shot
-from ..plugins import load_plugins
-from ..runs.plan import describe
+from ..names import BASE_TO_NEW, CLIP_16SHOT, CROSS_DATASET, FEW_SHOT, FULL, PROTOCOLS
 from ..utils.arguments import OneLineParser, positive
 from ..utils.errors import ConfigError
-from .comparison import PROTOCOLS, Comparison
 from .errors import one_line_errors
 from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
 
-SHOTS = {FEW_SHOT: (1, 2, 4, 8, 16), BASE_TO_NEW: (16,), CROSS_DATASET: (16,), CLIP_16SHOT: (SIXTEEN,)}  # the family's
+SHOTS = {FEW_SHOT: (1, 2, 4, 8, 16), BASE_TO_NEW: (16,), CROSS_DATASET: (16,), CLIP_16SHOT: (16,)}  # the family's
 ALL = "all"
 EPILOG = """protocols:
 {protocols}
@@ -75,6 +69,9 @@ def build_compare_parser() -> OneLineParser:
 
 def settle(args: argparse.Namespace) -> None:
     """Fill in the defaults that depend on other options, in place. Raises `ConfigError` for options that conflict."""
+    from ..paper.clip_16shot import SHOTS as SIXTEEN
+    from ..paper.clip_16shot import Clip16Shot
+
     args.protocol = args.protocol or (FEW_SHOT if args.shots and min(args.shots) > 0 else FULL)
     args.shots = list(dict.fromkeys(args.shots or SHOTS.get(args.protocol, (0,))))
     clip_16shot = args.protocol == CLIP_16SHOT
@@ -108,6 +105,10 @@ def settle(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     words, settings = split_settings(argv)
     args = build_compare_parser().parse_args(words)
+    from ..plugins import load_plugins
+    from ..runs.plan import describe
+    from .comparison import Comparison
+
     load_plugins(args.plugin)
     settle(args)
     comparisons = [Comparison(argparse.Namespace(**{**vars(args), "backbone": name}), settings) for name in args.backbones]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..config.recipes import recipe_path, recipes_of
 from ..engine import TRAINER_REGISTRY
-from ..engine.results import BASE_TO_NEW, CROSS_DATASET, FEW_SHOT, FULL, read_results
+from ..engine.results import read_results
+from ..names import BASE_TO_NEW, CLIP_16SHOT, CROSS_DATASET, FEW_SHOT, PROTOCOLS
 from ..paper.clip_16shot import NOTE, RECIPE
-from ..paper.clip_16shot import PROTOCOL as CLIP_16SHOT
 from ..report.canvas import save
 from ..report.comparison import Compared, by_size, protocol_table, published_beside, shots_figure, summarize
 from ..report.runs import warnings_about
@@ -23,13 +23,6 @@ from ..utils.text import say
 from .fitting import cells_that_fit
 from .tables import data_and_output
 
-PROTOCOLS = {
-    FULL: "train and test on all classes, all training images",
-    FEW_SHOT: "train on a few images per class, test on all test images",
-    BASE_TO_NEW: "train on the first half of the classes; test on it and, from class names alone, on the other half",
-    CROSS_DATASET: "train on DATASET; test on it and, from class names alone, on each of --targets",
-    CLIP_16SHOT: "16 images per class, three seeds, each recipe's epochs; beside the published numbers",
-}
 REFERENCE = "SMM"  # whose recipe sets the number of epochs
 
 

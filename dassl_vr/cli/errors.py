@@ -2,12 +2,14 @@
 
 import errno
 import functools
+import importlib.util
+import os
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-import torch
-
-from ..utils.distributed import is_first_to_report
+from ..utils.arguments import called_as
 from ..utils.errors import (
     DISK_ERRORS,
     EXIT_INTERRUPTED,
@@ -27,6 +29,9 @@ def one_line_errors(main: Callable) -> Callable:
     """Make `main(argv)` print a `UserError`, a full or unwritable disk, or lack of memory, as one line on
     standard error and return 2; Ctrl-C returns 130, and a run that saved itself because a signal asked it to end 75. Where nobody
     reads the output any more (`| head`), it ends quietly. Of several processes of a run, the first that fails prints its line.
+
+    A command imports what it works with inside of `main`, after its arguments are parsed: `--help` comes at once, and a library
+    that is not installed is one line too.
 
     Whatever is printed within goes through `utils.text.printable_output`."""
 
@@ -53,6 +58,11 @@ def _code_of(main, argv):
     except UserError as error:
         _say(f"error: {error}")
         return EXIT_USER_ERROR
+    except ModuleNotFoundError as error:
+        if is_ours(error.name):
+            raise
+        _say(f"error: {how_to_install(error.name)}")
+        return EXIT_USER_ERROR
     except RunInterrupted as error:
         _say(str(error))
         return EXIT_PREEMPTED
@@ -74,9 +84,33 @@ def _code_of(main, argv):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether python, torch on a CPU or torch on a GPU could not get the memory that it asked for."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator: " in str(error)
+    torch = sys.modules.get("torch")  # which raises nothing before it is imported
+    kinds = (MemoryError, torch.OutOfMemoryError) if torch else MemoryError
+    return isinstance(error, kinds) or "DefaultCPUAllocator: " in str(error)
+
+
+def is_ours(module: str | None) -> bool:
+    """Whether a module that was not found is part of this package, or of one that is installed: then a fault is ours."""
+    top = (module or "dassl_vr").partition(".")[0]
+    return top == "dassl_vr" or importlib.util.find_spec(top) is not None
+
+
+def how_to_install(module: str) -> str:
+    """One line for a library that is missing: which one, and the command that installs or finds it."""
+    checkout = Path(__file__).resolve().parents[2]
+    line = f"the library '{module.partition('.')[0]}' is not installed for {sys.executable}"
+    python = checkout / ".venv" / "bin" / "python"
+    if python.is_file() and python.parent.parent != Path(sys.prefix):
+        command = called_as().partition(" ")[2]
+        return f"{line}; the checkout has an environment: {os.path.relpath(python)} {command}"
+    what = shlex.quote(str(checkout)) if (checkout / "setup.py").is_file() else "--force-reinstall dassl_vr"
+    return f"{line}; install it with: {shlex.quote(sys.executable)} -m pip install {'-e ' if '/' in what else ''}{what}"
 
 
 def _say(line):
-    if is_first_to_report():
-        say(one_line(line))
+    if "RANK" in os.environ:  # one of several processes
+        from ..utils.distributed import is_first_to_report
+
+        if not is_first_to_report():
+            return
+    say(one_line(line))

@@ -1,7 +1,6 @@
 """Write a trained model as a directory to hand on: a bundle, or a whole graph for ONNX Runtime or torch.export."""
 
-from ..deploy import PromptedModel, bundle, load_prompted
-from ..deploy.description import BUNDLE, FORMATS
+from ..names import BUNDLE, EXPORT_FORMATS
 from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError
 from ..utils.places import check_new_directory
@@ -23,7 +22,7 @@ def build_export_parser() -> OneLineParser:
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle")
     parser.add_argument("out", metavar="OUT", help="directory to write, which must not hold anything yet")
-    parser.add_argument("--format", choices=FORMATS, default=BUNDLE, help="default: bundle")
+    parser.add_argument("--format", choices=EXPORT_FORMATS, default=BUNDLE, help="default: bundle")
     parser.add_argument(
         "--images",
         nargs="+",
@@ -38,6 +37,8 @@ def build_export_parser() -> OneLineParser:
 @one_line_errors
 def main(argv: list[str] | None = None) -> None:
     args = build_export_parser().parse_args(argv)
+    from ..deploy import PromptedModel, bundle, load_prompted
+
     check_new_directory(args.out)
     images = find_images(args.images)
     model = load_prompted(args.model, device="cpu", weights=args.weights, precision="fp32", plugins=args.plugin)

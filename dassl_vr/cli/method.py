@@ -1,19 +1,20 @@
 """Train one method on one data set: what the scripts smm.sh, vr.sh, coop.sh, ... call."""
 
+from __future__ import annotations
+
 import os
 import re
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..config.recipes import find_config, recipe_path, recipes_of
-from ..plugins import load_plugins
-from ..runs.cells import Cell, join_tags, shots_tag
-from ..runs.executors import Here
-from ..runs.plan import Run
 from ..utils.arguments import called_as
 from ..utils.errors import ConfigError
 from .errors import one_line_errors
 from .tables import data_and_output, split_settings
+
+if TYPE_CHECKING:
+    from ..runs.plan import Run
 
 SEEDS, SHOTS = "[SEED...]", "[SHOTS]"
 
@@ -77,6 +78,9 @@ def usage_of(script: Script) -> str:
 
 def plan(script: Script, words: list[str], settings: list[str]) -> list[Run]:
     """The runs, one per seed. Raises `ConfigError` for what no run could do."""
+    from ..config.recipes import find_config, recipe_path, recipes_of
+    from ..runs.cells import Cell, join_tags, shots_tag
+
     needed = 3 if script.method is None else 2
     if len(words) < needed:
         raise ConfigError(f"expected {usage_of(script)}")
@@ -118,6 +122,9 @@ def main(argv: list[str] | None = None) -> int:
         raise SystemExit(0)  # as argparse does
     if script is None:
         raise ConfigError(f"expected {known}")
+    from ..plugins import load_plugins
+    from ..runs.executors import Here
+
     load_plugins()
     runs = plan(script, words[1:], settings)
     Here().execute(runs)

@@ -1,5 +1,7 @@
 """Print class names and probabilities for images, from a run, a bundle or an exported graph."""
 
+from __future__ import annotations
+
 import argparse
 import csv
 import fnmatch
@@ -9,16 +11,15 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-
-from ..data.datasets.walk import image_files
-from ..deploy import ImageClassifier, Predictions, load_prompted
 from ..utils.arguments import OneLineParser, add_plugin_flag
 from ..utils.errors import ConfigError, DataError
-from ..utils.images import left_out_line, once, remarks_to
 from ..utils.text import one_line, say, spreadsheet_cell
 from .errors import one_line_errors
+
+if TYPE_CHECKING:
+    from ..deploy import ImageClassifier, Predictions
 
 EXIT_SKIPPED = 1
 EPILOG = """examples:
@@ -55,6 +56,9 @@ def find_images(patterns: Iterable[str]) -> list[str]:
 
     A name that matches nothing is kept: reading it says what is wrong.
     """
+    from ..data.datasets.walk import image_files
+    from ..utils.images import left_out_line
+
     found = []
     for pattern in patterns:
         if os.path.isdir(pattern):
@@ -78,6 +82,8 @@ def find_images(patterns: Iterable[str]) -> list[str]:
 
 def _matches(pattern):
     """Sorted paths of the files that match a glob pattern; `**` is any number of folders, each entered once."""
+    from ..data.datasets.walk import image_files
+
     parts = pattern.replace(os.sep, "/").split("/")
     if "**" not in parts:
         return sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
@@ -101,6 +107,8 @@ def predict_files(
     model: ImageClassifier, paths: Sequence[str], batch_size: int, on_unreadable: Callable[[str, DataError], object]
 ) -> Iterator[tuple[list[str], Predictions]]:
     """Yields ([path, ...], their `Predictions`) batch by batch; what cannot be read goes to `on_unreadable(path, error)`."""
+    import torch
+
     for start in range(0, len(paths), batch_size):
         readable, images = [], []
         for path in paths[start : start + batch_size]:
@@ -116,6 +124,9 @@ def predict_files(
 @one_line_errors
 def main(argv: list[str] | None = None) -> int:
     args = build_predict_parser().parse_args(argv)
+    from ..deploy import load_prompted
+    from ..utils.images import once, remarks_to
+
     for flag, value, least in (("--topk", args.topk, 1), ("--batch-size", args.batch_size, 0)):
         if value < least:
             raise ConfigError(f"{flag} {value}: expected {least} or more")

@@ -3,16 +3,7 @@
 import sys
 from pathlib import Path
 
-from tabulate import tabulate
-
-from ..config import get_cfg_default, merge_mapping
-from ..data.datasets import DATASET_REGISTRY
-from ..data.descriptions import fetch_descriptions, published_parts, read_bank
-from ..data.download import missing_message
-from ..data.store import store_directories
-from ..data.store_file import check_stores
 from ..home import expand_home
-from ..plugins import load_plugins
 from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError, DataError
 from .errors import one_line_errors
@@ -34,6 +25,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--list", action="store_true", help="list the data sets")
     parser.add_argument("--store-dir", default="", metavar="DIR", help="DATALOADER.STORE_DIR of the runs, for --check")
     args = parser.parse_args(argv)
+    from tabulate import tabulate
+
+    from ..data.datasets import DATASET_REGISTRY
+    from ..plugins import load_plugins
+
     load_plugins()
     if args.list:
         return print(tabulate(list_rows(args.root), "keys"))
@@ -51,6 +47,10 @@ def prepare_one(name: str, root: str, check: bool = False, store_dir: str = "", 
     Args:
         descriptions: the published sentences about its classes too, if there are any.
     """
+    from ..config import get_cfg_default, merge_mapping
+    from ..data.datasets import DATASET_REGISTRY
+    from ..data.descriptions import fetch_descriptions, published_parts, read_bank
+
     cls = DATASET_REGISTRY.get(name)
     cfg = get_cfg_default()
     merge_mapping(cfg, {"DATASET": getattr(cls, "facts", {})}, f"facts of {name}")
@@ -75,6 +75,10 @@ def prepare_one(name: str, root: str, check: bool = False, store_dir: str = "", 
 
 def leftovers(cls: type, name: str, root: str, store_dir: str = "") -> list[str]:
     """One line for each required part that is absent, each download that was broken off, each useless image store."""
+    from ..data.download import missing_message
+    from ..data.store import store_directories
+    from ..data.store_file import check_stores
+
     directory = expand_home(Path(root, cls.dataset_dir)).absolute() if getattr(cls, "needs_root", True) else Path()
     absent = [part for part in getattr(cls, "parts", ()) if part.required and not (directory / part.provides).exists()]
     problems = [missing_message(name, part, directory) for part in absent]
@@ -88,6 +92,8 @@ def leftovers(cls: type, name: str, root: str, store_dir: str = "") -> list[str]
 
 def list_rows(root: str = "") -> list[dict]:
     """A row for each registered data set."""
+    from ..data.datasets import DATASET_REGISTRY
+
     rows = []
     for name in sorted(DATASET_REGISTRY.registered_names(), key=str.lower):
         cls = DATASET_REGISTRY.get(name)

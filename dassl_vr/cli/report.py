@@ -1,28 +1,28 @@
 """Print a table of all finished runs, compare two methods image by image, draw figures, and keep the figures as cards."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ..plugins import load_plugins
-from ..report.cards import write_cards
-from ..report.paired import paired_table
-from ..report.paper import paper_notes
-from ..report.per_class import confusions, draw_confusions, per_class_table
-from ..report.runs import Group, group_runs, warnings_about
-from ..report.tables import FORMATS, loss_change_table, render, results_table
-from ..runs.plan import Run
+from ..names import TABLE_FORMATS
 from ..utils.arguments import OneLineParser, add_plugin_flag
 from ..utils.errors import ConfigError
 from ..utils.places import check_new_directory
 from ..utils.text import say
 from .errors import one_line_errors
 
+if TYPE_CHECKING:
+    from ..report.runs import Group
+    from ..runs.plan import Run
+
 
 @one_line_errors
 def main(argv: list[str] | None = None) -> None:
     parser = OneLineParser(description=__doc__)
     parser.add_argument("directories", nargs="+", metavar="OUTPUT_DIR", help="directories with runs in them, at any depth")
-    parser.add_argument("--format", choices=FORMATS, default="plain", help="of the tables (default: plain)")
+    parser.add_argument("--format", choices=TABLE_FORMATS, default="plain", help="of the tables (default: plain)")
     parser.add_argument(
         "--figures",
         metavar="DIR",
@@ -48,6 +48,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--equalize", action="store_true", help="spread the histograms of images in the galleries of --figures")
     add_plugin_flag(parser, "the trainers or data sets of runs that need them, for --figures")
     args = parser.parse_args(argv)
+    from ..plugins import load_plugins
+    from ..report.cards import write_cards
+    from ..report.paired import paired_table
+    from ..report.per_class import confusions, draw_confusions, per_class_table
+    from ..report.runs import group_runs
+    from ..report.tables import loss_change_table, render
+
     if args.equalize and not args.figures:
         raise ConfigError("--equalize is for the galleries of --figures; add --figures DIR")
     for directory in filter(None, (args.figures, args.confusion)):
@@ -81,6 +88,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def print_tables(groups: Sequence[Group], style: str) -> None:
     """Print the table; remarks go to standard error, so that the table can be piped."""
+    from ..report.paper import paper_notes
+    from ..report.runs import warnings_about
+    from ..report.tables import render, results_table
+
     print(render(*results_table(groups), style))
     for line in warnings_about(groups):
         say(f"warning: {line}")
@@ -90,6 +101,8 @@ def print_tables(groups: Sequence[Group], style: str) -> None:
 
 def print_table(runs: Sequence[Run], style: str) -> None:
     """Print the table of those that did not fail."""
+    from ..report.runs import group_runs
+
     if good := [str(run.output_dir) for run in runs if not run.problem]:
         print()
         print_tables(group_runs(good), style)

@@ -1,20 +1,23 @@
 """`scripts/reproduce.sh`: the runs behind a table of the SMM paper, each in a process of its own, and the table."""
 
+from __future__ import annotations
+
 import argparse
+import ast
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..paper import PAPER_REGISTRY, PaperTable, Variant, paper_table
-from ..plugins import load_plugins
-from ..report.paper import own_text, paper_notes, paper_text
-from ..report.runs import group_runs, warnings_about
-from ..report.tables import render
-from ..runs.cells import Cell, check_settings, join_tags
-from ..runs.plan import Run, describe, unique
 from ..utils.arguments import OneLineParser
 from ..utils.text import say
 from .errors import one_line_errors
 from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
+
+if TYPE_CHECKING:
+    from ..paper import PaperTable, Variant
+    from ..runs.cells import Cell
+    from ..runs.plan import Run
 
 ALL = "all"
 EPILOG = """tables:
@@ -48,12 +51,26 @@ class Work:
 
     @property
     def runs(self) -> list[Run]:
+        from ..runs.plan import unique
+
         return unique([run for _, _, runs in self.cells for run in runs.values()])
 
 
+def shipped_tables() -> dict[str, str]:
+    """{name: what it is} of the tables in `dassl_vr.paper.tables`, each a file of its name, read without being imported."""
+    folder = Path(__file__).parent.parent / "paper" / "tables"
+    files = [file for file in sorted(folder.glob("*.py")) if file.stem != "__init__"]
+    return {file.stem: _title(ast.parse(file.read_text(encoding="utf-8"))) for file in files}
+
+
+def _title(tree):
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "title")
+    return next(ast.literal_eval(node.value) for node in found)
+
+
 def build_reproduce_parser() -> OneLineParser:
-    names = PAPER_REGISTRY.registered_names()
-    titles = [f"  {name:<15} {PAPER_REGISTRY.get(name).title}" for name in names]
+    names = shipped_tables()
+    titles = [f"  {name:<15} {title}" for name, title in names.items()]
     titles.append(f"  {ALL:<15} all of these, one after the other")
     parser = OneLineParser(
         usage="%(prog)s TABLE [options] [-- KEY VALUE ...]",
@@ -71,11 +88,16 @@ def build_reproduce_parser() -> OneLineParser:
 
 def plan(args: argparse.Namespace, settings: list[str]) -> list[Work]:
     """The `Work` for each table, in order. Raises `ConfigError` for settings that no run could have."""
+    from ..paper import PAPER_REGISTRY
+
     names = PAPER_REGISTRY.registered_names() if args.table == ALL else [args.table]
     return [_work(name, args, settings) for name in names]
 
 
 def _work(name, args, settings):
+    from ..paper import paper_table
+    from ..runs.cells import check_settings, join_tags
+
     table = paper_table(name)
     default = table.quick if args.quick else table
     backbones, datasets = list(args.backbone or default.backbones), list(args.datasets or default.datasets)
@@ -92,6 +114,10 @@ def _work(name, args, settings):
 
 def print_work(work: Work, style: str) -> None:
     """Print the table of the runs that did not fail; warnings and notes go to standard error."""
+    from ..report.paper import own_text, paper_notes, paper_text
+    from ..report.runs import group_runs, warnings_about
+    from ..report.tables import render
+
     done = []
     for variant, _, runs in work.cells:
         directories = [str(run.output_dir) for run in runs.values() if not run.problem]
@@ -112,6 +138,9 @@ def print_work(work: Work, style: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     words, settings = split_settings(argv)
     args = build_reproduce_parser().parse_args(words)
+    from ..plugins import load_plugins
+    from ..runs.plan import describe, unique
+
     load_plugins(args.plugin)
     works = plan(args, settings)
     executor = executor_of(args)

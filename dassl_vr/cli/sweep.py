@@ -1,16 +1,17 @@
 """`python sweep.py`: a grid of runs on Ray, on this machine or a cluster; or a search for settings."""
 
+from __future__ import annotations
+
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from ..plugins import load_plugins
-from ..runs.cells import Cell, check_settings
-from ..runs.plan import Run, describe, unique
-from ..runs.search import check_space, read_space, search, search_place
 from ..utils.arguments import OneLineParser, positive
 from .errors import one_line_errors
-from .report import print_table
 from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
+
+if TYPE_CHECKING:
+    from ..runs.plan import Run
 
 EPILOG = (
     """examples:
@@ -48,6 +49,9 @@ def build_sweep_parser() -> OneLineParser:
 
 def plan(args: argparse.Namespace, settings: list[str]) -> list[Run]:
     """All runs of the grid, in order. Raises `ConfigError` for what no run could do."""
+    from ..runs.cells import Cell, check_settings
+    from ..runs.plan import unique
+
     root, output = data_and_output()
     runs = []
     for name in args.trainers:
@@ -63,6 +67,11 @@ def main(argv: list[str] | None = None) -> int:
     words, settings = split_settings(argv)
     args = build_sweep_parser().parse_args(words)
     args.seeds = seeds_of(args.seeds)
+    from ..plugins import load_plugins
+    from ..runs.plan import describe
+    from ..runs.search import check_space, read_space, search, search_place
+    from .report import print_table
+
     load_plugins(args.plugin)
     runs = plan(args, settings)
     if args.search:

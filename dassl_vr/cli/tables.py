@@ -1,17 +1,21 @@
 """What the commands that train the runs of a table share: flags, the executor, the list of failed runs at the end."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ..report.tables import FORMATS
-from ..runs.executors import Executor, Processes
-from ..runs.on_ray import OnRay
-from ..runs.plan import Run
+from ..names import TABLE_FORMATS
 from ..utils.arguments import add_plugin_flag, positive
 from ..utils.errors import ConfigError
 from ..utils.text import say
+
+if TYPE_CHECKING:
+    from ..runs.executors import Executor
+    from ..runs.plan import Run
 
 ENVIRONMENT = "environment: DATA (directory of the data sets, ./data), OUTPUT (./output)"
 
@@ -42,7 +46,7 @@ def add_table_flags(parser: argparse.ArgumentParser, ray_only: bool = False) -> 
         ray_only: the runs are always executed on Ray, without `--sweep` and `--jobs`.
     """
     parser.add_argument("--tag", default="default", help="part of the run directories, keeps different settings apart")
-    parser.add_argument("--format", choices=FORMATS, default="plain", help="format of the table (default: plain)")
+    parser.add_argument("--format", choices=TABLE_FORMATS, default="plain", help="format of the table (default: plain)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, without doing it")
     add_plugin_flag(parser, "more trainers, f_in, label mappings or data sets")
     if not ray_only:
@@ -64,6 +68,9 @@ def add_table_flags(parser: argparse.ArgumentParser, ray_only: bool = False) -> 
 
 def executor_of(args: argparse.Namespace) -> Executor:
     """The executor that the flags select."""
+    from ..runs.executors import Processes
+    from ..runs.on_ray import OnRay
+
     if not getattr(args, "sweep", True):
         for name, default in (("address", ""), ("cpus_per_run", 1), ("gpus_per_run", None), ("retries", 1)):
             if getattr(args, name) != default:

@@ -7,7 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..report.board import link_runs
 from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError
 from .errors import one_line_errors
@@ -21,6 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("directory", nargs="?", default=os.environ.get("OUTPUT", "output"), metavar="DIR", help="default: ./output")
     parser.add_argument("options", nargs=argparse.REMAINDER, help="options of tensorboard, such as --port 6007")
     args = parser.parse_args(argv)
+    from ..report.board import link_runs
+
     if not Path(args.directory).is_dir():
         raise ConfigError(f"{args.directory}: no such directory; expected one with runs in it")
     with tempfile.TemporaryDirectory(prefix="dassl_vr-tensorboard-") as links:

@@ -1,16 +1,18 @@
 """Train a prompt on a data set, or test a finished run."""
 
+from __future__ import annotations
+
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-from yacs.config import CfgNode
-
-from ..runs import evaluate, run
-from ..runs.settings import cfg_of_flags
+from ..names import TRAINERS
 from ..utils.arguments import OneLineParser, add_plugin_flag
 from ..utils.errors import EXIT_PREEMPTED
 from .errors import one_line_errors
+
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
 
 EPILOG = f"""examples:
   %(prog)s --trainer SMM --dataset-config-file configs/datasets/digits.yaml \\
@@ -32,14 +34,14 @@ def build_parser() -> OneLineParser:
     parser.add_argument("--output-dir", help="directory for the run's files")
     parser.add_argument("--resume", metavar="DIR", help="output directory of an interrupted run to continue")
     parser.add_argument("--seed", type=int, help="0 or more; negative draws one")
-    parser.add_argument("--source-domains", nargs="+", help="source domains, for domain generalization and adaptation")
-    parser.add_argument("--target-domains", nargs="+", help="target domains, for domain generalization and adaptation")
-    parser.add_argument("--transforms", nargs="+", help="transforms by name")
+    parser.add_argument("--source-domains", nargs="+", metavar="NAME", help="of domain generalization and adaptation")
+    parser.add_argument("--target-domains", nargs="+", metavar="NAME", help="of domain generalization and adaptation")
+    parser.add_argument("--transforms", nargs="+", metavar="NAME", help="transforms by name")
     parser.add_argument("--config-file", metavar="YAML", help="the trainer's recipe")
     parser.add_argument("--dataset-config-file", metavar="YAML", help="the data set")
-    parser.add_argument("--trainer", help="name of the trainer")
-    parser.add_argument("--backbone", help="name of the backbone")
-    parser.add_argument("--head", help="name of the head")
+    parser.add_argument("--trainer", metavar="NAME", help=f"{', '.join(TRAINERS)}, or one of a plug-in")
+    parser.add_argument("--backbone", metavar="NAME", help="see --list backbones; default: the recipe's")
+    parser.add_argument("--head", metavar="NAME", help="name of the head")
     add_plugin_flag(parser, "more trainers or data sets")
     parser.add_argument("--eval-only", action="store_true", help="test a checkpoint, train nothing")
     parser.add_argument("--model-dir", default="", metavar="DIR", help="output directory of the run to test")
@@ -56,12 +58,18 @@ def build_parser() -> OneLineParser:
 
 def setup_cfg(args: argparse.Namespace) -> CfgNode:
     """The configuration of a command line."""
+    from ..runs.settings import cfg_of_flags
+
     return cfg_of_flags(vars(args), args.opts, args.plugin, args.model_dir if args.eval_only else "")
 
 
 @one_line_errors
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
+    from tabulate import tabulate
+
+    from ..runs import evaluate, run
+
     cfg = setup_cfg(args)
     heading = tabulate([[key, value] for key, value in sorted(vars(args).items())], ["argument", "value"])
     if args.eval_only:

@@ -1,13 +1,8 @@
 """Show what a trained model does to images, as PNG files and one HTML page."""
 
-from ..deploy import PromptedModel, load_prompted
-from ..report.features import TSNE_SAMPLES
-from ..report.look import look_at
-from ..report.page import write_look
-from ..report.samples import data_of, spread
+from ..names import TSNE_SAMPLES
 from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError, DataError
-from ..utils.images import UnreadableImageError, once, read_image, remarks_to
 from ..utils.places import check_new_directory
 from ..utils.text import one_line, say
 from .errors import one_line_errors
@@ -38,6 +33,12 @@ def build_visualize_parser() -> OneLineParser:
 @one_line_errors
 def main(argv: list[str] | None = None) -> int:
     args = build_visualize_parser().parse_args(argv)
+    from ..deploy import PromptedModel, load_prompted
+    from ..report.look import look_at
+    from ..report.page import write_look
+    from ..report.samples import spread
+    from ..utils.images import once, remarks_to
+
     for flag, value, least in (("--number", args.number, 1), ("--features", args.features, 0)):
         if value < least:
             raise ConfigError(f"{flag} {value}: expected {least} or more")
@@ -65,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _readable(paths, grey_bits):
     """(PIL images, their paths) of those that can be read; the others are named on standard error."""
+    from ..utils.images import UnreadableImageError, read_image
+
     images, names = [], []
     for path in paths:
         try:
@@ -77,6 +80,8 @@ def _readable(paths, grey_bits):
 
 def _data_set(model, root):
     """(the data set that the model was trained on, "") or (None, why there is none)."""
+    from ..report.samples import data_of
+
     try:
         return data_of(model, root).dataset, ""
     except (ConfigError, DataError) as error:

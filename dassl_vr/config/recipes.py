@@ -3,13 +3,15 @@
 import os
 from pathlib import Path
 
+from ..names import SHIPPED_CONFIGS
+
 FOLDER = "configs"
 
 
 def find_config(path: str | os.PathLike) -> str:
     """`path` itself, or the file or folder of that name that ships with the package (`configs/trainers/SMM/rn50.yaml`)."""
     path = os.fspath(path)
-    shipped = os.path.join(_shipped(), path.removeprefix(f"{FOLDER}/"))
+    shipped = os.path.join(SHIPPED_CONFIGS, path.removeprefix(f"{FOLDER}/"))
     return shipped if not os.path.exists(path) and os.path.exists(shipped) else path
 
 
@@ -25,11 +27,5 @@ def data_path(dataset: str) -> str:
 
 def recipes_of(trainer: str) -> list[str]:
     """Names of the recipes of a trainer, without `.yaml`."""
-    folders = (Path(FOLDER), Path(_shipped()))
+    folders = (Path(FOLDER), SHIPPED_CONFIGS)
     return sorted({path.stem for folder in folders for path in (folder / "trainers" / trainer).glob("*.yaml")})
-
-
-def _shipped():
-    from .. import configs  # a folder beside the package in a checkout, one inside of it in a wheel
-
-    return os.path.dirname(configs.__file__)

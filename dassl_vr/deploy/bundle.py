@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from ..names import BUNDLE
 from ..utils.checkpoint import trained_state
 from ..utils.errors import WeightsError
 from ..utils.places import naming_file, new_directory
-from .description import BUNDLE, FILES, describe, write_description
+from .description import FILES, describe, write_description
 from .model import PromptedModel
 
 

@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from .. import __version__
 from ..engine.results import NEEDED, OTHERS
+from ..names import BUNDLE, EXPORT_FORMATS, ONNX, TORCH
 from ..reprogramming.pictures import named_edges
 from ..utils import kinds
 from ..utils.errors import DataError
@@ -17,8 +18,6 @@ from ..utils.files import read_checked_json, write_json
 from .model import PromptedModel
 
 DESCRIPTION_FILE = "config.json"
-BUNDLE, ONNX, TORCH = "bundle", "onnx", "torch"
-FORMATS = (BUNDLE, ONNX, TORCH)
 VERSION = 1  # of the form of the file; raised when older programs could not read it
 
 # What of a run's results goes along: how good it is, and on what that was measured
@@ -34,7 +33,7 @@ SIDE = kinds.whole(1, LARGEST_SIDE)
 RESULTS = {key: kinds.optional(kind) for key, kind in {**NEEDED, **OTHERS}.items() if key in RESULT_KEYS}
 FORM = kinds.record(
     {
-        "format": kinds.one_of(*FORMATS),
+        "format": kinds.one_of(*EXPORT_FORMATS),
         "version": kinds.COUNT,
         "trainer": kinds.NAME,
         "backbone": kinds.record({"name": kinds.NAME, "weights_sha256": kinds.SHA256}),
@@ -60,7 +59,7 @@ def describe(model: PromptedModel, form: str, files: Sequence[str | os.PathLike]
 
     Args:
         model: a `PromptedModel`.
-        form: one of FORMATS.
+        form: one of EXPORT_FORMATS.
         files: paths of the other files in the directory.
     """
     cfg, backbone = model.details.cfg, model.details.backbone

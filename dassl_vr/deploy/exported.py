@@ -14,9 +14,10 @@ from PIL import Image
 from yacs.config import CfgNode
 
 from ..data.transforms import build_transform
+from ..names import ONNX, TORCH
 from ..utils.errors import ConfigError, DataError, WeightsError
 from ..utils.places import naming_file, new_directory
-from .description import DESCRIPTION_FILE, FILES, ONNX, TORCH, check_preprocessing, describe, write_description
+from .description import DESCRIPTION_FILE, FILES, check_preprocessing, describe, write_description
 from .model import ImageClassifier, Picture, PromptedModel
 
 TOLERANCE = 1e-3  # of a logit

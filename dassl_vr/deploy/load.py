@@ -17,12 +17,13 @@ from ..engine.results import RESULTS_FILE, read_results
 from ..engine.run_directory import CONFIG_FILE
 from ..engine.trainer import resolve_precision
 from ..methods import PromptLearning
+from ..names import BUNDLE
 from ..plugins import load_plugins
 from ..reprogramming.classifier import inner_backbone
 from ..utils.checkpoint import CHECKPOINT, find_checkpoint, load_checkpoint, load_trained_state
 from ..utils.errors import ConfigError, DataError, WeightsError
 from .bundle import read_states
-from .description import BUNDLE, DESCRIPTION_FILE, LARGEST_SIDE, check_classnames, check_preprocessing, read_description
+from .description import DESCRIPTION_FILE, LARGEST_SIDE, check_classnames, check_preprocessing, read_description
 from .model import ImageClassifier, PromptedModel, pixel_shape_of
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from yacs.config import CfgNode
 
+from ..names import BASE_TO_NEW, CROSS_DATASET, EXTERNAL_TEST, FEW_SHOT, FULL
 from ..utils import kinds
 from ..utils.arguments import command_line
 from ..utils.cores import cpu_cores
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 RESULTS_FILE = "results.json"
 CHECKPOINT = "checkpoint"  # `evaluated_model` of an evaluation
-
-
-FULL, FEW_SHOT, BASE_TO_NEW, CROSS_DATASET = "full", "few-shot", "base-to-new", "cross-dataset"
-EXTERNAL_TEST = "external-test"  # other images of the same classes, all of them
 
 
 def protocol_of(cfg: CfgNode, trained_on: str = "") -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from .table import PaperTable, Variant
 
-PROTOCOL = "clip-16shot"
 SHOTS = 16
 RECIPE = "16shot"  # of a trainer whose recipe under this protocol is not that of its own paper: <backbone>_16shot.yaml
 NOTE = (

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..names import CLIP_16SHOT
 from ..paper import published_for
-from ..paper.clip_16shot import PROTOCOL as CLIP_16SHOT
 from ..paper.setting import key_names
 from .runs import Group
 from .tables import mean_std

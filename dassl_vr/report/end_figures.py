@@ -19,8 +19,9 @@ def show_in_tensorboard(trainer: PromptLearning) -> None:
 def _show(trainer):
     # here: matplotlib is slow to import
     from ..deploy.load import model_of
+    from ..names import TSNE_SAMPLES
     from .canvas import pixels
-    from .features import TSNE_SAMPLES, features_figure
+    from .features import features_figure
     from .look import image_figure, look_at, mapping_figure, pattern_figure, title_of
     from .samples import spread
 

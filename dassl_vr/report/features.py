@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from ..data import Datum
 
-TSNE_SAMPLES = 5000  # training images, as in the SMM paper
 FEW = 10  # below that many images t-SNE shows nothing
 SHORT = 18  # characters of a class in a legend
 NEIGHBOURS = 5  # whose classes say how well a panel separates them

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .loss_change import LossChange
     from .runs import Group
 
-FORMATS = ("plain", "github", "latex", "csv", "html")
-
 
 def results_table(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     """(headers, rows) of text: one row a group, with the paper's number beside it where there is one.
@@ -126,7 +124,7 @@ def signed(number: float | None) -> str:
 
 
 def render(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str = "plain") -> str:
-    """A table as text in one of `FORMATS`."""
+    """A table as text in one of `TABLE_FORMATS`."""
     cell = {"csv": spreadsheet_cell, "github": markdown_cell}.get(style, str)  # the other styles escape for themselves
     headers, *rows = [[cell(one_line(entry)) for entry in row] for row in (headers, *rows)]
     if style == "csv":

@@ -154,7 +154,7 @@ def test_words_nearest_to_a_context_of_words(coop):
 
 def test_without_the_data(smm, tmp_path, capsys, monkeypatch):
     model = load_prompted(smm)
-    monkeypatch.setattr("dassl_vr.cli.visualize.load_prompted", lambda *args, **kwargs: model)
+    monkeypatch.setattr("dassl_vr.deploy.load_prompted", lambda *args, **kwargs: model)
     model.details.cfg.DATASET.NAME = "dtd"
     assert visualize([str(smm), "--out", str(tmp_path / "look"), "--root", str(tmp_path)]) == 2
     assert "--images" in capsys.readouterr().err and not (tmp_path / "look").exists()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ...names import TSNE_SAMPLES
 from ...reprogramming.classifier import FeatureSource, ReprogrammedClassifier
-from ..features import FEW, PROMPTED, TSNE_SAMPLES, UNPROMPTED, features_of, scatter_figure
+from ..features import FEW, PROMPTED, UNPROMPTED, features_of, scatter_figure
 from .base import FIGURES, MissingError, PaperFigure, Task, TrainedRun
 
 if TYPE_CHECKING:

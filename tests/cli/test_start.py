@@ -1,0 +1,71 @@
+"""How a command starts: `--help` at once, and one line where the libraries are missing."""
+
+import subprocess
+import sys
+
+import pytest
+
+# No library can be imported under `-S`: what works there imports none
+HELP = """
+import contextlib, importlib, io, sys
+for name in sys.argv[1:]:
+    sys.argv = [name + ".py"]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            importlib.import_module("dassl_vr.cli." + name).main(["smm", "--help"] if name == "method" else ["--help"])
+        except SystemExit as end:
+            assert not end.code, name
+    assert "usage: " in out.getvalue(), name
+    print(name)
+"""
+
+
+@pytest.fixture
+def without_libraries(repository, tmp_path):
+    """without_libraries(*words): what became of `python *words` in the checkout, where Python has no library."""
+
+    def run(*words):
+        return subprocess.run([sys.executable, "-S", *words], cwd=repository, capture_output=True, text=True)
+
+    return run
+
+
+def test_help_is_shown_before_any_library_is_imported(without_libraries, repository):
+    commands = [path.stem for path in (repository / "dassl_vr/cli").glob("*.py") if "\ndef main(" in path.read_text()]
+    commands.remove("train_tiny")  # for those who make the weights of the package
+    done = without_libraries("-c", HELP, *commands)
+    assert done.stdout.split() == commands and len(commands) > 10, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train.py", "--trainer", "SMM"],
+        ["predict.py", "model", "image.png"],
+        ["-m", "dassl_vr.cli.compare", "digits", "lite0"],
+        ["-m", "dassl_vr.cli.method", "smm", "digits", "lite0"],
+        ["-m", "dassl_vr.report", "output"],
+    ],
+)
+def test_missing_libraries_are_one_line(without_libraries, words):
+    done = without_libraries(*words)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: the library '") and ("-m pip install -e " in done.stderr or ".venv" in done.stderr)
+
+
+def test_the_help_names_what_can_be_chosen(without_libraries):
+    from dassl_vr.engine import TRAINER_REGISTRY
+    from dassl_vr.names import TRAINERS
+    from dassl_vr.plugins import load_plugins
+
+    load_plugins()
+    assert all(name in TRAINER_REGISTRY for name in TRAINERS)
+    shown = " ".join(without_libraries("train.py", "--help").stdout.split())
+    assert ", ".join(TRAINERS) in shown
+
+
+def test_the_tables_of_the_paper_in_the_help_are_those_that_there_are():
+    from dassl_vr.cli.reproduce import shipped_tables
+    from dassl_vr.paper import PAPER_REGISTRY
+
+    assert shipped_tables() == {name: PAPER_REGISTRY.get(name).title for name in sorted(PAPER_REGISTRY.registered_names())}
