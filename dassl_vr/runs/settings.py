@@ -7,7 +7,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ..config import get_cfg_default, merge_list, merge_mapping, read_yaml, validate_cfg
-from ..config.recipes import find_config
+from ..config.recipes import existing_config
 from ..data import DATASET_REGISTRY
 from ..engine import resolve_cfg
 from ..engine.run_directory import CONFIG_FILE
@@ -36,7 +36,8 @@ def build_cfg(
     """
     load_plugins(plugins)
     pairs = [word for pair in overrides.items() for word in pair] if isinstance(overrides, Mapping) else list(overrides)
-    found = [find_config(file) for file in files]
+    trainer = next((str(value) for key, value in zip(pairs[::2], pairs[1::2]) if key == "TRAINER.NAME"), "")
+    found = [existing_config(file, trainer) for file in files]
     path = os.path.join(trained, CONFIG_FILE)
     before = read_yaml(path) if trained and os.path.isfile(path) else {}
 

@@ -5,8 +5,10 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 
 from .errors import ConfigError
+from .registry import nearest
 
 # Set by the shell scripts; taken out of the environment, for the processes that a command starts are called otherwise
 _SCRIPT = os.environ.pop("DASSL_VR_CALLED_AS", "")
@@ -42,6 +44,14 @@ class OneLineParser(argparse.ArgumentParser):
 
     def __init__(self, **options) -> None:
         super().__init__(prog=called_as(), formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None) -> argparse.Namespace:
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
+            near = nearest(flag, [name for action in self._actions for name in action.option_strings]) if flag else None
+            self.error(f"unknown argument '{flag or unknown[0]}'" + (f"; did you mean {near}?" if near else ""))
+        return known
 
     def error(self, message: str) -> None:
         raise ConfigError(f"{message} (see {self.prog} --help)")
