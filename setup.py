@@ -10,7 +10,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 MAPPED = ("trainers", "datasets", "configs")
-COMMANDS = ("train", "predict", "export", "visualize", "sweep", "compare", "reproduce", "report", "prepare")
+COMMANDS = ("train", "predict", "export", "visualize", "sweep", "compare", "reproduce", "report", "prepare", "list")
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "dassl_vr" / "__init__.py").read_text(encoding="utf-8")).group(1)
 
 setup(

@@ -90,7 +90,7 @@ def command(wheel, tmp_path_factory):
 
 
 def test_the_console_commands_name_themselves(command):
-    names = ("train", "predict", "export", "visualize", "sweep", "compare", "reproduce", "report", "prepare")
+    names = ("train", "predict", "export", "visualize", "sweep", "compare", "reproduce", "report", "prepare", "list")
     assert sorted(command.names) == sorted(f"dassl-vr-{name}" for name in names)
     for name, (code, shown), (wrong, complaint) in command.asked("--help", "--no-such-flag"):
         assert code == 0 and shown.startswith(f"usage: {name} "), shown

@@ -6,10 +6,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from ..names import TRAINERS
+from ..names import LISTS, TRAINERS
 from ..utils.arguments import OneLineParser, add_plugin_flag
 from ..utils.errors import EXIT_PREEMPTED
 from .errors import one_line_errors
+from .list import print_list
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -51,6 +52,7 @@ def build_parser() -> OneLineParser:
         metavar="N",
         help="test the checkpoint of this epoch (default: best by validation, else newest)",
     )
+    parser.add_argument("--list", choices=LISTS, metavar="KIND", help=f"list {', '.join(LISTS)}, and end")
     parser.add_argument("--no-train", action="store_true", help="build everything, train nothing")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="keys of the configuration")
     return parser
@@ -66,6 +68,8 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
 @one_line_errors
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
+    if args.list:
+        return print_list(args.list, args.plugin)
     from tabulate import tabulate
 
     from ..runs import evaluate, run
