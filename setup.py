@@ -31,6 +31,7 @@ setup(
     install_requires=[
         "filelock>=3.12",
         "gdown>=6.4",  # the first that can be told to stop
+        "huggingface_hub>=0.30",
         "jinja2>=3.1",
         "numpy>=1.26",
         "open_clip_torch>=3.3",

@@ -1,4 +1,4 @@
-"""Write a trained model as a directory to hand on: a bundle, or a whole graph for ONNX Runtime or torch.export."""
+"""Write a trained model to hand on: a bundle (also on the Hugging Face hub), or a graph for ONNX Runtime or torch.export."""
 
 from ..names import BUNDLE, EXPORT_FORMATS
 from ..utils.arguments import OneLineParser
@@ -15,13 +15,14 @@ EPILOG = """formats:
 examples:
   %(prog)s output/digits/SMM/lite0/default/seed1 my_bundle
   %(prog)s my_bundle my_onnx --format onnx
+  %(prog)s my_bundle hub:USER/NAME --private --license mit
 """
 
 
 def build_export_parser() -> OneLineParser:
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
-    parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle")
-    parser.add_argument("out", metavar="OUT", help="directory to write, which must not hold anything yet")
+    parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle, or hub:USER/NAME")
+    parser.add_argument("out", metavar="OUT", help="directory to write, which must not hold anything yet, or hub:USER/NAME")
     parser.add_argument("--format", choices=EXPORT_FORMATS, default=BUNDLE, help="default: bundle")
     parser.add_argument(
         "--images",
@@ -30,6 +31,8 @@ def build_export_parser() -> OneLineParser:
         metavar="IMAGE|DIR|GLOB",
         help="onnx and torch: compare with the model on these images too (default: on photographs that come with scikit-learn)",
     )
+    parser.add_argument("--private", action="store_true", help="hub: make the repository so that only its owner sees it")
+    parser.add_argument("--license", default="", metavar="NAME", help="hub: what the card says, such as mit (default: none stated)")
     add_model_flags(parser, device=False)
     return parser
 
@@ -38,12 +41,24 @@ def build_export_parser() -> OneLineParser:
 def main(argv: list[str] | None = None) -> None:
     args = build_export_parser().parse_args(argv)
     from ..deploy import PromptedModel, bundle, load_prompted
+    from ..deploy.hub import check_can_upload, hub_place, upload_bundle
 
-    check_new_directory(args.out)
+    place = hub_place(args.out)
+    if place is None:
+        if args.private or args.license:
+            raise ConfigError(f"--private and --license are for the hub; {args.out} is a directory, expected hub:USER/NAME")
+        check_new_directory(args.out)
+    elif args.format != BUNDLE:
+        raise ConfigError(f"--format {args.format}: only bundles go to the hub; export to a directory and upload that yourself")
+    else:
+        check_can_upload(place)
     images = find_images(args.images)
     model = load_prompted(args.model, device="cpu", weights=args.weights, precision="fp32", plugins=args.plugin)
     if not isinstance(model, PromptedModel):
         raise ConfigError(f"{args.model}: is an exported graph already; give the run or the bundle it was made from")
+    if place is not None:
+        print(f"wrote {place}: {upload_bundle(model, place, args.private, args.license)}")
+        return
     if args.format == BUNDLE:
         bundle.write_bundle(model, args.out)
     else:

@@ -32,7 +32,9 @@ An image that cannot be read is named on standard error and left out; the exit c
 
 def build_predict_parser() -> OneLineParser:
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
-    parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run, a bundle or an exported ONNX graph")
+    parser.add_argument(
+        "model", metavar="MODEL_DIR", help="directory of a finished run, a bundle or an exported ONNX graph; or hub:USER/NAME"
+    )
     parser.add_argument("images", nargs="+", metavar="IMAGE|DIR|GLOB", help="image files, directories of them, or patterns")
     parser.add_argument("--topk", type=int, default=1, metavar="K", help="classes per image (default: 1)")
     form = parser.add_mutually_exclusive_group()

@@ -20,7 +20,7 @@ Without --images, test images of the run's data set are shown, which must be ava
 
 def build_visualize_parser() -> OneLineParser:
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
-    parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle")
+    parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle; or hub:USER/NAME")
     parser.add_argument("--out", required=True, metavar="DIR", help="new directory for the pictures and index.html")
     parser.add_argument("--images", nargs="+", default=[], metavar="IMAGE|DIR|GLOB", help="show these")
     parser.add_argument("--number", type=int, default=6, metavar="N", help="images of the data set to show (default: 6)")

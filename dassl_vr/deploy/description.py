@@ -141,7 +141,23 @@ def read_description(directory: str | os.PathLike) -> dict:
     """The checked content of `config.json` in `directory`, whose other files are checked too.
 
     Raises:
-        DataError: it is damaged, incomplete, changed, of a newer form, or one of the files is missing or changed.
+        DataError: as `read_sealed`, or one of the files is missing or changed.
+    """
+    content = read_sealed(directory)
+    for name, sha256 in {FILES[content["format"]]: None, **content["files"]}.items():
+        file = Path(directory, name)
+        if file.parent != Path(directory) or not file.is_file():
+            raise DataError(f"{file}: no such file, though {DESCRIPTION_FILE} names it; export the model again")
+        if sha256_of_file(file) != sha256:
+            raise DataError(f"{file}: was changed since it was written (its SHA-256 differs); export the model again")
+    return content
+
+
+def read_sealed(directory: str | os.PathLike) -> dict:
+    """The checked content of `config.json` in `directory` alone; the files that it names need not be there yet.
+
+    Raises:
+        DataError: it is damaged, incomplete, changed or of a newer form.
     """
     path = Path(directory, DESCRIPTION_FILE)
     content = read_checked_json(path, "export the model again")
@@ -153,12 +169,6 @@ def read_description(directory: str | os.PathLike) -> dict:
     check_classnames(content["classnames"], path, content["num_classes"])
     if content["sha256"] != _seal({key: value for key, value in content.items() if key != "sha256"}):
         raise DataError(f"{path}: was changed since it was written; export the model again")
-    for name, sha256 in {FILES[content["format"]]: None, **content["files"]}.items():
-        file = Path(directory, name)
-        if file.parent != Path(directory) or not file.is_file():
-            raise DataError(f"{file}: no such file, though {DESCRIPTION_FILE} names it; export the model again")
-        if sha256_of_file(file) != sha256:
-            raise DataError(f"{file}: was changed since it was written (its SHA-256 differs); export the model again")
     return content
 
 

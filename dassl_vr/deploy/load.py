@@ -24,6 +24,7 @@ from ..utils.checkpoint import CHECKPOINT, find_checkpoint, load_checkpoint, loa
 from ..utils.errors import ConfigError, DataError, WeightsError
 from .bundle import read_states
 from .description import DESCRIPTION_FILE, LARGEST_SIDE, check_classnames, check_preprocessing, read_description
+from .hub import fetch_bundle, hub_place
 from .model import ImageClassifier, PromptedModel, pixel_shape_of
 
 
@@ -37,7 +38,8 @@ def load_prompted(
     """The model that a run has trained, ready to predict.
 
     Args:
-        directory: of a finished run, of a bundle, or of an exported ONNX graph.
+        directory: of a finished run, of a bundle, or of an exported ONNX graph; or `hub:USER/NAME` or `hub:USER/NAME@REVISION`, a
+            bundle on the Hugging Face hub.
         device: where it is to work; None = a GPU if there is one.
         weights: a local file with the backbone's weights, in place of where the run found them.
         precision: arithmetic of the backbone, "fp32", "bf16" or "fp16"; None = as `TRAIN.PRECISION` of the run says.
@@ -50,7 +52,8 @@ def load_prompted(
         ConfigError: there is no such directory, or nothing in it that can be loaded.
         DataError, WeightsError: a file in it is missing or damaged, or the backbone is not the one it was trained on.
     """
-    directory = Path(directory)
+    place = hub_place(directory)
+    directory = fetch_bundle(place) if place else Path(directory)
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such directory; expected that of a finished run or of a bundle")
     if precision is not None and precision not in PRECISIONS:
