@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..utils.arguments import OneLineParser, add_plugin_flag
 from ..utils.errors import EXIT_PREEMPTED
 from .errors import one_line_errors
 from .list import print_list
+from .tables import data_and_output
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -32,7 +34,7 @@ def build_parser() -> OneLineParser:
     """The family's flags; every one left out leaves the YAML files' values alone."""
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("--root", help="directory that holds the data sets")
-    parser.add_argument("--output-dir", help="directory for the run's files")
+    parser.add_argument("--output-dir", metavar="DIR", help="directory for the run's files (default: where the scripts put them)")
     parser.add_argument("--resume", metavar="DIR", help="output directory of an interrupted run to continue")
     parser.add_argument("--seed", type=int, help="0 or more; negative draws one")
     parser.add_argument("--source-domains", nargs="+", metavar="NAME", help="of domain generalization and adaptation")
@@ -65,6 +67,27 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     return cfg_of_flags(vars(args), args.opts, args.plugin, args.model_dir if args.eval_only else "")
 
 
+def _names_place(args, cfg):
+    """Whether the command line or a file says where the run's files go."""
+    from ..config import get_cfg_default
+
+    return args.output_dir is not None or "OUTPUT_DIR" in args.opts[::2] or cfg.OUTPUT_DIR != get_cfg_default().OUTPUT_DIR
+
+
+def _place_of(args):
+    """For `run`: the directory that the scripts give such a run; of a run that is resumed, its own."""
+    from ..runs.cells import cell_of, join_tags, shots_tag
+
+    def place(cfg):
+        if cfg.RESUME:
+            return cfg.RESUME
+        shots = shots_tag(max(cfg.DATASET.NUM_SHOTS, 0))
+        cell = cell_of(cfg, "" if args.backbone else args.config_file or "", args.dataset_config_file or "")
+        return cell.directory(data_and_output()[1], join_tags(os.environ.get("TAG") or "default", shots)) / f"seed{cfg.SEED}"
+
+    return place
+
+
 @one_line_errors
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
@@ -80,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
         output_dir = cfg.OUTPUT_DIR if args.output_dir else ""
         evaluate(cfg, args.model_dir, epoch=args.load_epoch, output_dir=output_dir, heading=heading)
     else:
-        run(cfg, train=not args.no_train, heading=heading)
+        run(cfg, train=not args.no_train, heading=heading, place=None if _names_place(args, cfg) else _place_of(args))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from . import family
 
 _C = CN()
 
-# Directory for the files of the run
+# Directory for the files of the run. Unless one is named, train.py takes that in which the scripts put such a run
 _C.OUTPUT_DIR = "./output"
 # Directory of a run to continue ("" = start a new run)
 _C.RESUME = ""

@@ -68,6 +68,23 @@ class Cell:
         return Run(f"{self.name} seed {seed}", self.directory(output, tag) / f"seed{seed}", flags, settings, plugins)
 
 
+def cell_of(cfg: CfgNode, recipe: str = "", data: str = "") -> Cell:
+    """The cell that a run with the settled configuration `cfg` belongs to, as the scripts name it.
+
+    Args:
+        recipe: the trainer's YAML file, whose name gives the backbone and what is special to the recipe.
+        data: the data set's YAML file, whose name gives the data set.
+    """
+    trainer = cfg.TRAINER.NAME
+    method = str(cfg.TRAINER.get(trainer.upper(), {}).get("METHOD", ""))
+    if method.lower() == trainer.lower():  # SMM's default, which is no part of the name
+        method = ""
+    of_trainer = Path(recipe).parent.name == trainer
+    backbone = Path(recipe).stem.removesuffix(f"_{method}") if of_trainer else cfg.MODEL.BACKBONE.NAME
+    dataset = Path(data).stem if data else cfg.DATASET.NAME
+    return Cell(trainer, method, *(name.replace("/", "-").replace(":", "-") for name in (dataset, backbone)))
+
+
 def data_arguments(dataset: str) -> tuple[dict, list]:
     """(flags, KEY VALUE pairs) for a data set: its YAML, or its name alone where it has none."""
     path = data_path(dataset)

@@ -24,7 +24,14 @@ from ..utils.signals import ended_by_signals, ignore_ends_of_children, noticing_
 from .settings import settle
 
 
-def run(cfg: CfgNode, *, train: bool = True, watch: Callable | None = None, heading: str = "") -> dict | None:
+def run(
+    cfg: CfgNode,
+    *,
+    train: bool = True,
+    watch: Callable | None = None,
+    heading: str = "",
+    place: Callable[[CfgNode], str | os.PathLike] | None = None,
+) -> dict | None:
     """Train, test and leave a run in `cfg.OUTPUT_DIR`; nothing is written there before data and model are built.
 
     A run that is finished is left alone; one that was interrupted continues if `cfg.RESUME` names its directory. Under torchrun
@@ -42,6 +49,8 @@ def run(cfg: CfgNode, *, train: bool = True, watch: Callable | None = None, head
         train: False = build everything, train nothing.
         watch: called with the trainer at the end of each epoch.
         heading: text for the head of the log.
+        place: gives the directory of the run in place of `cfg.OUTPUT_DIR`, from the whole configuration, with the seed drawn
+            unless a run is resumed.
 
     Returns:
         What `results.json` holds; None if nothing was trained, and in all processes but the main one.
@@ -55,6 +64,12 @@ def run(cfg: CfgNode, *, train: bool = True, watch: Callable | None = None, head
         settle(cfg)
         if cfg.DATASET.TEST_CLASSES:
             raise ConfigError("DATASET.TEST_CLASSES makes all images test images, for --eval-only; leave it out to train")
+        if place is not None:
+            if not cfg.RESUME:  # else the seed is that of the run that is continued
+                _draw_seed(cfg)
+            cfg.OUTPUT_DIR = str(place(cfg))
+            if distributed.is_main():
+                print(f"The run's files go to {cfg.OUTPUT_DIR}")
         state = claim(cfg)
         if state == FINISHED:
             results = read_results(cfg.OUTPUT_DIR)
@@ -153,11 +168,16 @@ def telling_of_files_and_workers(directory: str) -> Iterator[None]:
         ) from error
 
 
-def build(cfg: CfgNode, heading: str = "") -> SimpleTrainer:
-    """The trainer, with every random generator seeded before it is built."""
+def _draw_seed(cfg):
     if cfg.SEED < 0:
         cfg.SEED = distributed.from_main(secrets.randbelow(2**31))
-        print(f"Drew the seed {cfg.SEED}")
+        if distributed.is_main():
+            print(f"Drew the seed {cfg.SEED}")
+
+
+def build(cfg: CfgNode, heading: str = "") -> SimpleTrainer:
+    """The trainer, with every random generator seeded before it is built."""
+    _draw_seed(cfg)
     cfg.freeze()
     set_random_seed(cfg.SEED)
     if cfg.VERBOSE:

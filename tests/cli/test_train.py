@@ -139,6 +139,24 @@ def test_an_unfinished_run_is_resumed_only_with_the_flag(tmp_path, tiny_command,
     assert main(tiny_command(out, "--resume", out)) == 0
 
 
+def test_a_run_goes_where_the_scripts_put_it(tmp_path, tiny_command, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OUTPUT", raising=False)
+    monkeypatch.delenv("TAG", raising=False)
+    command = tiny_command("none", "OPTIM.MAX_EPOCH", "1", seed=4)
+    at = command.index("--output-dir")
+    command[at : at + 2] = []
+    assert main(command) == 0
+    place = "output/digits/SMM/tiny_vit/3shots/seed4"
+    assert json.loads((tmp_path / place / "results.json").read_text())["epochs"] == 1
+    assert f"The run's files go to {place}\n" in capsys.readouterr().out
+    assert main(command) == 0 and "finished already" in capsys.readouterr().out
+    assert main([*command, "OPTIM.LR", "0.5"]) == 2 and "another configuration" in capsys.readouterr().err
+    command[command.index("--seed") + 1] = "-1"  # that of the run which is continued
+    assert main([*command, "OPTIM.MAX_EPOCH", "1", "RESUME", place]) == 0 and "finished already" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "output").iterdir()] == ["digits"]
+
+
 def test_no_train_writes_nothing(tmp_path, tiny_command):
     assert main(tiny_command(tmp_path / "run", "--no-train")) == 0
     assert not (tmp_path / "run").exists()

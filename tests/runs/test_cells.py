@@ -3,7 +3,7 @@
 import pytest
 
 from dassl_vr.cli.train import build_parser, setup_cfg
-from dassl_vr.runs.cells import Cell
+from dassl_vr.runs.cells import Cell, cell_of
 from dassl_vr.runs.plan import Run, unique
 from dassl_vr.utils.errors import ConfigError
 
@@ -24,6 +24,27 @@ def test_the_command_gives_the_configuration(tmp_path):
     assert (2, 3, str(run.output_dir), str(run.output_dir)) == (cfg.OPTIM.MAX_EPOCH, cfg.SEED, cfg.OUTPUT_DIR, cfg.RESUME)
     again = Run(**run.parts())
     assert again.cfg == run.cfg and again.argv == run.argv
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell("SMM", "", "digits", "lite0"),
+        Cell("VR", "pad", "digits", "lite0"),
+        Cell("VR", "full", "digits", "lite0"),
+        Cell("VPT", "deep", "digits", "tiny_vit"),
+        Cell("ZeroshotCLIP", "template", "dtd", "clip_vit_b16"),
+        Cell("LinearProbe", "", "eurosat", "rn18"),
+    ],
+)
+def test_a_run_is_found_again_in_its_cell(cell):
+    run = cell.run(0, "output", "default", "data")
+    assert cell_of(run.cfg, run.flags["config_file"], run.flags["dataset_config_file"]) == cell
+
+
+def test_the_cell_of_a_run_without_a_recipe_of_its_trainer():
+    cfg = Cell("VR", "full", "digits", "lite0").run(0, "output", "default", "data", ["MODEL.BACKBONE.NAME", "timm:resnet18"]).cfg
+    assert cell_of(cfg, "mine/recipe.yaml") == Cell("VR", "full", "digits", "timm-resnet18")
 
 
 def test_a_directory_is_one_run():
