@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def measured():
-    """{(backbone, "SMM" or "VR full"): "95.1 ± 0.8"} of the tables on digits in docs/comparisons.md that are not made from cards."""
+    """{(backbone, "SMM" or "VR full"): "95.1 ± 0.8"} of the tables on digits in docs/comparisons.md that come from no cards."""
     found, backbone = {}, None
     text = (REPOSITORY / "docs/comparisons.md").read_text()
     for line in re.sub(r"<!-- generated: .*?<!-- end -->", "", text, flags=re.DOTALL).splitlines():
