@@ -275,22 +275,12 @@ def cards(folder):
     Without time, memory and speed, for the machine may have done other work meanwhile.
     """
     groups = read_table(REPOSITORY / RESULTS / folder)
-    return f"{_table(_columns(results_table(groups), lambda header: header not in COST))}\n\n{provenance(groups)}"
+    headers, rows = results_table(groups)
+    kept = [index for index, header in enumerate(headers) if header not in COST]
+    return f"{_table([[row[index] for index in kept] for row in (headers, *rows)])}\n\n{provenance(groups)}"
 
 
-def few_columns(folder, *names):
-    """The same for a page that shows little, of the cards with these names only."""
-    return _table(_columns(results_table(read_table(REPOSITORY / RESULTS / folder, names)), FEW.__contains__))
-
-
-FEW = ("method", "mapping", "accuracy %", "95 % interval", "trained")
 COST = ("recipe", "train s", "memory MiB", "images/s")
-
-
-def _columns(table, wanted):
-    headers, rows = table
-    kept = [index for index, header in enumerate(headers) if wanted(header)]
-    return [[row[index] for index in kept] for row in (headers, *rows)]
 
 
 FIGURES = re.compile(r"^# Test accuracy on digits, seeds [\d ]+: (.+\d)\.$", re.MULTILINE)
@@ -302,7 +292,8 @@ def with_figures(path, text):
     """The text of a recipe, with the accuracies in its head from the cards of its backbone; as it is where there are none.
 
     Its line is `Test accuracy on digits, seeds 1 2 3: 95.1 +- 0.8.`, or `...: deep 72.4 +- 2.1, shallow 61.0 +- 1.1.`; it takes
-    the place of `not measured` when there is a card of the recipe's own number of epochs.
+    the place of `not measured` when there is a card. Only cards of runs by the recipe alone count: with its number of epochs, and
+    without a tag.
     """
     found, unknown = FIGURES.search(text), NO_FIGURE.search(text)
     folder = REPOSITORY / RESULTS / "digits" / read_yaml(path)["MODEL"]["BACKBONE"]["NAME"] / "full"
@@ -311,7 +302,9 @@ def with_figures(path, text):
     trainer = path.parent.name
     cfg = build_cfg([path], {"TRAINER.NAME": trainer})
     options = cfg.TRAINER.get(trainer.upper(), {})
-    groups = [group for group in read_table(folder) if (group.trainer, group.mapping) == (trainer, options.get("MAPPING"))]
+    own, epochs = (trainer, options.get("MAPPING"), "default"), {cfg.OPTIM.MAX_EPOCH, 0}  # 0: there is nothing to train
+    groups = [group for group in read_table(folder) if (group.trainer, group.mapping, group.tag) == own]
+    groups = [group for group in groups if {run["epochs"] for run in group.runs.values()} <= epochs]
     of_method = {group.method: group for group in groups}
     usual = options.get("METHOD", trainer.lower())
 
@@ -326,7 +319,7 @@ def with_figures(path, text):
 
     if found:
         figures, place = re.sub(r"(?:(\w+) )?[\d.]+ \+- [\d.]+", anew, found[1]), found
-    elif usual in of_method and {run["epochs"] for run in of_method[usual].runs.values()} == {cfg.OPTIM.MAX_EPOCH}:
+    elif usual in of_method:
         figures, place = figure(usual), unknown
     else:
         return text
@@ -342,7 +335,7 @@ def _table(rows):
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-PARTS = {function.__name__: function for function in (trainers, matrix, mappings, inputs, keys, imports, cards, few_columns)}
+PARTS = {function.__name__: function for function in (trainers, matrix, mappings, inputs, keys, imports, cards)}
 
 
 def generated(text):

@@ -95,8 +95,10 @@ def write_results(trainer: "SimpleTrainer", eval_only: bool = False, trained_on:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "command": command_line(),
     }
-    results["flops"] = flops_of(trainer)  # after the peak of memory was read
-    write_json(results, os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE))
+    path = os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE)
+    write_json(results, path)  # whatever becomes of the next line, which takes memory
+    results["flops"] = flops_of(trainer)
+    write_json(results, path)
     return results
 
 

@@ -5,6 +5,7 @@ from (`run_state`). `SimpleTrainer` adds data, evaluation and the hooks between 
 (and unlabelled) batches to the loop in `batch_loop`. A method overrides what differs, usually `build_model` and `forward_backward`.
 """
 
+import contextlib
 import datetime
 import itertools
 import os
@@ -314,16 +315,16 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
             raise ConfigError(f"{self.cfg.DATASET.NAME} has no {split} split to evaluate on")
         print(f"Evaluate on the *{split}* set")
         bar = tqdm(data_loader, desc=f"test on {split}", disable=distributed.no_progress_bar(), leave=False)
-        this = EvaluationPass(self.device, probabilities=self.cfg.TEST.PREDICTIONS and split == self.cfg.TEST.SPLIT)
+        kept = EvaluationPass(self.device, self.cfg.TEST.PREDICTIONS) if split == self.cfg.TEST.SPLIT else None
         for batch in stoppable(self, bar):
             input, label = self.parse_batch_test(batch)
-            with this.predicting():
+            with kept.predicting() if kept else contextlib.nullcontext():
                 output = self.model_inference(input)
             self.evaluator.process(output, label)
-            this.add(batch, output, label)
+            if kept:
+                kept.add(batch, output, label)
         results = self.results[split] = self.evaluator.evaluate()
-        if split == self.cfg.TEST.SPLIT:
-            self.last_pass = this
+        self.last_pass = kept or self.last_pass
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.steps_done())
         return next(iter(results.values()))

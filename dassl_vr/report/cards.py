@@ -11,6 +11,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..config import read_yaml
+from ..config.validate import leaves
+from ..engine.run_directory import CONFIG_FILE, NEUTRAL_KEYS
 from ..paper import Published, published_for
 from ..utils import kinds
 from ..utils.errors import DataError
@@ -64,6 +67,7 @@ CARD = kinds.record(
 )
 # Flags of a command that say where files are, which is no part of what was measured
 PLACES = ("--output-dir", "--resume", "--root")
+OF_THE_SEED = {"SEED", "DATASET.FEW_SHOT_FILE"}  # public draws have a file per seed
 
 
 def write_cards(groups: Sequence[Group], directory: str | os.PathLike) -> tuple[list[Path], list[str]]:
@@ -107,9 +111,12 @@ def card_of(group: Group) -> dict:
     seeds = sorted(group.runs)
     first = group.runs[seeds[0]]
     where = group.directories[seeds[0]]
-    for name in OF_ALL_SEEDS:
-        if any(group.runs[seed].get(name) != first.get(name) for seed in seeds):
-            raise DataError(f"{where.parent}: the runs of different seeds differ in '{name}'; a card holds runs of one setting")
+    differing = [f"'{name}'" for name in OF_ALL_SEEDS if any(group.runs[seed].get(name) != first.get(name) for seed in seeds)]
+    setting, *others = (_setting(group.directories[seed]) for seed in seeds)
+    for other in others:
+        differing += sorted(key for key in setting.keys() | other.keys() if setting.get(key) != other.get(key))
+    if differing:
+        raise DataError(f"{where.parent}: the runs of different seeds differ in {differing[0]}; a card holds runs of one setting")
     published, keys = group.published or published_for(group)
     shown = published is not None and not keys
     values = group.values("accuracy")
@@ -129,6 +136,13 @@ def card_of(group: Group) -> dict:
     return card
 
 
+def _setting(directory):
+    """{key: value} of a run's configuration, without what may differ between seeds; {} where it was not kept."""
+    path = directory / CONFIG_FILE
+    flat = dict(leaves(read_yaml(path))) if path.is_file() else {}
+    return {key: value for key, value in flat.items() if key not in NEUTRAL_KEYS and key not in OF_THE_SEED}
+
+
 def _kept(run, entries):
     return {name: run[name] for name in entries if run.get(name) is not None}
 
@@ -140,11 +154,18 @@ def _without_places(command):
         return command
     while words:
         word = words.pop(0)
-        if word in PLACES:
-            words = words[1:]
+        flag, equals, _ = word.partition("=")
+        if flag in PLACES:
+            words = words if equals else words[1:]
         else:
-            kept.append(word)
+            kept.append(_without_folders(word))
     return shlex.join(kept)
+
+
+def _without_folders(word):
+    """A word of a command, with the last part alone of a path that begins at the root: the others are the machine's."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{flag}{equals}{os.path.basename(value)}" if os.path.isabs(value) else word
 
 
 def place_of(card: dict) -> Path:
@@ -199,18 +220,15 @@ def _group(card):
     return group
 
 
-def read_table(directory: str | os.PathLike, names: Sequence[str] = ()) -> list[Group]:
+def read_table(directory: str | os.PathLike) -> list[Group]:
     """The cards in one folder as groups of runs, from the method that trains least to the one that trains most.
-
-    Args:
-        names: of the files, without `.json`; () = all.
 
     Raises:
         DataError: there is no card, one is damaged or does not lie where its content says, or they do not compare.
     """
     directory = Path(directory)
     groups = []
-    for path in [directory / f"{name}.json" for name in names] or sorted(directory.glob("*.json")):
+    for path in sorted(directory.glob("*.json")):
         card = read_card(path)
         place = place_of(card)
         if path.parts[-len(place.parts) :] != place.parts:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..names import CLIP_16SHOT
 from ..paper import published_for
 from ..paper.setting import key_names
-from .runs import Group
+from .runs import Group, tag_of
 from .tables import mean_std
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Compared:
         runs, directories = self.results[column], self.directories[column]
         first = next(iter(runs.values()))
         names = [first[key] for key in ("trainer", "method", "dataset", "backbone", "mapping")]
-        tag = next(iter(directories.values())).parent.name
+        tag = tag_of(next(iter(directories.values())), first)
         return Group(*names, tag, runs, {seed: directories[seed] for seed in runs}, label=self.name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,17 +134,33 @@ def find_unfinished(directories: Iterable[str | Path]) -> list[Path]:
     return [directory for directory in begun if not (directory / RESULTS_FILE).exists()]
 
 
-def tag_of(directory: Path) -> str:
-    """What distinguishes a run's recipe from others of the same trainer: `<tag>` in the scripts' `.../<tag>/seed<N>`."""
-    return directory.parent.name if directory.name.startswith("seed") else directory.name
+def tag_of(directory: Path, run: Mapping) -> str:
+    """What distinguishes a run's recipe from others of the same method: `<tag>` in the scripts' `.../<recipe>/<tag>/seed<N>`, after
+    `robust` where the recipe is `<backbone>_robust`. (`<backbone>_pad` is the recipe of a method, or of a mapping.)"""
+    if not directory.name.startswith("seed"):
+        return directory.name
+    tag, recipe, start = directory.parent.name, directory.parent.parent.name, f"{run['backbone']}_"
+    further = recipe.removeprefix(start) if recipe.startswith(start) else ""
+    if further in ("", run["method"], run["mapping"]):
+        return tag
+    return further if tag == "default" else f"{further}-{tag}"
 
 
 def group_runs(directories: Sequence[str | Path]) -> list[Group]:
-    """Groups of the runs below `directories`, in order of first appearance."""
+    """Groups of the runs below `directories`, in order of first appearance.
+
+    Raises:
+        DataError: as for `find_runs`, or two runs have the same place in a group.
+    """
     groups = {}
     for directory, run in find_runs(directories).items():
-        key = (run["trainer"], run["method"], run["dataset"], run["backbone"], run["mapping"], tag_of(directory))
+        key = (run["trainer"], run["method"], run["dataset"], run["backbone"], run["mapping"], tag_of(directory, run))
         group = groups.setdefault(key, Group(*key))
+        other = group.directories.get(run["seed"])
+        if other is not None and other.resolve() != directory.resolve():
+            raise DataError(
+                f"{other} and {directory} are of the same method, data, recipe and seed; name the directory of one of them"
+            )
         group.runs[run["seed"]] = run
         group.directories[run["seed"]] = directory
     for directory in find_unfinished(directories):

@@ -61,9 +61,21 @@ def test_without_the_file_the_measures_are_there(run, tmp_path):
 
 def test_a_run_without_a_test_has_no_predictions(tiny_command, tmp_path):
     out = tmp_path / "run"
-    assert main(tiny_command(out, "TEST.NO_TEST", "True", "OPTIM.MAX_EPOCH", "1", trainer="LinearProbe", backbone="tiny_vit")) == 0
+    assert main(tiny_command(out, "TEST.NO_TEST", "True", "OPTIM.MAX_EPOCH", "1", trainer="LinearProbe")) == 0
     assert not (out / PREDICTIONS_FILE).exists()
     assert results_in(out)["ece"] is None and results_in(out)["images_per_second"] is None and results_in(out)["flops"] > 10**6
+
+
+def test_passes_over_other_splits_are_no_test(tiny_command, tmp_path, trainer_of):
+    trainer = trainer_of(tiny_command(tmp_path / "run", trainer="LinearProbe"))
+    assert trainer.val_loader is not None
+    for split in ("val", "train"):
+        trainer.test(split=split)
+        assert trainer.last_pass is None, split
+    trainer.test()
+    kept = trainer.last_pass
+    trainer.test(split="val")
+    assert kept is not None and trainer.last_pass is kept
 
 
 def test_templates_stand_in_the_results_on_clip(tiny_command, tmp_path):

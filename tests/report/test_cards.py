@@ -1,6 +1,7 @@
 """Cards: what `--cards` writes of finished runs, what is read of it, and what ends in one line."""
 
 import json
+import shutil
 import statistics
 
 import pytest
@@ -87,6 +88,40 @@ def test_a_folder_is_what_is_compared(finished, tmp_path, capsys, run, place):
     assert write(tmp_path, capsys)[0] == 0
     (path,) = (tmp_path / "results").rglob("*.json")
     assert path.relative_to(tmp_path / "results").as_posix() == place
+
+
+def test_a_recipe_of_another_name_has_a_card_of_its_own(finished, tmp_path, capsys):
+    robust = finished("SMM", seed=0, accuracy=50.0)
+    place = robust.parents[2] / "rn18_robust/default/seed0"
+    place.parent.mkdir(parents=True)
+    robust.rename(place)
+    finished("SMM", seed=0, accuracy=90.0)
+    assert write(tmp_path, capsys)[0] == 0
+    folder = tmp_path / "results/eurosat/rn18/full"
+    assert {path.name: read_card(path)["mean"] for path in folder.iterdir()} == {"SMM-ilm.json": 90.0, "SMM-ilm-robust.json": 50.0}
+
+
+def test_two_runs_of_one_seed_end_in_one_line(finished, tmp_path, capsys):
+    shutil.copytree(finished("SMM", seed=0).parents[3], tmp_path / "output/copy")
+    code, error = write(tmp_path, capsys)
+    assert code == 2 and "same method, data, recipe and seed" in error and error.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_seeds_of_different_settings_are_no_cell(finished, tmp_path, capsys):
+    for seed, rate in ((0, 0.1), (1, 0.2)):
+        finished("SMM", seed=seed, settings={"OPTIM.LR": rate, "SEED": seed})
+    code, error = write(tmp_path, capsys)
+    assert code == 2 and "the runs of different seeds differ in OPTIM.LR" in error and error.count("\n") == 1
+
+
+def test_a_card_names_no_folders_of_the_machine(finished, tmp_path, capsys):
+    words = "/usr/bin/python train.py --root=/home/me --output-dir=/home/me/out --plugin /home/me/mine.py DATASET.ROOT /home/me"
+    finished("SMM", seed=0, command=f"{words} --resume /home/me/out --config-file=/home/me/lite0.yaml OPTIM.LR 1")
+    assert write(tmp_path, capsys)[0] == 0
+    (path,) = (tmp_path / "results").rglob("*.json")
+    expected = "python train.py --plugin mine.py DATASET.ROOT me --config-file=lite0.yaml OPTIM.LR 1"
+    assert read_card(path)["command"] == expected
 
 
 def test_a_command_that_no_shell_reads_stays_as_it_is(finished, tmp_path, capsys):
