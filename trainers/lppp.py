@@ -33,7 +33,7 @@ CHUNK = 4096  # features in double precision at a time
 
 def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer."""
-    node = add_feature_keys(cfg, "LPPP")
+    node = add_feature_keys(cfg, "LPPP", views=False)  # its step sizes are those of fixed features
     # Steps of the classifier per epoch, each on all training images, before the one step of the blend
     node.STEPS = 10
 
@@ -129,9 +129,6 @@ class LPPP(FeatureLearning):
         plain.defrost()
         plain.NAME, plain.MOMENTUM, plain.WEIGHT_DECAY, plain.SGD_NESTEROV = "sgd", 0.0, 0.0, False
         return {"classifier": (network.head.classifier, cfg.OPTIM), "blend": (network.head.blend, plain)}
-
-    def views(self) -> int:
-        return 1  # the step sizes are those of fixed features
 
     def build_model(self) -> None:
         super().build_model()

@@ -23,8 +23,6 @@ from dassl_vr.prompting import fill_in
 def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer."""
     node = add_feature_keys(cfg, "TaskRes")
-    # Augmented versions of the training images, trained on in turn, one per epoch; 0 = a new one in every epoch
-    node.VIEWS = 0
     # Factor of the residual; the paper takes 1 for OxfordFlowers
     node.ALPHA = 0.5
 

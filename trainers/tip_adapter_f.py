@@ -34,8 +34,6 @@ SHOTS, LARGEST = 16, 10_000  # keys per class where all images are trained on, a
 def extend_cfg(cfg: CN) -> None:
     """The keys of this trainer."""
     node = add_feature_keys(cfg, "TipAdapterF")
-    # Augmented versions of the training images, trained on in turn, one per epoch; 0 = a new one in every epoch
-    node.VIEWS = 0
     # Further versions, of which a key is the mean at the start
     node.KEY_VIEWS = 10
     # Training images per class that are keys, the first ones; 0 = DATASET.NUM_SHOTS, or 16 where that is all

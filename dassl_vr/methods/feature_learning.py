@@ -15,12 +15,19 @@ from .image_features import ImageFeatures
 from .prompt_learning import PromptLearning
 
 
-def add_feature_keys(cfg: CN, name: str) -> CN:
-    """Add `TRAINER.<NAME>` with the keys that every trainer on features has; returns the node for more."""
+def add_feature_keys(cfg: CN, name: str, views: bool = True) -> CN:
+    """Add `TRAINER.<NAME>` with the keys of a trainer on features; returns the node for more.
+
+    Args:
+        views: it can train on several versions of the images.
+    """
     node = cfg.TRAINER[name.upper()] = CN()
     # Where the features of the training images are kept: memory, disk (in ~/.cache/dassl_vr/features too, where other runs on the
     # same images, backbone, transforms and seed find them)
     node.FEATURES = "memory"
+    if views:
+        # Augmented versions of the training images, trained on in turn, one per epoch; 0 = a new one in every epoch
+        node.VIEWS = 0
     return node
 
 
@@ -62,7 +69,7 @@ class FeatureLearning(PromptLearning):
 
     def views(self) -> int:
         """How many versions of the images are trained on in turn; 0 = a new one in every epoch."""
-        return self.options.VIEWS
+        return self.options.get("VIEWS", 1)
 
     def version_in(self, epoch: int) -> int:
         """The number of the version of the images that `epoch` trains on."""

@@ -49,21 +49,23 @@ def computed(monkeypatch):
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_run_is_resumed_bit_for_bit(tmp_path, tiny_command, monkeypatch, name):
-    """Within the second epoch, of LP++ at its only batch."""
+    """Within the first epoch, whose start computes what is trained from the features, and within the second."""
     kind = {"trainer": name, "backbone": "tiny_clip"}
     assert main(tiny_command(tmp_path / "whole", *SHORT, **kind)) == 0
     out = tmp_path / "stopped"
     command = tiny_command(out, "--resume", out, *SHORT, **kind)
     step = TrainerX.detect_anomaly
 
-    def stop_in_the_second_epoch(trainer, loss):
-        step(trainer, loss)
-        if (trainer.epoch, trainer.batch_idx) == (1, 0):
-            signal.raise_signal(signal.SIGTERM)
+    for epoch in (0, 1):
 
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainerX, "detect_anomaly", stop_in_the_second_epoch)
-        assert main(command) == 75
+        def stop(trainer, loss, epoch=epoch):
+            step(trainer, loss)
+            if (trainer.epoch, trainer.batch_idx) == (epoch, 0):
+                signal.raise_signal(signal.SIGTERM)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainerX, "detect_anomaly", stop)
+            assert main(command) == 75
     assert main(command) == 0
     assert_equal(trained(tmp_path / "whole"), trained(out))
 
@@ -107,13 +109,30 @@ def test_runs_share_features_on_the_disk(tmp_path, tiny_command, monkeypatch, co
     assert images == 0
     assert_equal(first, again)
     assert run("other", name="TaskRes")[1] == 60, "the first of its three versions is there"
-    assert run("backbone", "DATASET.TEMPLATE", "a {}.")[1] == 0 and run("scale", "INPUT.RRCROP_SCALE", "(0.6, 1.0)")[1] == 30
+    assert run("sentences", "DATASET.TEMPLATE", "a {}.")[1] == 0 and run("scale", "INPUT.RRCROP_SCALE", "(0.6, 1.0)")[1] == 30
+    assert run("images", "DATASET.NUM_SHOTS", 2)[1] == 20 and run("precision", "TRAIN.PRECISION", "bf16")[1] == 30
     file.write_bytes(file.read_bytes()[:-100])
     capsys.readouterr()
     again, images = run("damaged")
     assert images == 30 and "computed again" in capsys.readouterr().out
     assert_equal(first, again)
     assert run("mended")[1] == 0
+
+
+def test_features_on_the_disk_are_those_of_their_weights_and_seed(tmp_path, tiny_command, monkeypatch, trainer_of, computed):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    settings = (*SHORT, "TRAINER.TASKRES.FEATURES", "disk")
+
+    def images(*, weights=None, seed=1):
+        trainer = trainer_of(tiny_command(tmp_path / "run", *settings, trainer="TaskRes", backbone="tiny_clip"))
+        trainer.weights_sha256 = weights or trainer.weights_sha256
+        trainer.cfg.defrost()
+        trainer.cfg.SEED = seed
+        computed.clear()
+        trainer.features.version(0)
+        return sum(computed)
+
+    assert (images(), images(), images(weights="a" * 64), images(seed=2)) == (30, 0, 30, 30)
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -130,7 +149,7 @@ def test_two_processes_train_as_one_does(processes, tiny_command, tmp_path, name
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_an_image_that_cannot_be_read_is_left_out(tmp_path, tiny_command, name, capsys):
+def test_an_image_that_cannot_be_read_is_left_out(tmp_path, tiny_command, trainer_of, name, capsys):
     draws = np.random.default_rng(0)
     for split, number in (("train", 5), ("test", 2)):
         for label in ("cat", "dog"):
@@ -152,7 +171,10 @@ def test_an_image_that_cannot_be_read_is_left_out(tmp_path, tiny_command, name, 
         state = trained(tmp_path / "skip")
         assert state["cache.filled"].sum() == 9 and state["cache.filled"][:5].tolist() == [1, 1, 1, 1, 0]
     if name == "LPPP":
-        assert trained(tmp_path / "skip")["classifier.step"] > 0
+        trainer = trainer_of(tiny_command(tmp_path / "again", *command, "DATASET.ON_BAD_IMAGE", "skip", **kind))
+        features = F.normalize(trainer.features.version(0), dim=-1).double()  # of the image left out all zeros
+        expected = 4 * 9 / torch.linalg.eigvalsh(features.T @ features)[-1]
+        assert trained(tmp_path / "skip")["classifier.step"] == pytest.approx(float(expected))
 
 
 def test_a_head_may_start_from_a_checkpoint(tmp_path, tiny_command, trainer_of):

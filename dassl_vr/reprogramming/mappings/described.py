@@ -118,8 +118,12 @@ class Described(OfWords):
         return (mine[:, :, None] * self.text[:, None]).flatten(1)
 
     def of_sentences(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, views * D) -> (B, C * banks * sentences) logits of the sentences."""
-        return x @ self.weights().T
+        """(B, views * D) -> (B, C * banks * sentences) logits of the sentences: `x @ weights().T` without multiplying zeros."""
+        self._check_prepared()
+        if self.views == 1:
+            return x @ self.text.T
+        of_views = x.unflatten(1, (self.views, -1)) @ self.text.T  # (B, views, sentences)
+        return of_views.gather(1, self.view_of.expand(x.shape[0], 1, -1))[:, 0]
 
 
 @MAPPING_REGISTRY.register(name="attrvr")
