@@ -77,6 +77,8 @@ def settle(args: argparse.Namespace) -> None:
     clip_16shot = args.protocol == CLIP_16SHOT
     args.seeds = seeds_of(args.seeds or (Clip16Shot.seeds if clip_16shot else (1,)))
     args.epochs = args.epochs or ("recipe" if clip_16shot else None)
+    if not clip_16shot and ALL in (args.dataset, args.backbone):
+        raise ConfigError(f"'{ALL}' is for --protocol {CLIP_16SHOT}; add it, or name one data set and one backbone")
     args.datasets = list(Clip16Shot.datasets) if clip_16shot and args.dataset == ALL else [args.dataset]
     args.backbones = list(Clip16Shot.backbones) if clip_16shot and args.backbone == ALL else [args.backbone]
     args.output = args.output or data_and_output()[1]

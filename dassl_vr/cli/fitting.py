@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..config.recipes import recipe_path, recipes_of
 from ..engine import TRAINER_REGISTRY
 from ..methods import PromptLearning
-from ..runs.cells import Cell
+from ..runs.cells import Cell, cell_of, recipe_cfg
 from ..utils.errors import ConfigError
 
 
@@ -54,7 +55,8 @@ def cells_that_fit(args: argparse.Namespace, preferred: str = "") -> dict[Cell, 
 
 
 def _with_recipe(trainer, suffix, args):
-    return Cell(trainer, "", args.datasets[0], f"{args.backbone}_{suffix}", options=())
+    cell = Cell(trainer, "", args.datasets[0], f"{args.backbone}_{suffix}", options=())
+    return replace(cell, method=cell_of(recipe_cfg(cell), cell.recipe).method)  # in the directory that train.py would take
 
 
 def _variants(trainer):

@@ -76,13 +76,17 @@ def _names_place(args, cfg):
 
 def _place_of(args):
     """For `run`: the directory that the scripts give such a run; of a run that is resumed, its own."""
+    from ..engine.run_directory import check_resumed, is_used
     from ..runs.cells import cell_of, join_tags, shots_tag
+
+    other_backbone = args.backbone or "MODEL.BACKBONE.NAME" in args.opts[::2]
 
     def place(cfg):
         if cfg.RESUME:
+            check_resumed(cfg.RESUME, is_used)  # a mistyped one is not where a new run begins
             return cfg.RESUME
         shots = shots_tag(max(cfg.DATASET.NUM_SHOTS, 0))
-        cell = cell_of(cfg, "" if args.backbone else args.config_file or "", args.dataset_config_file or "")
+        cell = cell_of(cfg, "" if other_backbone else args.config_file or "", args.dataset_config_file or "")
         return cell.directory(data_and_output()[1], join_tags(os.environ.get("TAG") or "default", shots)) / f"seed{cfg.SEED}"
 
     return place

@@ -100,16 +100,18 @@ def upload_bundle(model: PromptedModel, place: HubPlace, private: bool = False, 
         ConfigError: `check_can_upload`.
         DataError: the hub refuses, or cannot be reached.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 
     check_can_upload(place)
     api = HfApi()
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary, BUNDLE)
         write_bundle(model, directory)
-        (directory / CARD_FILE).write_text(model_card(read_description(directory), place, licence), encoding="utf-8")
+        card = model_card(read_description(directory), place, licence)
+        (directory / CARD_FILE).write_text(card, encoding="utf-8")
         files = [CommitOperationAdd(path.name, path) for path in sorted(directory.iterdir())]
         with _explained(place, api.endpoint):
+            ModelCard(card).validate()  # the hub would refuse it after the repository was made
             api.create_repo(place.repository, private=private or None, exist_ok=True)
             commit = api.create_commit(
                 place.repository, files, commit_message="Upload a bundle of dassl_vr", revision=place.revision
@@ -152,6 +154,8 @@ def _reason(error, endpoint):
         return f"{endpoint} cannot be reached, and there is no copy in {constants.HF_HUB_CACHE}; check the network"
     if isinstance(error, errors.EntryNotFoundError):
         return f"not a bundle, {DESCRIPTION_FILE} or {FILES[BUNDLE]} is missing; expected what export.py writes to the hub"
+    if isinstance(error, ValueError):
+        return f"{endpoint} refuses the card ({excerpt(error)}); check --license"
     if status in (401, 403):
         return f"{endpoint} refuses ({status}); set HF_TOKEN to a token that may write there"
     return f"{endpoint} failed ({type(error).__name__}: {excerpt(error)}); try again later"

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -69,8 +69,7 @@ def claim_run_directory(cfg: CfgNode) -> str:
     check_place(out)
     elsewhere = bool(resume) and os.path.realpath(resume) != os.path.realpath(out)
     if elsewhere:
-        if not _can_continue(resume):
-            raise WeightsError(f"--resume {resume}: nothing to continue from; expected the output directory of an unfinished run")
+        check_resumed(resume, can_continue)
         check_unused(out)
         _check_same_config(cfg, resume)
         return RESUMED
@@ -88,10 +87,16 @@ def claim_run_directory(cfg: CfgNode) -> str:
     _check_same_config(cfg, out)
     if finished:
         return FINISHED
-    return RESUMED if _can_continue(out) else NEW
+    return RESUMED if can_continue(out) else NEW
 
 
-def _can_continue(directory):
+def check_resumed(directory: str, enough: Callable[[str], bool]) -> None:
+    """Raises `WeightsError` unless `enough(directory)`: `can_continue` or `is_used`."""
+    if not enough(directory):
+        raise WeightsError(f"--resume {directory}: nothing to continue from; expected the output directory of an unfinished run")
+
+
+def can_continue(directory: str) -> bool:
     """Whether there is a resume file, or a note of the family's about the newest checkpoint."""
     entries = os.listdir(directory) if os.path.isdir(directory) else []
     notes = [RESUME_FILE, *(os.path.join(entry, "checkpoint") for entry in entries)]
@@ -131,7 +136,7 @@ def _check_is_a_run(out):
         with contextlib.suppress(DataError):
             read_results(out)
             return  # of a run without its other files
-    elif _can_continue(out):
+    elif can_continue(out):
         return  # one of the original family
     raise ConfigError(f"output directory {out} holds {used[0]}, which is not of a run; choose another --output-dir")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from dassl_vr.cli import comparison
-from dassl_vr.cli.compare import main
+from dassl_vr.cli.compare import build_compare_parser, main, settle
 from dassl_vr.cli.comparison import EpochsRule
+from dassl_vr.cli.fitting import cells_that_fit
 from dassl_vr.cli.train import build_parser, setup_cfg
 from dassl_vr.cli.train import main as train
 from dassl_vr.config import to_yaml
@@ -18,7 +19,7 @@ from dassl_vr.paper.clip_16shot import NOTE, Clip16Shot
 from dassl_vr.plugins import load_plugins
 from dassl_vr.reprogramming import INPUT_REGISTRY
 from dassl_vr.runs import executors
-from dassl_vr.runs.cells import Cell
+from dassl_vr.runs.cells import Cell, cell_of
 from dassl_vr.runs.plan import Run
 
 QUIET = ["--", "VERBOSE", "False", "TEST.TRAIN_GAP", "False", "TRAIN.END_FIGURES", "False"]
@@ -63,10 +64,20 @@ def test_what_fits_is_what_has_a_recipe_for_the_backbone(capsys, tmp_path):
     (methods,) = (line.removeprefix("methods:").split(",") for line in announced.splitlines() if line.startswith("methods:"))
     assert len(methods) == len(set(methods)), "each once, also a METHOD and a MAPPING of one name"
     assert {f"ZeroshotCLIP-{name}/tiny_clip/default/seed1" for name in ("template", "ensemble")} < set(directories), "no epochs"
-    pairs = {f"{trainer}/tiny_clip_{f_out}" for trainer in ("SMM", "VR") for f_out in ("attrvr", "rvp")}
+    pairs = {f"{trainer}/tiny_clip_{f_out}" for trainer in ("SMM", "VR-ar") for f_out in ("attrvr", "rvp")}
     pairs |= {"SMM/tiny_clip_head", "SMM/tiny_clip_dvp", "VR-dvp/tiny_clip", "VR-dvp_lite/tiny_clip"}
     assert {f"{pair}/default/seed1" for pair in pairs} < set(directories), "an f_in with each f_out that has a recipe"
     assert not (tmp_path / "out").exists(), "a dry run leaves nothing"
+
+
+def test_runs_lie_where_train_py_puts_them(tmp_path):
+    """So that each finds what the other has trained."""
+    args = build_compare_parser().parse_args(["digits", "tiny_clip"])
+    settle(args)
+    for cell in cells_that_fit(args):
+        cfg = cell.run(1, tmp_path, "default", "data").cfg
+        of_train_py = cell_of(cfg, cell.recipe, "configs/datasets/digits.yaml")
+        assert of_train_py.directory("out", "default") == cell.directory("out", "default")
 
 
 def test_what_has_rates_of_its_own_takes_part_with_a_recipe_of_its_own(capsys, tmp_path):
@@ -102,7 +113,7 @@ def test_clip_16shot_has_every_method_on_each_backbone(capsys):
     for backbone in ("clip_rn50", "clip_rn101", "clip_vit_b32", "clip_vit_b16"):
         assert f"/dtd/VP/{backbone}_16shot/16shots/seed1\n" in out, "the baseline of these papers, not the recipe of VP's own"
         assert f"/dtd/VP/{backbone}/16shots" not in out
-        assert f"/dtd/VR/{backbone}_attrvr/16shots/seed1\n" in out
+        assert f"/dtd/VR-ar/{backbone}_attrvr/16shots/seed1\n" in out
 
 
 def test_clip_16shot_over_all_data_sets(capsys):
@@ -151,6 +162,8 @@ def test_warm_up_and_steps_keep_their_share(monkeypatch):
         (["digits", "lite0", "--seeds", "-1"], "--seeds -1"),
         (["digits", "lite0", "--protocol", "full", "--shots", "4"], "--shots cannot be combined with"),
         (["digits", "lite0", "--protocol", "base-to-new"], "choose a CLIP backbone"),
+        (["all", "lite0"], "'all' is for --protocol clip-16shot"),
+        (["digits", "all", "--shots", "16"], "'all' is for --protocol clip-16shot"),
         (["digits", "tiny_clip", "--protocol", "base-to-new", "--shots", "1", "2"], "one number of --shots"),
         (["digits", "tiny_clip", "--protocol", "cross-dataset"], "--targets"),
         (["digits", "tiny_clip", "--protocol", "cross-dataset", "--targets", "digitz"], "did you mean 'digits"),
@@ -253,7 +266,7 @@ def test_clip_16shot_on_one_data_set(finished_at_once, capfd, tmp_path):
         row = rows[name]
         assert (row["accuracy %"], row["95 % interval"], row["seeds"]) == ("52.0 ± 1.0", "49.5 to 54.5", "3")
         assert (row["paper"], row["difference"]) == (str(published), f"{52 - published:+.1f}")
-    run = results_of(tmp_path / "out/dtd/VR/clip_vit_b16_attrvr/16shots/seed3")
+    run = results_of(tmp_path / "out/dtd/VR-ar/clip_vit_b16_attrvr/16shots/seed3")
     assert (run["shots"], run["epochs"], run["mapping"]) == (16, 200, "attrvr")
 
 

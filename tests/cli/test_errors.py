@@ -67,7 +67,11 @@ def test_one_line_and_two(capsys, error, words):
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("a fault of ours"), OSError("without a number"), BrokenPipeError(32, "of a worker")]
+    "error",
+    [
+        *(RuntimeError("a fault of ours"), OSError("without a number"), BrokenPipeError(32, "of a worker")),
+        *(ModuleNotFoundError("no module", name=name) for name in ("dassl_vr.nothing", "torch.nothing")),
+    ],
 )
 def test_our_own_faults_are_not_hidden(error):
     with pytest.raises(type(error)):

@@ -154,6 +154,8 @@ def test_a_run_goes_where_the_scripts_put_it(tmp_path, tiny_command, monkeypatch
     assert main([*command, "OPTIM.LR", "0.5"]) == 2 and "another configuration" in capsys.readouterr().err
     command[command.index("--seed") + 1] = "-1"  # that of the run which is continued
     assert main([*command, "OPTIM.MAX_EPOCH", "1", "RESUME", place]) == 0 and "finished already" in capsys.readouterr().out
+    assert main([*command, "OPTIM.MAX_EPOCH", "1", "MODEL.BACKBONE.NAME", "lite0"]) == 0
+    assert {path.name for path in (tmp_path / "output/digits/SMM").iterdir()} == {"tiny_vit", "lite0"}
     assert [path.name for path in (tmp_path / "output").iterdir()] == ["digits"]
 
 
@@ -421,6 +423,17 @@ def test_nothing_to_resume_elsewhere(tmp_path, tiny_command, capsys):
     (tmp_path / "empty").mkdir()
     assert main(tiny_command(tmp_path / "run", "--resume", tmp_path / "empty")) == 2
     assert "nothing to continue from" in capsys.readouterr().err
+
+
+def test_a_directory_to_resume_that_is_not_there_is_not_made(tmp_path, tiny_command, monkeypatch, capsys):
+    """Also where it is the only one that is named."""
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "out"))
+    command = tiny_command(tmp_path / "unused", "--resume", tmp_path / "nothere")
+    at = command.index("--output-dir")
+    assert main(command[:at] + command[at + 2 :]) == 2
+    error = capsys.readouterr().err
+    assert f"--resume {tmp_path / 'nothere'}: nothing to continue from" in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_eval_only_takes_another_data_set_but_no_other_trainer(finished_run, tmp_path, capsys):

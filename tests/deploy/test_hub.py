@@ -56,6 +56,11 @@ def error_of(command, capsys, *arguments):
     return lines[0]
 
 
+def test_a_licence_that_the_hub_does_not_know_leaves_nothing_there(hub, smm_bundle, capsys):
+    line = error_of(export, capsys, smm_bundle, PLACE, "--license", "mine alone")
+    assert "refuses the card" in line and "check --license" in line and not hub.commits
+
+
 def test_there_and_back(hub, smm_bundle, digits, capsys):
     assert export([str(smm_bundle), PLACE, "--private", "--license", "mit"]) == 0
     ((commit, files),) = hub.commits[REPOSITORY]

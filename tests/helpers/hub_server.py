@@ -7,7 +7,10 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import yaml
+
 TOKEN = "hf_of_the_test"
+LICENCES = ("mit", "apache-2.0")
 
 
 class Hub(ThreadingHTTPServer):
@@ -40,10 +43,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         hub, body = self.server, self.rfile.read(int(self.headers["Content-Length"]))
         hub.log.append(("POST", self.path))
+        if self.path == "/api/validate-yaml":
+            licence = yaml.safe_load(json.loads(body)["content"].split("---")[1]).get("license")
+            errors = [] if licence in (None, *LICENCES) else [{"message": '"license" must be one of the known ones'}]
+            return self.answer(400 if errors else 200, {"warnings": [], "errors": errors})
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer(403, {"error": "Forbidden"})
-        if self.path == "/api/validate-yaml":
-            return self.answer(200, {"warnings": [], "errors": []})
         if self.path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
