@@ -119,20 +119,23 @@ def test_runs_share_features_on_the_disk(tmp_path, tiny_command, monkeypatch, co
     assert run("mended")[1] == 0
 
 
-def test_features_on_the_disk_are_those_of_their_weights_and_seed(tmp_path, tiny_command, monkeypatch, trainer_of, computed):
+def test_features_on_the_disk_are_those_of_their_weights_seed_and_pixels(tmp_path, tiny_command, monkeypatch, trainer_of, computed):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     settings = (*SHORT, "TRAINER.TASKRES.FEATURES", "disk")
 
-    def images(*, weights=None, seed=1):
+    def images(*, weights=None, seed=1, pixels=None):
         trainer = trainer_of(tiny_command(tmp_path / "run", *settings, trainer="TaskRes", backbone="tiny_clip"))
         trainer.weights_sha256 = weights or trainer.weights_sha256
         trainer.cfg.defrost()
         trainer.cfg.SEED = seed
+        if pixels is not None:
+            monkeypatch.setattr(trainer.dm.dataset.train_x[0], "read", lambda: pixels)
         computed.clear()
         trainer.features.version(0)
         return sum(computed)
 
     assert (images(), images(), images(weights="a" * 64), images(seed=2)) == (30, 0, 30, 30)
+    assert images(pixels=Image.new("RGB", (8, 8), "red")) == 30
 
 
 @pytest.mark.parametrize("name", PARTS)
