@@ -13,6 +13,7 @@ import numpy as np
 from ..utils.errors import ConfigError
 from ..utils.files import atomic_write
 from ..utils.text import one_line, shorten
+from .fonts import use_fonts_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,12 +64,14 @@ def without_ticks(axes: Axes) -> None:
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as a PNG file, whole or not at all."""
+    use_fonts_for(figure)
     with _without_glyph_warnings(), atomic_write(path, "wb") as file:
         figure.savefig(file, format="png")
 
 
 def pixels(figure: Figure) -> np.ndarray:
     """(H, W, 3) uint8: a figure as an image."""
+    use_fonts_for(figure)
     with _without_glyph_warnings():
         figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
@@ -76,7 +79,7 @@ def pixels(figure: Figure) -> np.ndarray:
 
 @contextlib.contextmanager
 def _without_glyph_warnings():
-    """A character that the font lacks is drawn as a box; a warning for each would add nothing."""
+    """A character that all fonts lack is drawn as a box; `use_fonts_for` names it once, where matplotlib warns each time."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         yield
