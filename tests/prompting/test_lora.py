@@ -191,6 +191,19 @@ def test_dropout_is_for_training_alone(backbone, x):
     assert all(module is other for module, other in zip(backbone.modules(), before, strict=True))
 
 
+def test_dropped_inputs_of_one_backbone_after_another(backbone, x):
+    blocks, others = backbone.tokens.blocks[:1], copy.deepcopy(backbone.tokens.blocks[:1])
+    with torch.no_grad():
+        for parameter in others.parameters():
+            parameter.mul_(1.5)
+    updates = learned(blocks, 2, 0.7, "qkv", 1e-9)  # so little that nothing is dropped
+    x = torch.randn(1, 5, updates.down.shape[-1], generator=torch.Generator().manual_seed(5))
+    for each in (blocks, others, blocks):
+        with updates.inside_blocks(each):
+            got = attend(each[0], x)
+        assert torch.allclose(got, attend_by_hand(each[0], x, updates, dict.fromkeys("qkv", 1.0)), atol=1e-4)
+
+
 def test_attention_of_other_kinds_takes_no_dropout():
     blocks = [open_clip.transformer.CustomResidualAttentionBlock(8, 2)]
     LowRankUpdates(blocks, 1)

@@ -79,6 +79,7 @@ def test_averages_count_outside_of_training(make_clip):
         means = [learned.mean_context, *learned.mean_deep_text]
         assert torch.allclose(model.eval()(x), slow_logits(model, x, means, learned.mean_visual), atol=1e-5)
         assert not torch.allclose(model(x), before, atol=1e-3), "text features are computed anew"
+        assert not torch.equal(model.train().text_features(), model.eval().text_features()), "those of each mode"
 
 
 def test_an_average_of_steps():
