@@ -194,7 +194,7 @@ def test_dropout_is_for_training_alone(backbone, x):
 def test_dropped_inputs_of_one_backbone_after_another(backbone, x):
     blocks, others = backbone.tokens.blocks[:1], copy.deepcopy(backbone.tokens.blocks[:1])
     with torch.no_grad():
-        for parameter in others.parameters():
+        for parameter in others[0].parameters():
             parameter.mul_(1.5)
     updates = learned(blocks, 2, 0.7, "qkv", 1e-9)  # so little that nothing is dropped
     x = torch.randn(1, 5, updates.down.shape[-1], generator=torch.Generator().manual_seed(5))
