@@ -2,7 +2,7 @@
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by people. Some take arguments:
 `<!-- generated: cards digits/lite0/full -->` is the table of the cards in that folder of results/, which
-`python -m dassl_vr.report OUTPUT --cards results` writes. The accuracies in the heads of recipes come from these cards, too, where
+`python -m dassl_vr.report OUTPUT --cards results` writes, and `accuracies` a short form of it. The accuracies in the heads of recipes come from these cards, too, where
 there are some. With `--check` nothing is written, and the exit code is 1 if a part is out of date.
 """
 
@@ -280,6 +280,14 @@ def cards(folder):
     return f"{_table([[row[index] for index in kept] for row in (headers, *rows)])}\n\n{provenance(groups)}"
 
 
+def accuracies(folder):
+    """Of these cards, accuracy and what was trained."""
+    headers, rows = results_table(read_table(REPOSITORY / RESULTS / folder))
+    kept = [headers.index(name) for name in SHORT]
+    return _table([[row[index] for index in kept] for row in (headers, *rows)])
+
+
+SHORT = ("method", "accuracy %", "trained")
 COST = ("recipe", "train s", "memory MiB", "images/s")
 
 
@@ -335,7 +343,7 @@ def _table(rows):
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-PARTS = {function.__name__: function for function in (trainers, matrix, mappings, inputs, keys, imports, cards)}
+PARTS = {function.__name__: function for function in (trainers, matrix, mappings, inputs, keys, imports, cards, accuracies)}
 
 
 def generated(text):

@@ -76,6 +76,13 @@ def test_a_table_is_made_of_cards(page):
     )
 
 
+def test_a_short_table_of_the_same_cards(page, generate):
+    page[0].write_text("<!-- generated: accuracies digits/lite0/full -->\n<!-- end -->\n")
+    assert generate.main([]) == 0
+    lines = page[0].read_text().splitlines()[1:-1]
+    assert lines == ["| method | accuracy % | trained |", "|---|---|---|", "| SMM | 91.3 ± 1.5 | 54,147 |"]
+
+
 def test_every_card_stands_in_a_document():
     text = "".join(path.read_text() for path in (REPOSITORY / "docs").glob("*.md"))
     assert set(re.findall(r"<!-- generated: cards (\S+) -->", text)) == set(TABLES)
