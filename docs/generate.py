@@ -2,8 +2,9 @@
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by people. Some take arguments:
 `<!-- generated: cards digits/lite0/full -->` is the table of the cards in that folder of results/, which
-`python -m dassl_vr.report OUTPUT --cards results` writes, and `accuracies` a short form of it. The accuracies in the heads of recipes come from these cards, too, where
-there are some. With `--check` nothing is written, and the exit code is 1 if a part is out of date.
+`python -m dassl_vr.report OUTPUT --cards results` writes, and `accuracies` a short form of it. The accuracies in the heads of
+recipes come from these cards, too, where there are some. With `--check` nothing is written, and the exit code is 1 if a part is out
+of date.
 """
 
 import argparse
