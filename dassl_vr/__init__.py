@@ -5,6 +5,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
+if sys.version_info < (3, 10):  # noqa: UP036 - a checkout that nothing has installed
+    sys.stderr.write(f"error: dassl_vr needs Python 3.10 or newer; {sys.executable} is {sys.version.split()[0]}\n")
+    sys.exit(2)
+
 from .home import set_cache_variables
 
 __version__ = "0.1.0"

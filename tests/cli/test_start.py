@@ -1,5 +1,6 @@
 """How a command starts: `--help` at once, and one line where the libraries are missing."""
 
+import shutil
 import subprocess
 import sys
 
@@ -51,6 +52,26 @@ def test_missing_libraries_are_one_line(without_libraries, words):
     done = without_libraries(*words)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("error: the library '") and ("-m pip install -e " in done.stderr or ".venv" in done.stderr)
+
+
+def test_a_python_that_is_too_old_is_one_line(without_libraries):
+    done = without_libraries("-c", "import sys; sys.version_info = (3, 9, 18); import dassl_vr.cli.train")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: dassl_vr needs Python 3.10 or newer; ")
+
+
+def test_the_scripts_start_where_only_python3_is_called_so(repository, tmp_path):
+    (tmp_path / "scripts").mkdir()
+    for name in ("_python.sh", "smm.sh"):
+        (tmp_path / "scripts" / name).write_text((repository / "scripts" / name).read_text())
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/dirname").symlink_to(shutil.which("dirname"))
+    (tmp_path / "bin/basename").symlink_to(shutil.which("basename"))
+    (tmp_path / "bin/python3").write_text("#!/bin/sh\necho python3 $*\n")
+    (tmp_path / "bin/python3").chmod(0o755)
+    command = [shutil.which("bash"), str(tmp_path / "scripts/smm.sh"), "digits", "lite0"]
+    done = subprocess.run(command, env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True)
+    assert done.stdout == "python3 -m dassl_vr.cli.method smm digits lite0\n", done.stderr
 
 
 def test_the_help_names_what_can_be_chosen(without_libraries):
