@@ -226,12 +226,12 @@ _C.TRAIN.RESUME_FREQ = 1
 _C.TRAIN.RESUME_BATCHES = 0
 # Use only algorithms that give the same bits again on the same machine; slower on a GPU
 _C.TRAIN.DETERMINISTIC = False
-# Print and write TensorBoard scalars every so many batches
+# Print and write TensorBoard scalars every so many batches (of a long run about 500 points are written)
 _C.TRAIN.PRINT_FREQ = 10
-# Write pictures to TensorBoard every so many epochs (0 = about ten times a run; always after the last)
+# Write pictures to TensorBoard every so many epochs (0 = before training and four times in it; always after the last)
 _C.TRAIN.PICTURE_FREQ = 0
-# At the end of a run, show features in TensorBoard's projector and, where the extra `report` is installed, the figures of
-# visualize.py
+# At the end of a run, show features of test images in TensorBoard's projector and, where the extra `report` is installed, the
+# figures of visualize.py
 _C.TRAIN.END_FIGURES = True
 # Arithmetic of the frozen backbone: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
 _C.TRAIN.PRECISION = "auto"

@@ -1,7 +1,7 @@
 """Samplers of the Dassl family. The order each gives is a function of (seed, epoch) alone."""
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -158,6 +158,19 @@ def _group(data_source, attribute):
     for index, item in enumerate(data_source):
         groups[getattr(item, attribute)].append(index)
     return dict(groups)
+
+
+def class_balanced_order(items: Sequence[Datum]) -> list[int]:
+    """The positions in `items`, such that any first n are spread over the classes: an image of each, then a second one of each, ...
+
+    Drawn with a fixed seed and a generator of its own.
+    """
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
+    seen, turns = Counter(), {}
+    for position in order:
+        turns[position] = seen[items[position].label]
+        seen[items[position].label] += 1
+    return sorted(order, key=turns.get)  # stable: within a turn the classes stay in random order
 
 
 def build_sampler(

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from ..utils import distributed
 from ..utils.meters import AverageMeter
 from ..utils.signals import asked, asked_anywhere
+from .charts import on_curve
 from .epoch_pass import EpochPass
 from .resume import save_resume_file, stop
 
@@ -77,7 +78,9 @@ class BatchLoop:
             f" time {batch_time.val:.3f} ({batch_time.avg:.3f}) data {data_time.val:.3f} ({data_time.avg:.3f})"
             f" {losses} lr {self.get_current_lr():.4e} eta {eta}"
         )
-        step = self.epoch * num_batches + progress.batches
+        step, frequency = self.epoch * num_batches + progress.batches, self.cfg.TRAIN.PRINT_FREQ
+        if not on_curve(step, 1 if num_batches < frequency else frequency, self.max_epoch * num_batches):
+            return
         for name, meter in losses.meters.items():
             self.write_scalar(f"train/{name}", meter.avg, step)
         for name, lr in rates.items():

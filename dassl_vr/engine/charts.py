@@ -1,8 +1,13 @@
-"""What every run writes to TensorBoard about itself, so that runs can be distinguished and share charts."""
+"""What every run writes to TensorBoard about itself, so that runs can be distinguished and share charts.
+
+TensorBoard's time series open with the first two groups of tags in the alphabet. These are to be the curves, `train` and `val`.
+Points and pictures have names that come after.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from ..utils.errors import LostProcessError, RunInterrupted
@@ -12,13 +17,17 @@ from .events import EventWriter
 if TYPE_CHECKING:
     from .trainer import SimpleTrainer
 
+FINAL = "values at the end"  # group of what is measured once
+PROMPT = "what the prompt does"  # group of pictures over training
+TRAINED = "when trained"  # group of figures at the end
+POINTS = 500  # about as many, at most, make a curve of a run
+
 # Chart -> regular expression of its tags: one line per run, so that rival methods share a chart
 CHARTS = {
     "accuracy": {
-        "test accuracy in %": ["Multiline", ["test/accuracy"]],
         "validation accuracy in %": ["Multiline", ["val/accuracy"]],
         "training accuracy in % (of the batches)": ["Multiline", ["train/acc"]],
-        "macro-F1 in %": ["Multiline", ["test/macro_f1"]],
+        "test accuracy in %": ["Multiline", ["test/accuracy", f"{FINAL}/accuracy"]],
     },
     "training": {
         "loss": ["Multiline", ["train/loss"]],
@@ -26,6 +35,8 @@ CHARTS = {
         "images per second": ["Multiline", ["train/images_per_second"]],
     },
 }
+# Its table of hyperparameters shows five columns unless asked for more: first those that are marked so, by their names
+SHOWN = ("backbone", "dataset", "mapping", "method", "trainer")
 
 
 def attempt(what: str, draw: Callable[..., object], *arguments: object) -> bool:
@@ -44,14 +55,19 @@ def attempt(what: str, draw: Callable[..., object], *arguments: object) -> bool:
     return True
 
 
+def on_curve(step: int, gap: int, total: int) -> bool:
+    """Whether the numbers of training batch `step` of `total` are written, where those of every `gap`-th are at hand."""
+    return step * POINTS // total > (step - gap) * POINTS // total
+
+
 def write_layout(writer: EventWriter | None) -> None:
     """Group the scalars of all runs into charts (TensorBoard's page "custom scalars")."""
     if writer is not None:  # the main process has one
         attempt("TensorBoard's custom scalars", writer.add_custom_scalars, CHARTS)
 
 
-def write_hparams(trainer: "SimpleTrainer") -> None:
-    """The run's line in TensorBoard's table of hyperparameters: what it was, and how good it became."""
+def write_outcome(trainer: "SimpleTrainer") -> None:
+    """How good the run became, as points, and as its line in TensorBoard's table of hyperparameters beside what it was."""
     cfg = trainer.cfg
     section = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
     hparams = {
@@ -66,14 +82,26 @@ def write_hparams(trainer: "SimpleTrainer") -> None:
         "epochs": trainer.max_epoch,
         "batch_size": cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
     }
-    metrics = {f"hparam/{key}": value for key, value in trainer.results.get(cfg.TEST.SPLIT, {}).items()}
-    if metrics and trainer._writer is not None:
-        hparams = {key: value if isinstance(value, (bool, int, float)) else printable(str(value)) for key, value in hparams.items()}
-        attempt("TensorBoard's table of hyperparameters", _write_hparams, trainer._writer, hparams, metrics)
+    metrics = trainer.results.get(cfg.TEST.SPLIT, {})
+    if trainer._writer is None or not metrics:
+        return
+    hparams = {key: value if isinstance(value, (bool, int, float)) else printable(str(value)) for key, value in hparams.items()}
+    attempt("TensorBoard's table of hyperparameters", _write_hparams, trainer._writer, hparams, metrics)
+    for name, value in metrics.items():
+        trainer.write_scalar(f"{FINAL}/{name}", value, trainer.steps_done())
+    for name, value in trainer.results.get("train", {}).items():  # TEST.TRAIN_GAP
+        trainer.write_scalar(f"{FINAL}/{name} on training images", value, trainer.steps_done())
 
 
 def _write_hparams(writer, hparams, metrics):
-    for summary in hparams_summaries(hparams, metrics):  # `add_hparams` would open a writer of its own
+    # `add_hparams` would open a writer of its own
+    experiment, *session = hparams_summaries(hparams, {f"{FINAL}/{name}": value for name, value in metrics.items()})
+    described = experiment.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(described.content)
+    for column in content.experiment.hparam_infos:
+        column.differs = column.name in SHOWN
+    for column in content.experiment.metric_infos:
+        column.display_name = column.name.tag.removeprefix(f"{FINAL}/")
+    described.content = content.SerializeToString()
+    for summary in (experiment, *session):
         writer.file_writer.add_summary(summary)
-    for name, value in metrics.items():
-        writer.add_scalar(name, value)

@@ -40,6 +40,8 @@ class EpochTests:
 
     def _test_epoch(self, split):
         result = self.test(split=split)
+        for name, value in self.results.get(split, {}).items():
+            self.write_scalar(f"{split}/{name}", value, self.steps_done())
         if result is not None:  # a trainer of the family may return none
             self.epoch_record[curve_key(split)] = float(result)
         return result

@@ -29,7 +29,7 @@ from ..utils.memory import keep_freed_memory
 from ..utils.seeding import set_deterministic, set_random_seed
 from .batch_loop import BatchLoop
 from .batch_norm import survive_single_images
-from .charts import write_hparams, write_layout
+from .charts import write_layout, write_outcome
 from .epoch_tests import EpochTests
 from .evaluation_pass import EvaluationPass
 from .events import EVENTS, EventWriter
@@ -289,7 +289,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         if test:
             self.test()
         if self._writer is not None:
-            write_hparams(self)
+            write_outcome(self)
         print(f"Elapsed: {datetime.timedelta(seconds=round(self.seconds_train()))}")
 
     def seconds_train(self) -> float:
@@ -325,8 +325,6 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
                 kept.add(batch, output, label)
         results = self.results[split] = self.evaluator.evaluate()
         self.last_pass = kept or self.last_pass
-        for name, value in results.items():
-            self.write_scalar(f"{split}/{name}", value, self.steps_done())
         return next(iter(results.values()))
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:

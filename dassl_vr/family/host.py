@@ -18,9 +18,11 @@ from ..data.datasets import read_item_image
 from ..data.datasets.build import set_grey_bits
 from ..engine import TRAINER_REGISTRY, SimpleTrainer, TrainerBase
 from ..engine.build import put_on, resolve_input
+from ..engine.charts import attempt
 from ..engine.trainer import resolve_precision
 from ..optim import epochs_for
 from ..plugins import load_plugins
+from ..report.projector import write_projector
 from ..utils.distributed import StepShare
 from ..utils.errors import ConfigError
 
@@ -47,6 +49,7 @@ class HostDataManager(dassl.data.DataManager):
     def __init__(self, cfg):
         transforms = [build_transform(cfg, is_train) for is_train in (True, False)]
         super().__init__(cfg, *transforms, dataset_wrapper=HostDatasetWrapper)
+        self.tfm_test = transforms[1]
         set_grey_bits(self.dataset, cfg.DATASET.GREY_BITS)
         loader = self.train_loader_x
         if not cfg.DATALOADER.TRAIN_X.DROP_LAST:
@@ -96,10 +99,12 @@ class HostTrainer(dassl.engine.TrainerX):
 
     def train(self) -> None:
         super().train()
+        if self.cfg.TRAIN.END_FIGURES:
+            attempt("the features in TensorBoard's projector", write_projector, self)
         super().close_writer()
 
     def close_writer(self) -> None:
-        """The original closes it before a trainer of ours has drawn its last pictures; `train` does it after."""
+        """The original closes it before the features are written; `train` does it after."""
 
     def test(self, split: str | None = None) -> float:
         result = super().test(split)

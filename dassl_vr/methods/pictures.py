@@ -1,32 +1,39 @@
-"""What a visual-reprogramming run shows in TensorBoard besides its curves."""
+"""What a visual-reprogramming run shows in TensorBoard besides its curves: its prompt on some images, and its label mapping."""
+
+import contextlib
+import math
 
 import torch
+from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
-from ..engine.charts import attempt
-from ..reprogramming.classifier import inner_backbone
-from ..reprogramming.pictures import named_edges, prompt_pictures, signed_to_rgb
+from ..data.samplers import class_balanced_order
+from ..engine.charts import PROMPT, attempt
+from ..reprogramming.pictures import is_plain_grey, named_edges, prompt_pictures, signed_to_rgb
 from ..utils.errors import DataError
-from ..utils.text import markdown_cell, one_line
+from ..utils.images import UnreadableImageError, remarks_to
+from ..utils.text import markdown_cell
 
-NUM_IMAGES = 8  # in the picture grids
-NUM_FEATURES = 500  # in the projector
-SNAPSHOTS = 10  # a run, if TRAIN.PICTURE_FREQ is 0
+SHOWN = 10  # images in a grid
+PER_ROW = 5
+PIXELS = 50_000  # of a grid, which is made smaller above it: a run's TensorBoard files are to stay below 3 MB
+SNAPSHOTS = 4  # a run, besides the one before training, if TRAIN.PICTURE_FREQ is 0
 
 
 class RunPictures:
-    """Writes pictures, the label mapping and features of one trainer to its TensorBoard writer.
+    """Writes pictures and the label mapping of one trainer to its TensorBoard writer; what the method does not have is left out.
 
-    The same test images are shown each time; drawing uses no random numbers and leaves the models in evaluation mode. If it fails,
-    a line says so, and no more is drawn.
+    The same images of the split to test on are shown each time, in the order of their classes: a class-balanced sample with a fixed
+    seed. Drawing uses no random numbers of the run and leaves the models in evaluation mode. If it fails, a line says so, and no
+    more is drawn.
     """
 
     def __init__(self, trainer):
         self.trainer = trainer
-        cfg = trainer.cfg
-        self.every = cfg.TRAIN.PICTURE_FREQ or max(1, trainer.max_epoch // SNAPSHOTS)
-        self._batch = None
+        self.every = trainer.cfg.TRAIN.PICTURE_FREQ or math.ceil(trainer.max_epoch / SNAPSHOTS)
+        self._images = None
+        self._table = ""  # as it was written last
         self._works = True
 
     @property
@@ -39,62 +46,62 @@ class RunPictures:
             return  # within the first epoch: the state before training is gone
         if self.writer is None or not (epoch < 0 or (epoch + 1) % self.every == 0 or epoch + 1 == self.trainer.max_epoch):
             return
-        x = self._images(NUM_IMAGES)  # an image that cannot be read is a matter of the data
-        self._works = attempt("the pictures of this run", self._draw, x, epoch)
+        self._works = attempt("the pictures of this run", self._draw, epoch)
 
     @torch.no_grad()
-    def _draw(self, x, epoch):
-        trainer, cfg, model = self.trainer, self.trainer.cfg, self.trainer.model
+    def _draw(self, epoch):
+        trainer, model = self.trainer, self.trainer.model
         trainer.set_model_mode("eval")
         step = trainer.steps_done() if epoch >= 0 else 0
-        shown = prompt_pictures(model.f_in, x, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
-        self._grid("prompt/1 input", shown.inputs, step)
-        for name, mask in shown.masks:
-            self._grid(f"prompt/2 {name.replace(',', '')}", signed_to_rgb(mask, shown.limit), step)
-        if shown.pattern is not None:
-            self._grid("prompt/3 delta", shown.pattern[None], step)
-        self._grid("prompt/4 masked pattern", shown.added, step)
-        self._grid("prompt/5 reprogrammed", shown.results, step)
+        if not model.f_in.changes_nothing:
+            self._draw_prompt(step)
         names = [trainer.lab2cname[label] for label in range(trainer.num_classes)]
         edges = named_edges(model, names) if epoch >= 0 else []  # before training there is no mapping yet
-        if edges:
-            self.writer.add_text("label mapping", _mapping_table(edges), step)
+        table = _mapping_table(edges) if edges else ""
+        if table != self._table:  # some never change
+            self.writer.add_text("label mapping", table, step)
+            self._table = table
 
-    def finish(self) -> None:
-        """At the end of a run: the projector with features before and after."""
-        if self.writer is not None:
-            self._works = attempt("the features in TensorBoard's projector", self._project)
+    def _draw_prompt(self, step):
+        cfg, first = self.trainer.cfg, self._images is None
+        if first:
+            self._images = self._read_images()
+        shown = prompt_pictures(self.trainer.model.f_in, self._images, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+        if first:  # they stay the same
+            self._grid("1 input", shown.inputs, step)
+        for name, mask in shown.masks:
+            self._grid(f"2 {name.replace(',', '')}", signed_to_rgb(mask, shown.limit), step)
+        if shown.pattern is not None and not is_plain_grey(shown.pattern):
+            self._grid("3 pattern", shown.pattern[None], step)
+        if is_plain_grey(shown.added):
+            return  # nothing is added yet
+        if shown.pattern is None or not torch.equal(shown.added, shown.added[:1].expand_as(shown.added)):
+            self._grid(f"4 {shown.added_what}", shown.added, step)
+        self._grid("5 result", shown.results, step)
 
-    @torch.no_grad()
-    def _project(self):
-        trainer, cfg, model = self.trainer, self.trainer.cfg, self.trainer.model
-        trainer.set_model_mode("eval")
-        x, labels = self._images(NUM_FEATURES), self._batch["label"][:NUM_FEATURES].tolist()
-        names = [one_line(trainer.lab2cname[label]) for label in labels]
-        size = cfg.DATALOADER.TEST.BATCH_SIZE
-        pretrained = inner_backbone(model)  # tokens are a prompt too
-        for tag, of in (("before", pretrained.features), ("after", lambda part: model.backbone.features(model.f_in(part)))):
-            features = torch.cat([of(part) for part in x.split(size)])
-            self.writer.add_embedding(features.float().cpu(), metadata=names, tag=tag)
-
-    def _images(self, number):
-        """The first `number` finished images of the split to test on, on the device (kept: they are shown again and again)."""
-        validates = self.trainer.cfg.TEST.SPLIT == "val" and self.trainer.val_loader is not None
+    def _read_images(self):
+        """(N, 3, S, S) finished images of the split to test on, on the device."""
+        trainer = self.trainer
+        validates = trainer.cfg.TEST.SPLIT == "val" and trainer.val_loader is not None
         split = "val" if validates else "test"  # a search for settings leaves the test split alone
-        if self._batch is None or len(self._batch["label"]) < min(number, len(getattr(self.trainer.dm.dataset, split))):
-            parts = []
-            for batch in getattr(self.trainer, f"{split}_loader"):
-                parts.append((batch["img"], batch["label"]))
-                if sum(len(labels) for _, labels in parts) >= number:
+        items, dataset, found = getattr(trainer.dm.dataset, split), getattr(trainer, f"{split}_loader").dataset, []
+        with remarks_to(lambda remark: None):  # the loaders make them
+            for position in class_balanced_order(items):
+                if len(found) == SHOWN:
                     break
-            if not parts:  # of several processes; where there is one, the loader tells it
-                raise DataError(f"the main process can read none of its {split} images; repair them, or use fewer processes")
-            images, labels = zip(*parts, strict=True)
-            self._batch = {"img": torch.cat(images)[:number], "label": torch.cat(labels)[:number]}
-        return self._batch["img"][:number].to(self.trainer.device)
+                with contextlib.suppress(UnreadableImageError):
+                    found.append((items[position].label, dataset[position]["img"]))
+        if not found:
+            raise DataError(f"none of the {split} images can be read")
+        found.sort(key=lambda entry: entry[0])
+        return torch.stack([image for _, image in found]).to(trainer.device)
 
-    def _grid(self, tag, images, step):
-        self.writer.add_image(tag, make_grid(images, nrow=4), step)
+    def _grid(self, name, images, step):
+        number, _, height, width = images.shape
+        scale = math.sqrt(PIXELS / (number * height * width))
+        if scale < 1:
+            images = F.interpolate(images, (max(1, int(height * scale)), max(1, int(width * scale))), mode="area")
+        self.writer.add_image(f"{PROMPT}/{name}", make_grid(images, nrow=PER_ROW), step)
 
 
 def _mapping_table(edges):

@@ -275,11 +275,6 @@ class VisualReprogramming(PromptLearning):
         super().after_epoch()
         self.pictures.after(self.epoch)
 
-    def after_train(self) -> None:
-        super().after_train()
-        if self.cfg.TRAIN.END_FIGURES:
-            self.pictures.finish()
-
 
 def _with(node, **values):
     """A copy of a node of the configuration with other values for some of its keys, or more keys."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..data.datasets import read_item_image
 from ..deploy import PromptedModel
 from ..prompting import TextPromptedClassifier
 from ..reprogramming.classifier import FeatureSource, ReprogrammedClassifier
-from ..utils.images import UnreadableImageError
 from .canvas import colours, figure_text, new_figure, without_ticks
-from .samples import random_items
-from .unprompted import plain_images, pretrained_backbone, unprompted_source
+from .samples import prepared_batches, random_items
+from .unprompted import pretrained_backbone, unprompted_source
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,20 +38,8 @@ def features_figure(model: PromptedModel, items: Sequence[Datum], number: int, t
 def features_of(model: PromptedModel, items: Sequence[Datum], number: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """(`features_before_after`, (N,) labels) for `number` of a list of `Datum`, drawn at random; those that cannot be read are left
     out."""
-    items, labels = random_items(items, number), []
-
-    def batches():  # one at a time: thousands of photographs do not fit in memory
-        for start in range(0, len(items), model.batch_size):
-            images = []
-            for item in items[start : start + model.batch_size]:
-                with contextlib.suppress(UnreadableImageError):
-                    images.append(read_item_image(item))
-                    labels.append(item.label)
-            if images:
-                x = model.normalize(model.preprocess(images).to(model.device))
-                yield x, plain_images(model, images, x)
-
-    features = features_before_after(model, batches())
+    labels = []
+    features = features_before_after(model, prepared_batches(model, random_items(items, number), labels))
     return features, torch.tensor(labels, dtype=torch.int64)
 
 

@@ -2,8 +2,7 @@
 
 import contextlib
 import io
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -11,9 +10,11 @@ from PIL import Image
 from ..data import DataManager
 from ..data.augment_rng import seeded_generators
 from ..data.datasets import read_item_image
+from ..data.samplers import class_balanced_order
 from ..deploy import PromptedModel
 from ..utils.errors import DataError
 from ..utils.images import UnreadableImageError
+from .unprompted import plain_images
 
 
 def data_of(model: PromptedModel, root: str = "") -> DataManager:
@@ -50,15 +51,27 @@ def spread(items: Sequence, number: int) -> tuple[list[Image.Image], torch.Tenso
 
     Images that cannot be read are left out.
     """
-    seen, rounds = Counter(), []
-    for item in random_items(items, len(items)):
-        seen[item.label] += 1
-        rounds.append((seen[item.label], item))
     images, labels = [], []
-    for _, item in sorted(rounds, key=lambda entry: entry[0]):
+    for position in class_balanced_order(items):
         if len(images) == number:
             break
         with contextlib.suppress(UnreadableImageError):
-            images.append(read_item_image(item))
-            labels.append(item.label)
+            images.append(read_item_image(items[position]))
+            labels.append(items[position].label)
     return images, torch.tensor(labels)
+
+
+def prepared_batches(model: PromptedModel, items: Sequence, labels: list[int]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of a list of `Datum`: (x, plain), both (B, 3, S, S), images as the prompt gets them, and unprompted.
+
+    The classes of the images are appended to `labels`. Images that cannot be read are left out.
+    """
+    for start in range(0, len(items), model.batch_size):  # one at a time: thousands of photographs do not fit in memory
+        images = []
+        for item in items[start : start + model.batch_size]:
+            with contextlib.suppress(UnreadableImageError):
+                images.append(read_item_image(item))
+                labels.append(item.label)
+        if images:
+            x = model.normalize(model.preprocess(images).to(model.device))
+            yield x, plain_images(model, images, x)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .classifier import ReprogrammedClassifier
+from .classifier import FeatureSource, ReprogrammedClassifier
 from .inputs import InputPrompt
 
 
@@ -31,6 +31,11 @@ def signed_to_rgb(x: torch.Tensor, limit: float | None = None) -> torch.Tensor:
 def pattern_to_rgb(x: torch.Tensor) -> torch.Tensor:
     """A pattern (..., 3, H, W) as RGB around mid grey, each colour channel in its own colour, scaled to its largest value."""
     return 0.5 + 0.5 * x / x.abs().max().clamp(min=1e-12)
+
+
+def is_plain_grey(picture: torch.Tensor) -> bool:
+    """Whether `pattern_to_rgb` got zeros alone."""
+    return bool((picture == 0.5).all())
 
 
 def masks_of(f_in: InputPrompt, x: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
@@ -81,6 +86,11 @@ class PromptPictures:
     added: torch.Tensor
     results: torch.Tensor
 
+    @property
+    def added_what(self) -> str:
+        """What `added` is, in words."""
+        return "mask x pattern" if self.masks and self.pattern is not None else "added"
+
 
 @torch.no_grad()
 def prompt_pictures(f_in: InputPrompt, x: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> PromptPictures:
@@ -98,8 +108,8 @@ def prompt_pictures(f_in: InputPrompt, x: torch.Tensor, mean: Sequence[float], s
 
 def named_edges(network: torch.nn.Module, classnames: Sequence[str], each: int = 1) -> list[tuple[str, str, float]]:
     """[(target class, source class, share)] of a label mapping: for each target class the `each` source classes that weigh most,
-    the strongest first. Empty for a network without a label mapping."""
-    if not isinstance(network, ReprogrammedClassifier):
+    the strongest first. Empty for a network without a label mapping, and for one of features, which have no names."""
+    if not isinstance(network, ReprogrammedClassifier) or isinstance(network.source, FeatureSource):
         return []
     sources = network.backbone.source_classes
     return [(classnames[target], sources[source], share) for target, source, share in network.f_out.edges(each)]

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dassl_vr.cli.train import main
 from dassl_vr.config import read_yaml
+from dassl_vr.engine.charts import FINAL, PROMPT, TRAINED
 
 # The rule by which the family's scripts read a log: the first "* accuracy: N%" after "Finish training"
 ACCURACY = re.compile(r"\* accuracy: ([.\deE+-]+)%")
@@ -85,18 +86,24 @@ def test_checkpoints_hold_only_what_is_trained(finished_run):
 def test_tensorboard(finished_run):
     events = EventAccumulator(str(finished_run / "tensorboard"), size_guidance={"images": 0}).Reload()
     scalars = set(events.Tags()["scalars"])
-    assert {"train/loss", "train/acc", "train/lr/prompt", "train/lr/mask_generator", "test/accuracy"} <= scalars
-    assert "train/images_per_second" in scalars
+    assert {"train/loss", "train/acc", "train/lr/prompt", "train/lr/mask_generator", "train/images_per_second"} <= scalars
+    assert [event.step for event in events.Scalars("val/accuracy")] == [5, 10, 15], "after each epoch"
+    once = {tag for tag in scalars if len(events.Scalars(tag)) == 1}
+    assert once == {tag for tag in scalars if tag.startswith(f"{FINAL}/")} and f"{FINAL}/accuracy" in once
     images = set(events.Tags()["images"])
-    parts = ["1 input", "2 mask red", "2 mask green", "2 mask blue", "3 delta", "4 masked pattern", "5 reprogrammed"]
-    assert {f"prompt/{part}" for part in parts} == {tag for tag in images if tag.startswith("prompt/")}
-    assert {"look/1 image 1", "look/2 pattern", "look/3 label mapping", "look/4 features"} <= images
+    groups = sorted({tag.partition("/")[0] for tag in scalars | images})
+    assert groups[:2] == ["train", "val"], "TensorBoard opens these, the curves"
+    parts = ["1 input", "2 mask red", "2 mask green", "2 mask blue", "3 pattern", "4 mask x pattern", "5 result"]
+    assert {f"{PROMPT}/{part}" for part in parts} == {tag for tag in images if tag.startswith(f"{PROMPT}/")}
+    figures = [*(f"1 image {number}" for number in range(1, 5)), "2 pattern", "3 label mapping", "4 features"]
+    assert {f"{TRAINED}/{figure}" for figure in figures} == {tag for tag in images if tag.startswith(f"{TRAINED}/")}
     (tag,) = [t for t in events.Tags()["tensors"] if t.startswith("label mapping")]
     table = events.Tensors(tag)[-1].tensor_proto.string_val[0].decode()
     assert table.count("\n") == 11, "a head of two lines and a row for each of ten classes"
     assert "_hparams_/experiment" in str(events.summary_metadata.keys())
-    projector = (finished_run / "tensorboard" / "projector_config.pbtxt").read_text()
-    assert "before" in projector and "after" in projector
+    size = sum(path.stat().st_size for path in (finished_run / "tensorboard").rglob("*") if path.is_file())
+    of_prompt = sum(len(event.encoded_image_string) for part in parts for event in events.Images(f"{PROMPT}/{part}"))
+    assert size - of_prompt < 1e6, "and the pictures of the prompt are below 2 MB (tests/methods/test_pictures.py)"
 
 
 def test_eval_only_gives_the_accuracy_of_the_end(finished_run, tmp_path):

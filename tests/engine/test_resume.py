@@ -12,6 +12,7 @@ import served
 import torch
 
 from dassl_vr.cli.train import main
+from dassl_vr.engine.charts import FINAL, PROMPT
 
 from ..conftest import TINY
 
@@ -107,8 +108,8 @@ def test_curves_do_not_double_after_an_interruption(tmp_path, tiny_command, monk
     assert code == 0
     events = EventAccumulator(str(out / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 13)), "three epochs of four batches"
-    assert [event.step for event in events.Images("prompt/3 delta")] == [0, 4, 8, 12]
-    assert [event.step for event in events.Scalars("test/accuracy")] == [12]
+    assert [event.step for event in events.Images(f"{PROMPT}/2 mask red")] == [0, 4, 8, 12]
+    assert [event.step for event in events.Scalars(f"{FINAL}/accuracy")] == [12]
 
 
 def test_the_best_model_is_copied_into_another_directory(tmp_path, tiny_command):

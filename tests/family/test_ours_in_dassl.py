@@ -21,7 +21,10 @@ def arguments(checkout, out, *more, trainer="SMM"):
 BUDGET = ["OPTIM.MAX_EPOCH", "0", "OPTIM.BATCHES_PER_SHOT", "1"]  # ten batches for ten images per class: two epochs of four
 
 
-@pytest.mark.parametrize(("trainer", "flags", "more"), [("SMM", ["--load-epoch", 2], []), ("VR", [], BUDGET)])
+SHOWN = ["TRAIN.END_FIGURES", "True"]
+
+
+@pytest.mark.parametrize(("trainer", "flags", "more"), [("SMM", ["--load-epoch", 2], []), ("VR", [], [*BUDGET, *SHOWN])])
 def test_trained_and_evaluated_from_the_checkpoint_in_a_fresh_process(checkout, run_python, tmp_path, trainer, flags, more):
     opts = ["DATASET.NAME", "EuroSAT", *TINY, *more, f"TRAINER.{trainer}.MAPPING", "ilm"]
     run = run_python(*arguments(checkout, tmp_path / "run", *opts, trainer=trainer), original=True)
@@ -30,6 +33,7 @@ def test_trained_and_evaluated_from_the_checkpoint_in_a_fresh_process(checkout, 
     assert re.search(r"batch \[4/4\] 6 ", run.stdout)
     prompt = torch.load(tmp_path / "run/prompt/model.pth.tar-2", weights_only=True)["state_dict"]
     assert {"delta", "mapping.source_index"} <= set(prompt)
+    assert len(list((tmp_path / "run/tensorboard").rglob("sprite.png"))) == (2 if more else 0), "without and with the prompt"
     command = arguments(
         checkout, tmp_path / "again", "--eval-only", "--model-dir", tmp_path / "run", *flags, *opts, trainer=trainer
     )

@@ -2,17 +2,20 @@
 
 import base64
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional as F
 
 from dassl_vr import load_prompted
 from dassl_vr.cli.train import main as train
 from dassl_vr.cli.visualize import main as visualize
 from dassl_vr.data import Datum
+from dassl_vr.engine.charts import TRAINED
 from dassl_vr.report import look as looks
 from dassl_vr.report.features import features_before_after
 from dassl_vr.report.page import write_look
@@ -126,8 +129,13 @@ def test_tokens_are_a_prompt_too(tmp_path, mapping):
     assert torch.allclose(features["without the prompt"], before, atol=1e-4)
     assert torch.allclose(features["with the prompt"], after, atol=1e-4)
     if shows:
-        projected = [next(vpt.glob(f"tensorboard/**/{tag}/tensors.tsv")).read_text() for tag in ("before", "after")]
+        tags = ("without the prompt", "with the prompt")
+        projected = [next(vpt.glob(f"tensorboard/**/{tag}/tensors.tsv")).read_text() for tag in tags]
         assert projected[0] != projected[1]
+        events = EventAccumulator(str(vpt / "tensorboard"), size_guidance={"images": 0}).Reload()
+        figures = [*(f"1 image {number}" for number in range(1, 5)), "4 features"]
+        assert events.Tags()["images"] == [f"{TRAINED}/{figure}" for figure in figures], "no prompt on the pixels, no label mapping"
+        assert events.Tags()["tensors"] == ["custom_scalars__config__"]
 
 
 def test_a_prompt_of_text(coop, tmp_path):
@@ -160,15 +168,22 @@ def test_without_the_data(smm, tmp_path, capsys, monkeypatch):
     assert "--images" in capsys.readouterr().err and not (tmp_path / "look").exists()
 
 
-def test_a_run_shows_the_same_in_tensorboard(smm):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(smm / "tensorboard"), size_guidance={"images": 0})
-    events.Reload()
-    tags = set(events.Tags()["images"])
-    assert {"look/1 image 1", "look/2 pattern", "look/3 label mapping", "look/4 features"} <= tags
-    tensors = set(events.Tags()["tensors"])
-    assert "custom_scalars__config__" in tensors and any(tag.startswith("_hparams_") for tag in events.summary_metadata)
+def test_the_projector_of_tensorboard_has_every_class(smm):
+    config = (smm / "tensorboard" / "projector_config.pbtxt").read_text()
+    assert re.findall('tensor_name: "(.*):', config) == ["without the prompt", "with the prompt"]
+    for place in (smm / "tensorboard").glob("*/with*the prompt"):
+        head, *rows = [line.split("\t") for line in (place / "metadata.tsv").read_text().splitlines()]
+        assert head == ["class", "number of the class"] and all(name == number for name, number in rows), "digits"
+        numbers = [int(number) for _, number in rows]
+        assert numbers == sorted(numbers) and set(Counter(numbers).values()) == {30}, "balanced, in the order of the classes"
+        columns = torch.tensor([[*map(float, line.split("\t"))] for line in (place / "tensors.tsv").read_text().splitlines()])
+        assert columns.shape == (300, 32) and columns.std(dim=0).argmax() == 0
+        sprite = Image.open(place / "sprite.png")
+        side = sprite.width // 18  # 18 x 18 places for 300 thumbnails
+        frames = {sprite.getpixel((n % 18 * side, n // 18 * side)): number for n, number in enumerate(numbers)}
+        assert len(frames) == 10 and set(frames.values()) == set(range(10)), "a colour for each class"
+        inside = [sprite.getpixel((n * side + side // 2, side // 2)) for n in range(18)]
+        assert len(set(inside)) > 4, "pictures in the frames"
 
 
 def test_names_are_text_on_the_page_and_nothing_else(smm, tmp_path):
