@@ -1,12 +1,17 @@
 """The surface that trainers see of a pre-trained model."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ..utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    from .adapters import Adapter
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -20,6 +25,7 @@ class BackboneSpec:
 
     Attributes:
         name: full name, `library:architecture[.tag]`; it builds the same model wherever a name is taken.
+        library, model_name: its parts.
         kind: "vit" (a plain vision transformer: patch tokens in, same tokens through every block), "clip" (an image and
             a text tower) or "cnn" (anything else: nothing but pixels in and logits out may be assumed).
         input_size: side in pixels that the model is built for.
@@ -68,7 +74,11 @@ class TokenLayout:
 
 
 class Backbone(nn.Module):
-    """Base class of the family's backbones: `forward` gives features of `out_features` numbers per image."""
+    """Base class of the family's backbones: `forward` gives (B, D) features of (B, 3, S, S) images.
+
+    Attributes:
+        out_features: D.
+    """
 
     @property
     def out_features(self) -> int | None:
@@ -90,13 +100,25 @@ class FrozenBackbone(Backbone):
 
     Attributes:
         adapter: as given.
+        kind, input_size, mean, std: those of `spec`.
         num_parameters: of the model as published, before any folding.
         weights_sha256: checksum of the weights as they were loaded, before any folding; None unless `build_backbone` was asked for
             it.
         note: a sentence that a user has to know about the weights, if there is one.
+
+    Raises:
+        ConfigError: another `precision`.
     """
 
-    def __init__(self, model, spec, adapter, source_classes, frozen=True, precision="fp32"):
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: BackboneSpec,
+        adapter: "Adapter",
+        source_classes: Sequence[str],
+        frozen: bool = True,
+        precision: str = "fp32",
+    ):
         super().__init__()
         if precision not in PRECISIONS:
             raise ConfigError(f"precision '{precision}' is unknown; the backbone takes one of {', '.join(PRECISIONS)}")
@@ -149,7 +171,7 @@ class FrozenBackbone(Backbone):
         return torch.autocast(x.device.type, dtype=PRECISIONS[self.precision] if half else None, enabled=half)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) normalized images -> (B, source) float32."""
+        """(B, 3, S, S) normalized images -> (B, source) float32. Raises `ConfigError` where there is no classifier."""
         if not self.source_classes:
             raise ConfigError(
                 f"backbone '{self.spec.name}' has no classifier, so there are no source classes to map; choose a "
@@ -219,7 +241,7 @@ class FrozenBackbone(Backbone):
                 return result
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The features, as the family expects of a backbone."""
+        """The features, (B, 3, S, S) -> (B, D), as the family expects of a backbone."""
         return self.features(x)
 
     def extra_repr(self) -> str:

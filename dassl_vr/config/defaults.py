@@ -288,7 +288,11 @@ def add_defaults(extend_cfg: Callable[[CN], None]) -> None:
 
 
 def get_cfg_default() -> CN:
-    """A fresh configuration: the defaults of the engine and of every plug-in loaded so far."""
+    """A fresh configuration: the defaults of the engine and of every plug-in loaded so far.
+
+    Raises:
+        ConfigError: the `extend_cfg` of a plug-in fails.
+    """
     cfg = _C.clone()
     for extend_cfg in _EXTENSIONS:
         try:

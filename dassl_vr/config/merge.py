@@ -102,7 +102,11 @@ def merge_mapping(cfg: CN, mapping: dict, source: str) -> None:
 
 
 def merge_list(cfg: CN, pairs: Sequence, source: str = "command line") -> None:
-    """Merge a flat list `[KEY, value, KEY, value, ...]`, the tail of the family's command lines."""
+    """Merge a flat list `[KEY, value, KEY, value, ...]`, the tail of the family's command lines, into `cfg` in place.
+
+    Raises:
+        ConfigError: as `merge_mapping`; a key without a value, or a flag among them.
+    """
     flags = [str(word) for word in pairs[::2] if str(word).startswith("--")]
     if flags:
         raise ConfigError(f"{source}: '{flags[0]}' is among the KEY VALUE pairs; flags go before the first KEY")

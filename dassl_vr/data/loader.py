@@ -1,11 +1,13 @@
 """Batches, finished and on the device."""
 
 import weakref
+from collections.abc import Callable
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, Sampler, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from ..utils import distributed
@@ -14,6 +16,9 @@ from ..utils.images import UnreadableImageError, once, print_warning, remarks_to
 from ..utils.signals import shield_worker
 from .augment_rng import derive_seed, seeded_generators
 from .batches import BatchSampler
+
+if TYPE_CHECKING:
+    from .store import ImageStores
 
 
 class BatchLoader:
@@ -41,26 +46,27 @@ class BatchLoader:
         real: how many samples of the batch given last count. Less than its length only if there was nothing for this process in
             a batch of the others: then it is 0, and the batch holds a stand-in, because all processes have to take the step.
         position: the number of the next batch of this epoch.
+        epoch: the one that `set_epoch` chose.
     """
 
     def __init__(
         self,
-        dataset,
-        sampler,
-        batch_size,
-        device="cpu",
-        drop_last=False,
-        num_workers=0,
-        persistent=False,
-        pin_memory=False,
-        seed=0,
-        stream=0,
-        stores=None,
-        skip_bad=False,
-        skipped=None,
-        in_step=False,
-        name="",
-        listener=None,
+        dataset: TorchDataset,
+        sampler: Sampler,
+        batch_size: int,
+        device: str | torch.device = "cpu",
+        drop_last: bool = False,
+        num_workers: int = 0,
+        persistent: bool = False,
+        pin_memory: bool = False,
+        seed: int = 0,
+        stream: int = 0,
+        stores: "ImageStores | None" = None,
+        skip_bad: bool = False,
+        skipped: dict[str, str] | None = None,
+        in_step: bool = False,
+        name: str = "",
+        listener: Callable | None = None,
     ):
         self.dataset = dataset
         self.sampler = sampler

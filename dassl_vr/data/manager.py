@@ -1,7 +1,7 @@
 """From a configuration to a data set with its loaders."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from tabulate import tabulate
@@ -38,15 +38,26 @@ class DataManager:
         device: where batches go.
 
     Attributes:
-        dataset, train_loader_x, train_loader_u, val_loader, test_loader (the second and third may be None),
-        num_classes, num_source_domains, lab2cname, split_sha256; made when asked for: train_loader_all,
-        train_loader_plain. skipped_images: {path: why} of images left out so far.
+        dataset: the data set, a `DatasetBase`.
+        train_loader_x, train_loader_u, val_loader, test_loader: of its splits; the second and third may be None.
+        train_loader_all, train_loader_plain: of all training images, with the transform for training and for testing; made when
+            asked for.
+        num_classes, num_source_domains, lab2cname: of the data set; the last is {label: class name}.
+        split_sha256: see the function.
+        skipped_images: {path: why} of images left out so far.
 
     Raises:
         DataError: the data set is missing, or has no images for training or testing.
     """
 
-    def __init__(self, cfg, custom_tfm_train=None, custom_tfm_test=None, dataset_wrapper=None, device="cpu"):
+    def __init__(
+        self,
+        cfg: CfgNode,
+        custom_tfm_train: Callable | Sequence[Callable] | None = None,
+        custom_tfm_test: Callable | Sequence[Callable] | None = None,
+        dataset_wrapper: type[DatasetWrapper] | None = None,
+        device: str | torch.device = "cpu",
+    ):
         self.cfg = cfg
         self.device = torch.device(device)
         self.dataset = build_dataset(cfg)

@@ -1,11 +1,14 @@
 """A list of images as items with their transforms."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
+from yacs.config import CfgNode
 
 from .augment_rng import STREAM_X, SampleKeys, derive_seed, seeded_generators
-from .datasets import read_item_image
+from .datasets import Datum, read_item_image
 from .pipeline import Pipeline
 from .store_content import ImageStore
 from .transforms import plain_pipeline
@@ -25,9 +28,18 @@ class DatasetWrapper(TorchDataset):
         data_source: list of `Datum`.
         transform: a `Pipeline` or any callable on PIL images, or a list of them; None leaves PIL images.
         is_train: whether K_TRANSFORMS applies.
+
+    Raises:
+        ValueError: K_TRANSFORMS above 1 without a transform.
     """
 
-    def __init__(self, cfg, data_source, transform=None, is_train=False):
+    def __init__(
+        self,
+        cfg: CfgNode,
+        data_source: Sequence[Datum],
+        transform: Callable | Sequence[Callable] | None = None,
+        is_train: bool = False,
+    ):
         self.cfg = cfg
         self.data_source = data_source
         self.transform = transform

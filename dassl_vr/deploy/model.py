@@ -119,6 +119,9 @@ class PromptedModel(nn.Module, ImageClassifier):
         pipeline: the `Pipeline` for testing.
         classnames: K names.
         batch_size: for `predict`.
+
+    Attributes:
+        device: where it works.
     """
 
     def __init__(self, network: nn.Module, pipeline: Pipeline, classnames: Sequence[str], batch_size: int = 32):
@@ -133,6 +136,7 @@ class PromptedModel(nn.Module, ImageClassifier):
         return self.pipeline.per_batch(pixels, None)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, h, w) uint8, as `preprocess` gives it -> (B, K) float32 logits."""
         return self.network(self.normalize(pixels))
 
     @property

@@ -53,7 +53,12 @@ TRAINER_REGISTRY = TrainerRegistry("trainer")
 
 
 def build_trainer(cfg: CfgNode) -> SimpleTrainer:
-    """The trainer that `cfg.TRAINER.NAME` names, with its data loaders and model built."""
+    """The trainer that `cfg.TRAINER.NAME` names, with its data loaders and model built.
+
+    Raises:
+        ConfigError: it reads a key that nobody declares, or cannot work as configured.
+        DataError, WeightsError: images or weights are missing or unreadable.
+    """
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if cfg.VERBOSE:
         print(f"Loading trainer: {TRAINER_REGISTRY.canonical_name(cfg.TRAINER.NAME)}")

@@ -70,6 +70,7 @@ class TrainerBase(RegisteredModels, RunState):
             self._writer = EventWriter(log_dir, purge_step)
 
     def close_writer(self) -> None:
+        """Close TensorBoard's writer, if it is open."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -110,40 +111,50 @@ class TrainerBase(RegisteredModels, RunState):
         pass
 
     def before_train(self) -> None:
-        pass
+        """Hook: once, before the first epoch."""
 
     def after_train(self) -> None:
-        pass
+        """Hook: once, after the last epoch."""
 
     def before_epoch(self) -> None:
-        pass
+        """Hook: before each epoch; not where an interrupted one continues."""
 
     def after_epoch(self) -> None:
-        pass
+        """Hook: after each epoch."""
 
     def run_epoch(self) -> None:
+        """Take the steps of one epoch."""
         raise NotImplementedError
 
     def test(self) -> float:
+        """Evaluate; returns the metric that a run is judged by, in percent."""
         raise NotImplementedError
 
     def parse_batch_train(self, batch: dict) -> tuple[torch.Tensor, ...]:
+        """What `forward_backward` needs of a training batch, on the device: images (B, 3, S, S), labels (B,), ..."""
         raise NotImplementedError
 
     def parse_batch_test(self, batch: dict) -> tuple[torch.Tensor, ...]:
+        """Images (B, 3, S, S) and labels (B,) of a batch, on the device."""
         raise NotImplementedError
 
     def forward_backward(self, batch: dict) -> dict[str, float | torch.Tensor] | None:
+        """One training step; returns what is logged, {name: number}. Every trainer defines it."""
         raise NotImplementedError
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) images -> (B, classes) scores."""
         raise NotImplementedError
 
 
 class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
-    """A trainer with data loaders, evaluation, TensorBoard and the files of a run."""
+    """A trainer with data loaders, evaluation, TensorBoard and the files of a run.
 
-    def __init__(self, cfg):
+    Raises:
+        ConfigError, DataError: settings and data that do not go together, or that several processes cannot share.
+    """
+
+    def __init__(self, cfg: CfgNode):
         super().__init__()
         self.check_cfg(cfg)
         set_deterministic(cfg.TRAIN.DETERMINISTIC)
@@ -351,7 +362,11 @@ class TrainerX(SimpleTrainer):
 
 
 class TrainerXU(SimpleTrainer):
-    """A trainer on labelled and unlabelled data: `forward_backward(batch_x, batch_u)`."""
+    """A trainer on labelled and unlabelled data: `forward_backward(batch_x, batch_u)`.
+
+    Raises:
+        ConfigError: the data set has no unlabelled images.
+    """
 
     def run_epoch(self) -> None:
         if self.train_loader_u is None:

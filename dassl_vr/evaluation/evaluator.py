@@ -17,7 +17,7 @@ CMAT_FILE = "cmat.pt"
 EVALUATOR_REGISTRY = Registry("evaluator")
 
 
-def build_evaluator(cfg: CfgNode, **kwargs) -> "EvaluatorBase":
+def build_evaluator(cfg: CfgNode, **kwargs: object) -> "EvaluatorBase":
     """The evaluator called `cfg.TEST.EVALUATOR`; `kwargs` go to its constructor."""
     evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
     if cfg.VERBOSE:
@@ -28,7 +28,7 @@ def build_evaluator(cfg: CfgNode, **kwargs) -> "EvaluatorBase":
 class EvaluatorBase:
     """Surface of an evaluator."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: CfgNode):
         self.cfg = cfg
 
     def reset(self) -> None:
@@ -36,7 +36,7 @@ class EvaluatorBase:
         raise NotImplementedError
 
     def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
-        """Take in the model output and the ground truth of a batch."""
+        """Take in a batch: mo: (B, classes) scores; gt: (B,) labels."""
         raise NotImplementedError
 
     def evaluate(self) -> dict[str, float]:
@@ -59,9 +59,13 @@ class Classification(EvaluatorBase):
 
     Args:
         lab2cname: class name by label; needed for the per-class result.
+
+    Raises:
+        ConfigError: a per-class result is asked for without names.
+        DataError: `evaluate` without any images.
     """
 
-    def __init__(self, cfg, lab2cname=None, **kwargs):
+    def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **kwargs: object):
         super().__init__(cfg)
         if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
             raise ConfigError("TEST.PER_CLASS_RESULT needs class names, and the data has none; set it to False")
@@ -74,7 +78,7 @@ class Classification(EvaluatorBase):
         self._num_classes = 0
 
     def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
-        """mo: (B, classes) scores; gt: (B,) labels. Stays on their device: nothing is waited for before `evaluate`."""
+        """Take in a batch: mo: (B, classes) scores; gt: (B,) labels. Waits for no device."""
         self._y_pred.append(mo.detach().argmax(dim=1))
         self._y_true.append(gt.detach())
         self._num_classes = mo.shape[1]

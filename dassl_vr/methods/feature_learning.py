@@ -76,6 +76,7 @@ class FeatureLearning(PromptLearning):
         return epoch % self.views() if self.views() else epoch
 
     def build_data_loader(self) -> None:
+        """As the trainer's, with features in place of the training images."""
         super().build_data_loader()
         cfg, items, images = self.cfg, self.dm.dataset.train_x, self.train_loader_x
         self.features = ImageFeatures(self, kept=range(self.views()), on_disk=self.options.FEATURES == "disk")
@@ -93,6 +94,7 @@ class FeatureLearning(PromptLearning):
         )
 
     def before_train(self) -> None:
+        """Start from the features (`start_from_features`), unless an interrupted run continues."""
         super().before_train()
         if self.start_epoch == 0 and getattr(self, "progress", None) is None:  # not where an interrupted run continues
             with torch.no_grad():
@@ -101,6 +103,7 @@ class FeatureLearning(PromptLearning):
                 load_pretrained_weights(next(iter(self._models.values())), self.cfg.MODEL.INIT_WEIGHTS)
 
     def run_epoch(self) -> None:
+        """An epoch on the version of the images that is due."""
         self.train_loader_x.set_epoch(self.epoch)
         super().run_epoch()
 

@@ -97,9 +97,11 @@ class PromptLearning:
 
     @property
     def options(self) -> CfgNode:
+        """This trainer's own keys, `cfg.TRAINER.<NAME>`."""
         return self.options_in(self.cfg)
 
     def check_cfg(self, cfg: CfgNode) -> None:
+        """Raise `ConfigError` with all of `config_problems`, if there are any."""
         problems = self.config_problems(cfg)
         if problems:
             raise ConfigError("; ".join(problems))
@@ -128,6 +130,7 @@ class PromptLearning:
         raise NotImplementedError
 
     def build_model(self) -> None:
+        """Build the network and register `trained_parts`. Raises `ConfigError` for settings that cannot be."""
         cfg = self.cfg
         backbone = backbone_from_cfg(cfg, self.precision, frozen=self.freeze_backbone).to(self.device)
         self.weights_sha256 = backbone.weights_sha256
@@ -177,6 +180,7 @@ class PromptLearning:
         return F.cross_entropy(logits, labels), logits
 
     def forward_backward(self, batch: dict) -> dict[str, torch.Tensor]:
+        """One step on a training batch; returns its loss, and its accuracy in percent."""
         images, labels = self.parse_batch_train(batch)
         loss, logits = self.train_loss(batch, images, labels)
         self.model_backward_and_update(loss)
@@ -185,4 +189,5 @@ class PromptLearning:
         return {"loss": loss.detach(), "acc": compute_accuracy(logits.detach(), labels)[0]}
 
     def parse_batch_train(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (B, 3, S, S) and labels (B,) of a batch, on the device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)

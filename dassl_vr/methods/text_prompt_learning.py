@@ -30,6 +30,7 @@ class TextPromptLearning(PromptLearning):
         return {"prompt_learner": (network.prompts, cfg.OPTIM)}
 
     def before_train(self) -> None:
+        """Compute the features of the training images, where they are the same in every epoch."""
         super().before_train()
         features = ImageFeatures(self)
         self._features = None if features.varied else F.normalize(features.version(0), dim=-1)  # (training images, D)

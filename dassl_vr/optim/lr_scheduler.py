@@ -44,9 +44,9 @@ class _WarmupScheduler(LRScheduler):
 
 
 class ConstantWarmupScheduler(_WarmupScheduler):
-    """`cons_lr` throughout the warm-up."""
+    """`cons_lr` throughout the first `warmup_epoch` epochs, then the schedule `successor`."""
 
-    def __init__(self, optimizer, successor, warmup_epoch, cons_lr):
+    def __init__(self, optimizer: Optimizer, successor: LRScheduler, warmup_epoch: int, cons_lr: float):
         self.cons_lr = cons_lr
         super().__init__(optimizer, successor, warmup_epoch)
 
@@ -55,9 +55,9 @@ class ConstantWarmupScheduler(_WarmupScheduler):
 
 
 class LinearWarmupScheduler(_WarmupScheduler):
-    """`min_lr` in the first epoch, then the share epoch / warmup_epoch of the learning rate."""
+    """`min_lr` in the first epoch, then the share epoch / warmup_epoch of the learning rate; then the schedule `successor`."""
 
-    def __init__(self, optimizer, successor, warmup_epoch, min_lr):
+    def __init__(self, optimizer: Optimizer, successor: LRScheduler, warmup_epoch: int, min_lr: float):
         self.min_lr = min_lr
         super().__init__(optimizer, successor, warmup_epoch)
 

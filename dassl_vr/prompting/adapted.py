@@ -9,12 +9,14 @@ from torch import nn
 class AdaptedBackbone(nn.Module):
     """A backbone with something learned inside its image transformer; in all else it is the backbone.
 
+    `kind`, `source_classes`, `out_features` and CLIP's `scale` are the backbone's.
+
     Args:
         backbone: a `FrozenBackbone` with `tokens`.
         learned: a module with `inside(layout)`, the context in which it takes effect: `VisualTokens`, `LowRankUpdates`.
     """
 
-    def __init__(self, backbone, learned):
+    def __init__(self, backbone: nn.Module, learned: nn.Module):
         super().__init__()
         self.backbone = backbone
         self.learned = learned
@@ -46,6 +48,7 @@ class AdaptedBackbone(nn.Module):
         return self.backbone.scale
 
     def text_features(self, sentences: Sequence[str]) -> torch.Tensor:
+        """N sentences -> (N, D) of unit length, of a CLIP's text tower."""
         return self.backbone.text_features(sentences)
 
 

@@ -43,14 +43,22 @@ def attention_of(block: nn.Module) -> tuple[nn.Module, str, nn.Module]:
 
 @contextlib.contextmanager
 def replaced_weights(weights: Sequence[Weight]) -> Iterator[None]:
-    """A context in which modules compute with the given tensors instead of their parameters."""
+    """A context in which modules compute with the given tensors instead of their parameters.
+
+    Args:
+        weights: [(module, name of its parameter, tensor of the parameter's shape)].
+    """
     with _replaced([(module._parameters, name, tensor) for module, name, tensor in weights]):
         yield
 
 
 @contextlib.contextmanager
 def replaced_modules(children: Sequence[Child]) -> Iterator[None]:
-    """A context in which modules have the given children instead of their own."""
+    """A context in which modules have the given children instead of their own.
+
+    Args:
+        children: [(module, name of its child, other module)].
+    """
     with _replaced([(module._modules, name, child) for module, name, child in children]):
         yield
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .lora import LowRankUpdates
-from .text import Sentences, TextPromptedClassifier
+from .text import ContextPrompts, Sentences, TextPromptedClassifier
 from .tokens import VisualTokens, inserted_tokens, replaced_tokens
 
 
@@ -47,15 +47,19 @@ class MultimodalClassifier(DeepPromptedClassifier):
     blocks of the image tower ("Multi-modal Prompt Learning", Khattak et al. 2023, section 3.2).
 
     Args:
+        backbone: a `ClipBackbone`.
         prompts: `ContextPrompts` with a common context: the tokens of the first block.
         depth: blocks with prompts, 1 up to the blocks of the shorter tower.
 
     Attributes:
         deep_text: (depth - 1, M, text width) parameter, the tokens of the further blocks.
         couplings: one linear layer a block, text width -> image width.
+
+    Raises:
+        ValueError: `depth` is not one of these.
     """
 
-    def __init__(self, backbone, prompts, depth=9):
+    def __init__(self, backbone: nn.Module, prompts: ContextPrompts, depth: int = 9):
         super().__init__(backbone, prompts)
         most = min(len(backbone.text_blocks), len(backbone.tokens.blocks))
         if not 1 <= depth <= most:
@@ -80,7 +84,7 @@ class AveragedTokens(nn.Module):
         mean_<name>: buffer of the parameter's shape, its start until the first `average`.
     """
 
-    def __init__(self, **learned):
+    def __init__(self, **learned: nn.Parameter):
         super().__init__()
         for name, parameter in learned.items():
             self.register_parameter(name, parameter)
@@ -102,6 +106,7 @@ class IndependentClassifier(DeepPromptedClassifier):
     both are averaged over the epochs ("Self-regulating Prompts", Khattak et al. 2023, section 3).
 
     Args:
+        backbone: a `ClipBackbone`.
         prompts: `ContextPrompts` with a common context: the text tokens of the first block.
         count: visual tokens V a block.
         text_depth: blocks of the text tower with tokens, 1 or more.
@@ -110,9 +115,19 @@ class IndependentClassifier(DeepPromptedClassifier):
     Attributes:
         learned: `AveragedTokens` context (M, text width), deep_text (text_depth - 1, M, text width) and visual (visual_depth, V,
             image width).
+
+    Raises:
+        ValueError: a tower has fewer blocks, or `count` is below 0.
     """
 
-    def __init__(self, backbone, prompts, count=4, text_depth=9, visual_depth=9):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        prompts: ContextPrompts,
+        count: int = 4,
+        text_depth: int = 9,
+        visual_depth: int = 9,
+    ):
         super().__init__(backbone, prompts)
         most = len(backbone.text_blocks)
         if not 1 <= text_depth <= most:
@@ -136,6 +151,7 @@ class LowRankClassifier(TextPromptedClassifier):
     Models", Zanella and Ben Ayed 2024, section 4).
 
     Args:
+        backbone: a `ClipBackbone`.
         sentences: one per class.
         rank, scale, targets, dropout: of the `LowRankUpdates` of both towers.
 
@@ -145,7 +161,15 @@ class LowRankClassifier(TextPromptedClassifier):
 
     changes_images = True
 
-    def __init__(self, backbone, sentences, rank=2, scale=2**-0.5, targets="qkv", dropout=0.0):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        sentences: Sequence[str],
+        rank: int = 2,
+        scale: float = 2**-0.5,
+        targets: str = "qkv",
+        dropout: float = 0.0,
+    ):
         super().__init__(backbone, Sentences(backbone, sentences))
         self.text = LowRankUpdates(backbone.text_blocks, rank, scale, targets, dropout)
         self.image = LowRankUpdates(backbone.tokens.blocks, rank, scale, targets, dropout)

@@ -1,6 +1,7 @@
 """Learned context in front of a text tower: CoOp's prompts, and classifiers made of them."""
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -29,9 +30,21 @@ class ContextPrompts(nn.Module):
     Attributes:
         context: (M, width) parameter, or (K, M, width) if class-specific.
         tokens: (K, L) token numbers, which say where the sentences end; L is as long as the longest needs.
+
+    Raises:
+        ValueError: another position, fewer than one context vector, another number than the words of `init` allow, or sentences
+            that are too long for the text tower.
     """
 
-    def __init__(self, backbone, classnames, count=None, init="", class_specific=False, position="end"):
+    def __init__(
+        self,
+        backbone: clip.ClipBackbone,
+        classnames: Sequence[str],
+        count: int | None = None,
+        init: str = "",
+        class_specific: bool = False,
+        position: str = "end",
+    ):
         super().__init__()
         if position not in POSITIONS:
             raise ValueError(f"the name's position is '{position}', expected one of {', '.join(POSITIONS)}")
@@ -118,7 +131,7 @@ class Sentences(nn.Module):
         tokens: (K, L) token numbers, which say where the sentences end; L is as long as the longest needs.
     """
 
-    def __init__(self, backbone, sentences):
+    def __init__(self, backbone: clip.ClipBackbone, sentences: Sequence[str]):
         super().__init__()
         tokens = backbone.tokenize(sentences)
         tokens = tokens[:, : backbone.text_length(tokens)]
@@ -144,7 +157,7 @@ class TextPromptedClassifier(nn.Module):
 
     changes_images = False
 
-    def __init__(self, backbone, prompts):
+    def __init__(self, backbone: clip.ClipBackbone, prompts: ContextPrompts | Sentences):
         super().__init__()
         self.backbone = backbone
         self.prompts = prompts
@@ -196,7 +209,7 @@ class ConditionalClassifier(TextPromptedClassifier):
         meta_net: (B, D) -> (B, width).
     """
 
-    def __init__(self, backbone, prompts):
+    def __init__(self, backbone: clip.ClipBackbone, prompts: ContextPrompts):
         super().__init__(backbone, prompts)
         width = backbone.out_features
         self.meta_net = nn.Sequential(
@@ -231,7 +244,7 @@ class FixedClassifier(nn.Module):
         sentences: K lists of sentences, one list per class.
     """
 
-    def __init__(self, backbone, sentences):
+    def __init__(self, backbone: clip.ClipBackbone, sentences: Sequence[Sequence[str]]):
         super().__init__()
         self.backbone = backbone
         features = backbone.text_features([sentence for of_class in sentences for sentence in of_class])

@@ -97,9 +97,12 @@ class VisualTokens(nn.Module):
 
     Attributes:
         tokens: (depth, count, width) parameter.
+
+    Raises:
+        ValueError: `count` is below 0, or `depth` is not 1 to the blocks of the transformer.
     """
 
-    def __init__(self, layout, count, depth=1, init="uniform", at_end=False):
+    def __init__(self, layout: "TokenLayout", count: int, depth: int = 1, init: str = "uniform", at_end: bool = False):
         super().__init__()
         if count < 0:
             raise ValueError(f"{count} prompt tokens, expected 0 or more")

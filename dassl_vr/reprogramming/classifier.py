@@ -29,7 +29,7 @@ class ReprogrammedClassifier(nn.Module):
         f_out: a label mapping, (B, source classes) -> (B, target classes).
     """
 
-    def __init__(self, f_in, backbone, f_out):
+    def __init__(self, f_in: nn.Module, backbone: nn.Module, f_out: nn.Module):
         super().__init__()
         self.f_in = f_in
         self.backbone = backbone
@@ -53,7 +53,7 @@ class Source(nn.Module):
         source_classes: a name for each logit.
     """
 
-    def __init__(self, backbone, source_classes):
+    def __init__(self, backbone: nn.Module, source_classes: Sequence[str]):
         super().__init__()
         self.backbone = backbone
         self.source_classes = list(source_classes)
@@ -72,9 +72,13 @@ class Source(nn.Module):
 
 
 class FeatureSource(Source):
-    """A backbone's features in place of its logits, for a layer of one's own on top."""
+    """A backbone's features in place of its logits, for a layer of one's own on top.
 
-    def __init__(self, backbone):
+    Args:
+        backbone: has `features((B, 3, S, S)) -> (B, D)` and `out_features`, which is D.
+    """
+
+    def __init__(self, backbone: nn.Module):
         super().__init__(backbone, [f"feature {i}" for i in range(backbone.out_features)])
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
@@ -90,7 +94,7 @@ class TextSource(Source):
         prompts: one sentence a source label; their features are computed here, once.
     """
 
-    def __init__(self, backbone, prompts):
+    def __init__(self, backbone: nn.Module, prompts: Sequence[str]):
         super().__init__(backbone, prompts)
         self.register_buffer("text_features", backbone.text_features(self.source_classes), persistent=False)  # (source, D)
 
@@ -118,7 +122,7 @@ class SeveralViews(Source):
         views: that follow one another in a batch.
     """
 
-    def __init__(self, source, views):
+    def __init__(self, source: nn.Module, views: int):
         super().__init__(source, [*source.source_classes] * views)
         self.views = views
 

@@ -52,6 +52,9 @@ def patch_interpolate(mask: torch.Tensor, size: int, patch_size: int | None = No
 
     Returns:
         (B, C, S, S)
+
+    Raises:
+        ValueError: an empty mask, or one with more values along a side than the result has pixels.
     """
     batch, channels, height, width = mask.shape
     patch = size // max(height, 1) if patch_size is None else patch_size

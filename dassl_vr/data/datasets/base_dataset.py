@@ -1,10 +1,12 @@
 """The family's `Datum` and `DatasetBase`, and a `Datum` for images that are in memory."""
 
 import copy
+import os
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 from PIL import Image
 
 from ...utils.errors import DataError
@@ -25,7 +27,7 @@ class Datum:
     in_memory = False
     grey_bits = 0  # see `upright_rgb`
 
-    def __init__(self, impath="", label=0, domain=0, classname=""):
+    def __init__(self, impath: str | os.PathLike = "", label: int = 0, domain: int = 0, classname: str = ""):
         self._impath = str(impath)
         self._label = label
         self._domain = domain
@@ -68,11 +70,14 @@ class ArrayDatum(Datum):
     Args:
         image: uint8 array, (H, W, 3) in RGB or (H, W) in grey.
         impath: a made-up path that identifies the image, such as `digits/train/00012`.
+
+    Raises:
+        ValueError: another kind of array.
     """
 
     in_memory = True
 
-    def __init__(self, image, impath="", label=0, domain=0, classname=""):
+    def __init__(self, image: np.ndarray, impath: str = "", label: int = 0, domain: int = 0, classname: str = ""):
         super().__init__(impath, label, domain, classname)
         if image.dtype != "uint8" or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
             raise ValueError(f"{impath}: an image is a uint8 array (H, W, 3) or (H, W), got {image.dtype} {image.shape}")
@@ -91,6 +96,9 @@ class DatasetBase:
         val: validation images (optional).
         test: test images.
         classnames: of all labels, where not every class has an image to train on.
+
+    Raises:
+        DataError: there are no training images.
     """
 
     dataset_dir = ""  # directory of the data set below DATASET.ROOT
@@ -98,7 +106,14 @@ class DatasetBase:
     domains = []  # names of all domains
     facts = {}  # keys of cfg.DATASET that this data set answers: {"FLIP": False, "NATIVE_SIZE": 32, "BATCH_LIMIT": 64}
 
-    def __init__(self, train_x=None, train_u=None, val=None, test=None, classnames=None):
+    def __init__(
+        self,
+        train_x: list[Datum] | None = None,
+        train_u: list[Datum] | None = None,
+        val: list[Datum] | None = None,
+        test: list[Datum] | None = None,
+        classnames: Sequence[str] | None = None,
+    ):
         self._train_x = train_x
         self._train_u = train_u
         self._val = val
@@ -140,6 +155,7 @@ class DatasetBase:
 
     @property
     def num_classes(self) -> int:
+        """Number of classes."""
         return self._num_classes
 
     @staticmethod

@@ -25,6 +25,7 @@ class BenchmarkDataset(DatasetBase):
 
     Attributes:
         dataset_dir: directory below the root; on an instance, its absolute path.
+        name: that of its class.
         parts: what the directory is made of, a tuple of `Part`; absent ones are fetched if `DATASET.DOWNLOAD` is on.
         official_counts: images in (train, val, test) of the split that everybody uses, if there is one.
         needs_root: False for a data set that comes with a library.
@@ -42,7 +43,7 @@ class BenchmarkDataset(DatasetBase):
     compares_content = False
     test_classes = ()  # class names by label, of a data set that turned out to be `test_only`
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: CfgNode):
         self.dataset_dir = str(self._root(cfg) / self.dataset_dir) if self.needs_root else ""
         prepare(self.name, self.parts, self.dataset_dir, download=cfg.DATASET.DOWNLOAD)
         splits = self.load(cfg)

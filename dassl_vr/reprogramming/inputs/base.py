@@ -1,5 +1,7 @@
 """What every f_in has."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from yacs.config import CfgNode
@@ -55,6 +57,10 @@ class InputPrompt(nn.Module):
         saved under its name; none by default."""
         return {}
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) normalized images -> the same with the prompt in them, (B * views, 3, S, S)."""
+        raise NotImplementedError
+
     def masks(self, x: torch.Tensor) -> torch.Tensor | None:
         """What multiplies the pattern at each pixel of these images, (B * views, 3, S, S), to be shown; None where there is no
         mask."""
@@ -82,7 +88,7 @@ class PixelPrompt(InputPrompt):
         mean, std: the numbers, one a channel, that the images were normalized with.
     """
 
-    def __init__(self, size, mean, std):
+    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         for name, numbers in (("mean", mean), ("std", std)):
             if len(numbers) != 3:
@@ -101,7 +107,7 @@ class PixelPrompt(InputPrompt):
 
 
 class PlainInput(InputPrompt):
-    """No prompt: the image as it is, for methods that learn elsewhere."""
+    """No prompt: (B, 3, S, S) images as they are, for methods that learn elsewhere."""
 
     changes_nothing = True
 

@@ -1,5 +1,7 @@
 """A pattern around a small image: Pad, AR, EVP."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from yacs.config import CfgNode
@@ -25,11 +27,14 @@ class Pad(PixelPrompt):
 
     `forward` takes the padded and already normalized image: it leaves the square untouched and writes
     `(sigmoid(delta) - mean) / std` everywhere else, which is the same thing.
+
+    Raises:
+        ValueError: `inner` is not smaller than `size`, or `mean` or `std` are not three numbers.
     """
 
     transforms = ("vr_pad",)
 
-    def __init__(self, size, inner, mean, std):
+    def __init__(self, size: int, inner: int, mean: Sequence[float], std: Sequence[float]):
         super().__init__(size, mean, std)
         if not 1 <= inner < size:
             raise ValueError(f"inner is {inner}, expected 1 to {size - 1}: smaller than size = {size}")

@@ -27,9 +27,12 @@ class MaskGenerator(nn.Module):
             weight 0 and bias 1, so that the first mask is 1 everywhere.
         width: factor on the channels of all convolutions but the last. Five layers of 0.5, 1, 2, 4, 8 and 16 times the width have
             7,203, 26,499, 101,379, 396,291, 1,566,723 and 6,230,019 parameters (SMM paper, Table 11).
+
+    Raises:
+        ValueError: other values than these, or images smaller than a patch.
     """
 
-    def __init__(self, layers=5, patch_size=8, channels=3, mask_init="random", width=1.0):
+    def __init__(self, layers: int = 5, patch_size: int = 8, channels: int = 3, mask_init: str = "random", width: float = 1.0):
         super().__init__()
         if layers not in _GENERATOR_WIDTHS:
             raise ValueError(f"layers is {layers}, expected 5 or 6")
@@ -67,6 +70,7 @@ class MaskGenerator(nn.Module):
             nn.init.ones_(self.last.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) normalized images -> (B, channels, S // patch_size, S // patch_size) mask values."""
         if min(x.shape[-2:]) < self.patch_size:
             height, width = x.shape[-2:]
             raise ValueError(f"images are {height} x {width}, expected sides of at least patch_size = {self.patch_size}")
@@ -101,6 +105,9 @@ class SampleSpecificMask(InputPrompt):
     Attributes:
         delta: (3, S, S) parameter, zeros at the start.
         generator: the `MaskGenerator`.
+
+    Raises:
+        ValueError: another `interpolation`, or what `MaskGenerator` does not take.
     """
 
     trainer = "SMM"

@@ -11,7 +11,11 @@ FRAMES = {"narrow": 8, "medium": 4, "full": 2}
 
 
 def frame_width(size: int, frame: str) -> int:
-    """Pixels of the frame called `frame` at side S = `size`: "narrow" S/8, "medium" S/4, "full" S/2 (rounded up)."""
+    """Pixels of the frame called `frame` at side S = `size`: "narrow" S/8, "medium" S/4, "full" S/2 (rounded up).
+
+    Raises:
+        ValueError: another name.
+    """
     if frame not in FRAMES:
         raise ValueError(f"frame is '{frame}', expected one of {', '.join(FRAMES)}")
     return (size + 1) // 2 if frame == "full" else max(1, size // FRAMES[frame])
@@ -24,9 +28,12 @@ class Watermark(InputPrompt):
         size: side S of the images.
         width: width of the frame in pixels, see `frame_width`; None or half the side and more = the whole image.
         init: start of the pattern, "zeros" or "normal" = N(0, 1), that of VP (Bahng et al. 2022).
+
+    Raises:
+        ValueError: another `init`, or a `width` outside of 1 to `size`.
     """
 
-    def __init__(self, size, width=None, init="zeros"):
+    def __init__(self, size: int, width: int | None = None, init: str = "zeros"):
         super().__init__()
         if init not in ("zeros", "normal"):
             raise ValueError(f"init is '{init}', expected 'zeros' or 'normal'")

@@ -11,7 +11,7 @@ from .chosen import Chosen, CountedChoice
 class OneToOne(Chosen):
     """Each target class reads the logit of one source class of its own: `source_index` (target,), -1 = not known yet."""
 
-    def __init__(self, num_source, num_target):
+    def __init__(self, num_source: int, num_target: int):
         check_classes(num_source, num_target)
         super().__init__(num_source, num_target, (num_target,))
 
@@ -24,9 +24,13 @@ class OneToOne(Chosen):
 
 @MAPPING_REGISTRY.register(name="rlm")
 class Rlm(OneToOne):
-    """Random label mapping: an injective map drawn once from `seed`."""
+    """Random label mapping: each target class reads a source class of its own, drawn once from `seed`.
 
-    def __init__(self, num_source, num_target, seed=0):
+    Raises:
+        ValueError: there are more target than source classes.
+    """
+
+    def __init__(self, num_source: int, num_target: int, seed: int = 0):
         super().__init__(num_source, num_target)
         generator = torch.Generator().manual_seed(seed)
         self.source_index.copy_(torch.randperm(num_source, generator=generator)[:num_target])
@@ -38,7 +42,12 @@ class Rlm(OneToOne):
 
 @MAPPING_REGISTRY.register(name="flm")
 class Flm(CountedChoice, OneToOne):
-    """Frequent label mapping: the greedy assignment on the counts, once before training."""
+    """Frequent label mapping: `greedy_assignment` on the counts of `observe`, once before training. `Ilm` shows a training loop.
+
+    Raises:
+        ValueError: there are more target than source classes.
+        RuntimeError: as of `Ilm`.
+    """
 
     def update(self) -> None:
         self.source_index.copy_(greedy_assignment(self._take_counts()))

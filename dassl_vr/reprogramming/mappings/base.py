@@ -58,7 +58,7 @@ class LabelMapping(nn.Module):
         if "observe" in vars(cls) and "refresh" not in vars(cls):
             cls.refresh = "epoch"
 
-    def __init__(self, num_source, num_target):
+    def __init__(self, num_source: int, num_target: int):
         super().__init__()
         self.num_source = num_source
         self.num_target = num_target
@@ -81,6 +81,7 @@ class LabelMapping(nn.Module):
         return cls(num_source, num_target)
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        """(B, num_source) logits of the source classes -> (B, num_target) logits of the target classes."""
         raise NotImplementedError
 
     @property

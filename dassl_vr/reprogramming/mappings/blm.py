@@ -9,11 +9,21 @@ from .counted import Counted
 
 @MAPPING_REGISTRY.register(name="blm")
 class Blm(Counted):
-    """Bayesian-guided label mapping (Cai et al. 2024): target logits = source logits @ weights, see `bayesian_weights`."""
+    """Bayesian-guided label mapping (Cai et al. 2024): target logits = source logits @ weights, see `bayesian_weights`.
+
+    Used as `Ilm`.
+
+    Args:
+        smoothing: the lambda of the paper, 0 or more.
+
+    Raises:
+        ValueError: there are more target than source classes, or `smoothing` is below 0.
+        RuntimeError: as of `Ilm`.
+    """
 
     refresh = "epoch"
 
-    def __init__(self, num_source, num_target, smoothing=1.0):
+    def __init__(self, num_source: int, num_target: int, smoothing: float = 1.0):
         check_classes(num_source, num_target)
         if smoothing < 0:
             raise ValueError(f"smoothing is {smoothing}, expected 0 or more")
@@ -38,11 +48,15 @@ class Blm(Counted):
 @MAPPING_REGISTRY.register(name="blm+")
 class BlmPlus(Blm):
     """Blm+ (Cai et al. 2024): as `Blm`, with the counts replaced by sums of the top-k source probabilities,
-    k = 15 % of the number of target classes, at least 1."""
+    k = 15 % of the number of target classes, at least 1.
+
+    Raises:
+        ValueError, RuntimeError: as `Blm`.
+    """
 
     counts_dtype = torch.float64
 
-    def __init__(self, num_source, num_target, smoothing=1.0):
+    def __init__(self, num_source: int, num_target: int, smoothing: float = 1.0):
         super().__init__(num_source, num_target, smoothing)
         self.top_k = max(1, 15 * num_target // 100)
 

@@ -17,7 +17,7 @@ class Counted(LabelMapping):
 
     counts_dtype = torch.int64
 
-    def __init__(self, num_source, num_target, *more):
+    def __init__(self, num_source: int, num_target: int, *more: object):
         super().__init__(num_source, num_target, *more)
         self.register_buffer("counts", None, persistent=False)
         self.computed = False

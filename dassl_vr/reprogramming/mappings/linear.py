@@ -8,9 +8,9 @@ from .base import FEATURES, MAPPING_REGISTRY, LabelMapping, largest_shares
 
 @MAPPING_REGISTRY.register(name="linear")
 class LinearMapping(LabelMapping):
-    """A trainable fully connected layer on the source logits (AutoVP, Tsao et al. 2024)."""
+    """A trained fully connected layer on the source logits, (B, source) -> (B, target) (AutoVP, Tsao et al. 2024)."""
 
-    def __init__(self, num_source, num_target):
+    def __init__(self, num_source: int, num_target: int):
         super().__init__(num_source, num_target)
         self.linear = nn.Linear(num_source, num_target)
 
@@ -23,7 +23,7 @@ class LinearMapping(LabelMapping):
 
 @MAPPING_REGISTRY.register(name="head")
 class HeadMapping(LinearMapping):
-    """A trainable fully connected layer on the backbone's features, in place of its classifier."""
+    """A trained fully connected layer on the backbone's features, (B, D) -> (B, target), in place of its classifier."""
 
     reads = FEATURES
 

@@ -7,12 +7,16 @@ from .base import CLASSES, MAPPING_REGISTRY, LabelMapping
 
 @MAPPING_REGISTRY.register(name="text")
 class TextMapping(LabelMapping):
-    """The identity: the source labels are the target classes already, as text features of their names (CLIP)."""
+    """The identity: the source labels are the target classes already, as text features of their names (CLIP).
+
+    Raises:
+        ValueError: there are not as many source as target classes.
+    """
 
     reads = CLASSES
     takes_new_classes = True
 
-    def __init__(self, num_source, num_target):
+    def __init__(self, num_source: int, num_target: int):
         if num_source != num_target:
             raise ValueError(
                 f"{num_source} source classes for {num_target} target classes: MAPPING text expects as many, and an f_in with one"
