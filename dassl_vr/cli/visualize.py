@@ -1,9 +1,10 @@
 """Show what a trained model does to images, as PNG files and one HTML page."""
 
+import os
+
 from ..names import TSNE_SAMPLES
 from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError, DataError
-from ..utils.places import check_new_directory
 from ..utils.text import one_line, say
 from .errors import one_line_errors
 from .predict import EXIT_SKIPPED, add_model_flags, find_images
@@ -21,7 +22,7 @@ Without --images, test images of the run's data set are shown, which must be ava
 def build_visualize_parser() -> OneLineParser:
     parser = OneLineParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("model", metavar="MODEL_DIR", help="directory of a finished run or of a bundle; or hub:USER/NAME")
-    parser.add_argument("--out", required=True, metavar="DIR", help="new directory for the pictures and index.html")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory for the page, new or of an earlier call")
     parser.add_argument("--images", nargs="+", default=[], metavar="IMAGE|DIR|GLOB", help="show these")
     parser.add_argument("--number", type=int, default=6, metavar="N", help="images of the data set to show (default: 6)")
     parser.add_argument("--features", type=int, default=TSNE_SAMPLES, metavar="N", help=FEATURES)
@@ -35,14 +36,14 @@ def main(argv: list[str] | None = None) -> int:
     args = build_visualize_parser().parse_args(argv)
     from ..deploy import PromptedModel, load_prompted
     from ..report.look import look_at
-    from ..report.page import write_look
+    from ..report.look_page import earlier_files, write_look
     from ..report.samples import spread
     from ..utils.images import once, remarks_to
 
     for flag, value, least in (("--number", args.number, 1), ("--features", args.features, 0)):
         if value < least:
             raise ConfigError(f"{flag} {value}: expected {least} or more")
-    check_new_directory(args.out)
+    earlier_files(args.out)  # what is not ours there ends the command before the work
     paths = find_images(args.images)
     model = load_prompted(args.model, device=args.device, weights=args.weights, plugins=args.plugin)
     if not isinstance(model, PromptedModel):
@@ -59,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         if not images:
             raise DataError(f"none of {len(paths) or len(dataset.test)} images could be read")
         items = dataset.train_x if dataset is not None else ()
-        for path in write_look(look_at(model, images, names, labels), args.out, items, args.features):
+        tested = _tested(args.model, dataset)
+        for path in write_look(look_at(model, images, names, labels), args.out, items, args.features, tested):
             print(f"wrote {path}")
     return EXIT_SKIPPED if paths and len(images) < len(paths) else 0
 
@@ -76,6 +78,19 @@ def _readable(paths, grey_bits):
         except UnreadableImageError as error:
             say(one_line(f"skipped: {error}"))
     return images, names
+
+
+def _tested(directory, dataset):
+    """What the test of a run said, or why that is not known."""
+    from ..engine.results import RESULTS_FILE
+    from ..report.tested import tested_of
+
+    if not os.path.isfile(os.path.join(directory, RESULTS_FILE)):
+        return "a bundle does not keep it; name the directory of the run."
+    try:
+        return tested_of(directory, dataset)
+    except DataError as error:
+        return str(error)
 
 
 def _data_set(model, root):

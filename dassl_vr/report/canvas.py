@@ -6,7 +6,7 @@ import contextlib
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -64,8 +64,14 @@ def without_ticks(axes: Axes) -> None:
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as a PNG file, whole or not at all."""
+    with atomic_write(path, "wb") as file:
+        save_to(figure, file)
+
+
+def save_to(figure: Figure, file: BinaryIO) -> None:
+    """Write a figure as a PNG file to an open one."""
     use_fonts_for(figure)
-    with _without_glyph_warnings(), atomic_write(path, "wb") as file:
+    with _without_glyph_warnings():
         figure.savefig(file, format="png")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,9 +12,9 @@ from PIL import Image
 
 from ..deploy import PromptedModel
 from ..prompting import ContextPrompts
-from ..reprogramming import InputPrompt
-from ..reprogramming.pictures import PromptPictures, named_edges, pattern_of, pattern_to_rgb, prompt_pictures, unnormalize
+from ..reprogramming.pictures import PromptPictures, named_edges, pattern_of, pattern_to_rgb, unnormalize
 from .canvas import figure_text, new_figure, without_ticks
+from .seen import input_prompt_of, pictures_of, run_and_record
 from .unprompted import UnpromptedModel, plain_images
 
 if TYPE_CHECKING:
@@ -31,56 +32,80 @@ class Look:
     Attributes:
         model: a `PromptedModel` with `details`.
         x: (N, 3, S, S) as the prompt gets them; `plain` the same unprompted: resized to the model's side and normalized.
+        seen: what the backbone saw of them, see `run_and_record`.
         names: N, of the images; `labels`: (N,) their classes, or None where these are not known.
         before: N lists of (class, probability) of the unprompted model, or None where it has no classes.
         before_what: what these classes are.
-        after: N lists of (class, probability).
+        probabilities: (N, K) of the model's classes.
     """
 
     model: PromptedModel
     x: torch.Tensor
     plain: torch.Tensor
+    seen: torch.Tensor
     names: list
     labels: torch.Tensor | None
     before: list | None
     before_what: str
-    after: list
+    probabilities: torch.Tensor
+
+    @functools.cached_property
+    def after(self) -> list[list[tuple[str, float]]]:
+        """N lists of (class, probability), the likeliest ones."""
+        return _top(self.probabilities, self.model.classnames)
+
+    def unprompted(self) -> torch.Tensor:
+        """The images as they would be without a prompt, (N, 3, S, S) RGB."""
+        return self._rgb(self.plain)
+
+    def _rgb(self, x):
+        cfg = self.model.details.cfg
+        return unnormalize(x, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD).cpu()
+
+    @functools.cached_property
+    def pictures(self) -> PromptPictures | None:
+        """What the model does to all of the images; None where the backbone sees them as they are."""
+        return pictures_of(self.model, self.x, self.seen)
+
+    @functools.cached_property
+    def prepares(self) -> bool:
+        """The prompt gets the images otherwise than an unprompted model would: on a canvas with room around them."""
+        return not torch.equal(self.x, self.plain)
+
+    def panels(self, indices: Sequence[int]) -> list[tuple[str, torch.Tensor]]:
+        """[(heading, pictures of some of the images)] from the image to what the backbone sees: (B, 3, S, S) RGB, masks (B, S, S).
+
+        "image" is there where the prompt gets another "input".
+        """
+        rows, shown = list(indices), self.pictures
+        found = [("image", self._rgb(self.plain[rows]))] if self.prepares else []
+        if shown is None:
+            return [*found, ("input", self._rgb(self.x[rows]))]
+        masks = [(name, mask[rows]) for name, mask in shown.masks]
+        return [*found, ("input", shown.inputs[rows]), *masks, ("change", shown.added[rows]), ("result", shown.results[rows])]
 
     @property
-    def f_in(self) -> InputPrompt | None:
-        """The input transformation, or None where nothing is done to the pixels."""
-        f_in = getattr(self.model.network, "f_in", None)
-        return None if f_in is None or f_in.changes_nothing else f_in
+    def limit(self) -> float:
+        """The largest magnitude of all masks of all images; 1 without."""
+        return 1.0 if self.pictures is None else self.pictures.limit
 
-    def prompted(self, indices: Sequence[int]) -> PromptPictures:
-        """What the f_in does to some of the images."""
-        cfg = self.model.details.cfg
-        return prompt_pictures(self.f_in, self.x[list(indices)], cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
-
-    def unprompted(self, indices: Sequence[int]) -> torch.Tensor:
-        """Some of the images as they would be without a prompt, (B, 3, S, S) RGB."""
-        cfg = self.model.details.cfg
-        return unnormalize(self.plain[list(indices)], cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
-
-    def inputs(self, indices: Sequence[int]) -> torch.Tensor:
-        """Some of the images as the prompt gets them, (B, 3, S, S) RGB."""
-        cfg = self.model.details.cfg
-        return unnormalize(self.x[list(indices)], cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+    def truth(self, index: int) -> str | None:
+        """The class of an image, if it is known."""
+        return None if self.labels is None else self.model.classnames[int(self.labels[index])]
 
 
 @torch.no_grad()
 def look_at(model: PromptedModel, images: Sequence[Image.Image], names: Sequence[str], labels: torch.Tensor | None = None) -> Look:
     """The `Look` of a model at PIL images."""
-    device, size = model.device, model.batch_size
-    x = model.normalize(model.preprocess(images).to(device))
+    x = model.normalize(model.preprocess(images).to(model.device))
     plain = plain_images(model, images, x)
     unprompted = UnpromptedModel(model)
     before = None
     if unprompted.classes:
-        scores = torch.cat([unprompted.logits(part) for part in plain.split(size)]).softmax(dim=1)
+        scores = torch.cat([unprompted.logits(part) for part in plain.split(model.batch_size)]).softmax(dim=1)
         before = _top(scores, unprompted.classes)
-    after = torch.cat([model.network(part) for part in x.split(size)]).float().softmax(dim=1)
-    return Look(model, x, plain, list(names), labels, before, unprompted.what, _top(after, model.classnames))
+    logits, seen = run_and_record(model, x)
+    return Look(model, x, plain, seen, list(names), labels, before, unprompted.what, logits.softmax(dim=1).cpu())
 
 
 def _top(probabilities, classes):
@@ -99,7 +124,7 @@ def title_of(model: PromptedModel) -> str:
 # ---------------------------------------------------------------------------------------------------- the images
 def image_figure(look: Look, index: int) -> Figure:
     """`images_figure` of one image."""
-    truth = _truth(look, index)
+    truth = look.truth(index)
     of_class = "" if truth is None else f" (true class: {figure_text(truth, 34)})"
     return images_figure(look, [index], figure_text(look.names[index]) + of_class)
 
@@ -107,12 +132,15 @@ def image_figure(look: Look, index: int) -> Figure:
 def images_figure(
     look: Look, indices: Sequence[int], title: str, adjust: Callable[[torch.Tensor], torch.Tensor] = torch.clone
 ) -> Figure:
-    """A row for each image: input, masks as heat maps on it, what is added, result; the likeliest classes before and after.
+    """A row for each image: input, masks as heat maps on it, what is changed, result; the likeliest classes before and after.
+
+    Masks have the scale of all images of the `Look`, and so has the change.
 
     `adjust` is done to the pictures in colour, (B, 3, S, S) RGB.
     """
-    columns, masks, limit = _columns(look, indices)
-    grey_inputs = columns[0][1].mean(dim=1)
+    columns, limit = look.panels(indices), look.limit
+    masks = sum(pictures.dim() == 3 for _, pictures in columns)
+    grey_inputs = dict(columns)["input"].mean(dim=1)
     columns = [(heading, pictures if pictures.dim() == 3 else adjust(pictures)) for heading, pictures in columns]
     # On two lines: no room is made for a heading that is wider than its chart
     charts = [(f"after: classes of\n{figure_text(look.model.details.cfg.DATASET.NAME, 24)}", look.after)]
@@ -136,9 +164,9 @@ def images_figure(
             if row == 0:
                 axes.set_title(heading, fontsize=9)
         for axes, (heading, classes) in zip(grid[row][len(columns) :], charts):
-            _bars(axes, heading if row == 0 else "", classes[index], _truth(look, index))
+            _bars(axes, heading if row == 0 else "", classes[index], look.truth(index))
         if rows > 1:
-            truth = _truth(look, index)
+            truth = look.truth(index)
             of_class = "" if truth is None else f"\ntrue: {figure_text(truth, 18)}"
             grid[row][0].set_ylabel(figure_text(look.names[index], 24) + of_class, fontsize=8)
     if shown is not None:
@@ -148,20 +176,6 @@ def images_figure(
         colours.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=10)
     return figure
-
-
-def _columns(look, indices):
-    """([(heading, pictures)], number of masks among them, the masks' largest magnitude)"""
-    if look.f_in is None:
-        return [("input", look.inputs(indices).cpu())], 0, 1.0
-    shown = look.prompted(indices)
-    added = "mask x pattern" if shown.masks and shown.pattern is not None else "added"
-    columns = [("input", shown.inputs), *shown.masks, (added, shown.added), ("result", shown.results)]
-    return [(heading, pictures.cpu()) for heading, pictures in columns], len(shown.masks), shown.limit
-
-
-def _truth(look, index):
-    return None if look.labels is None else look.model.classnames[int(look.labels[index])]
 
 
 def _bars(axes, heading, classes, truth):
@@ -183,7 +197,7 @@ def _bars(axes, heading, classes, truth):
 @torch.no_grad()
 def pattern_figure(model: PromptedModel) -> Figure | None:
     """The pattern alone: in colour, and each channel with its sign; None where there is none."""
-    f_in = getattr(model.network, "f_in", None)
+    f_in = input_prompt_of(model)
     pattern = None if f_in is None else pattern_of(f_in)
     if pattern is None:
         return None

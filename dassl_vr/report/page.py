@@ -1,137 +1,163 @@
-"""`visualize.py`'s directory: PNG files, and one HTML page that needs none of them."""
+"""What the HTML pages share: one file each, without scripts or pictures from elsewhere, for light and dark, wide and narrow."""
+
+from __future__ import annotations
 
 import base64
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
-from markupsafe import Markup
+import torch
+from markupsafe import Markup, escape
+from PIL import Image
 
-from ..data import Datum
-from ..utils.places import naming_file, new_directory
 from ..utils.text import printable
-from .canvas import save
-from .features import features_figure
-from .look import Look, context_words, image_figure, mapping_edges, mapping_figure, pattern_figure, title_of
 
-PAGE, TEMPLATE = "index.html", "look.html"
-ROWS = 1000  # of the mapping's table
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-
-def _shown(value):
-    """A value for a template, without control characters; the output of the template's own macros is HTML already."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-PAGES = jinja2.Environment(
-    loader=jinja2.PackageLoader(__package__),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    finalize=_shown,
-    keep_trailing_newline=True,
-)
+LONG = 60  # rows from which a table scrolls by itself
+_NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ±.*| to .*| %|s)?")
 
 
 @dataclass
 class Table:
-    """Numbers, and text that ends in ` %`, are aligned to the right. `head` may be empty."""
+    """Columns of numbers (`71.2`, `71.2 ± 0.4`, `1,234`, `12 %`) are aligned to the right. One with a `head` can be sorted."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[object]]
 
+    @property
+    def numeric(self) -> list[bool]:
+        """Of each column."""
+        columns = zip(*self.rows)
+        return [any(map(str, column)) and all(not str(c) or _NUMBER.fullmatch(str(c)) for c in column) for column in columns]
+
+    @property
+    def is_long(self) -> bool:
+        return len(self.rows) > LONG
+
+
+@dataclass
+class Picture:
+    """A picture in the page itself.
+
+    Attributes:
+        png: the content of a PNG file.
+        alt: what is seen on it, for those who do not see it.
+        caption: the text below it.
+        file: its name beside the page, if it lies there.
+        pixels: it is an image rather than a chart: shown enlarged, each pixel a square.
+    """
+
+    png: bytes
+    alt: str
+    caption: str = ""
+    file: str = ""
+    pixels: bool = False
+
+    @property
+    def aspect(self) -> float:
+        """Width by height, of a panorama no more than 3."""
+        with Image.open(io.BytesIO(self.png)) as image:
+            return min(3.0, image.width / image.height)
+
+    @property
+    def source(self) -> str:
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass
+class Bars:
+    """[(name, probability, whether it is the true class)] under a heading."""
+
+    heading: str
+    rows: Sequence[tuple[str, float, bool]]
+
+
+@dataclass
+class Row:
+    """Small pictures of one thing side by side, and bars behind them."""
+
+    heading: str
+    pictures: Sequence[Picture]
+    bars: Sequence[Bars] = ()
+
 
 @dataclass
 class Section:
-    """A part of the page: a text, pictures (PNG files in base64) and a table, all of them optional."""
+    """A part of a page; all but the heading may be left out.
+
+    Attributes:
+        texts: a paragraph each.
+        terms: [(name, what it is)].
+        scale: the magnitude at both ends of the scale of masks; None = there are none.
+        rows, pictures, tables: in this order.
+        commands: [(what was run, its command lines)].
+    """
 
     heading: str
-    text: str
-    pictures: list[str]
-    table: Table | None
+    texts: Sequence[str] = ()
+    terms: Sequence[tuple[str, str]] = ()
+    scale: float | None = None
+    rows: Sequence[Row] = ()
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    commands: Sequence[tuple[str, Sequence[str]]] = ()
 
 
-def write_look(look: Look, out: str | Path, items: Sequence[Datum] = (), features: int = 0) -> list[Path]:
-    """Write all figures and tables of a `Look` to the directory `out`, which must be empty or absent.
+def page(title: str, lead: Sequence[str], facts: Table | None, sections: Sequence[Section], files: Sequence[str] = ()) -> str:
+    """A page as HTML in ASCII, which is the same in every encoding.
 
     Args:
-        items: images for t-SNE, of which `features` are drawn at random.
-
-    Returns:
-        Paths of the files, the page first.
-
-    Raises:
-        ConfigError: `out` holds something, or cannot be made.
+        lead: paragraphs below the title.
+        facts: a table without a head.
+        files: names of the files beside the page that belong to it.
     """
-    with new_directory(out) as directory:
-        names = [path.name for path in _write_look(look, directory, items, features)]
-    return [Path(out, name) for name in names]
+    parts = {"title": title, "lead": lead, "facts": facts, "sections": sections, "files": files}
+    return _PAGES.get_template("page.html").render(parts).encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def _write_look(look, out, items, features):
-    model = look.model
-    title = title_of(model)
-    paths, sections = [], []
+def png_of(picture: torch.Tensor | Image.Image | Figure) -> bytes:
+    """(3, H, W) RGB from 0 to 1, a PIL image or a figure as the content of a PNG file."""
+    file = io.BytesIO()
+    if isinstance(picture, torch.Tensor):
+        picture = Image.fromarray((picture * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+    if isinstance(picture, Image.Image):
+        picture.save(file, "png")
+    else:
+        from .canvas import save_to  # here: a table of a page needs no matplotlib
 
-    def add(heading, name, figures, text="", table=None):
-        files = []
-        for number, figure in enumerate(figures, start=1):
-            path = out / (f"{name}-{number:03d}.png" if len(figures) > 1 or name == "image" else f"{name}.png")
-            save(figure, path)
-            paths.append(path)
-            files.append(path)
-        if files or table:
-            sections.append(Section(heading, text, [_base64(file) for file in files], table))
-
-    add("Images", "image", [image_figure(look, index) for index in range(len(look.names))], _images_text(look))
-    if (figure := pattern_figure(model)) is not None:
-        add("The pattern", "pattern", [figure], "Learned once for all images; scaled to its largest value.")
-    edges = mapping_edges(model)
-    if edges:
-        rows = [(target, source, f"{100 * share:.0f} %") for target, source, share in edges[:ROWS]]
-        text = "Which source classes of the backbone stand for which target classes."
-        add("Label mapping", "mapping", [mapping_figure(model)], text, Table(("target class", "source class", "share"), rows))
-    words = context_words(model)
-    if words:
-        rows = [(position, ", ".join(f"{word} ({distance:.2f})" for word, distance in near)) for position, near in words]
-        text = "The words of the vocabulary nearest to each learned context vector (Euclidean distance)."
-        add("Context", "context", [], text, Table(("vector", "nearest words"), rows))
-    if items and features and (figure := features_figure(model, items, features, title)) is not None:
-        text = (
-            "t-SNE of the backbone's outputs for training images, before the label mapping: images that it finds alike are close."
-        )
-        add("Features", "features", [figure], text)
-    page = out / PAGE
-    with naming_file(page):
-        content = PAGES.get_template(TEMPLATE).render(title=title, facts=_facts(model), sections=sections)
-        page.write_text(content, encoding="utf-8")
-    return [page, *paths]
+        save_to(picture, file)
+    return file.getvalue()
 
 
-def _facts(model):
-    cfg, results = model.details.cfg, model.details.results
-    accuracy, shots = results.get("accuracy"), results.get("shots")
-    rows = [
-        ("accuracy", "not tested" if accuracy is None else f"{accuracy:.1f} % on {results.get('num_test')} test images"),
-        ("trained on", f"{results.get('num_train')} images" + (f" ({shots} per class)" if shots and shots > 0 else "")),
-        ("trained parameters", f"{results.get('params_trainable') or 0:,}"),
-        ("backbone", f"{model.details.backbone.spec.name}, {model.details.backbone.num_parameters:,} parameters"),
-        ("image size", f"{cfg.INPUT.SIZE[0]} x {cfg.INPUT.SIZE[1]}"),
-        ("seed, epochs", f"{results.get('seed')}, {results.get('epochs')}"),
-    ]
-    return Table((), rows)
+def with_names(text: str, *names: object) -> Markup:
+    """`text` with a name at each `{}`, in a direction of writing of its own: an Arabic one leaves the words around it in place."""
+    return Markup(escape(text)).format(*(Markup("<bdi>{}</bdi>").format(printable(str(name))) for name in names))
 
 
-def _images_text(look):
-    parts = []
-    if look.f_in is not None:
-        parts.append(
-            "A mask is shown over the image in grey: red where the pattern is added, blue where it is subtracted, white at zero."
-        )
-    if look.labels is not None:
-        parts.append("A green bar is the true class.")
-    return " ".join(parts)
+def _prose(text):
+    """Text in which `code` in backticks is set as such."""
+    parts = re.split(r"`([^`]+)`", printable(str(text)))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts))
 
 
-def _base64(file):
-    return base64.b64encode(file.read_bytes()).decode("ascii")
+def _shown(value):
+    """A value for a template, without control characters; what is HTML already stays."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+_PAGES = jinja2.Environment(
+    loader=jinja2.PackageLoader(__package__),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    finalize=_shown,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_PAGES.filters["prose"] = _prose

@@ -72,8 +72,8 @@ def confusions(groups: Sequence[Group]) -> list[Confusion]:
 
 def per_class_table(found: Sequence[Confusion]) -> tuple[list[str], list[list[str]]]:
     """(headers, rows) of text: for each method and class with test images its number of images, the accuracy on them (recall), the
-    precision, F1, each as mean and deviation over seeds, and the class that it is most often taken for, with the share over all
-    seeds."""
+    precision, F1, each as mean and deviation over seeds, and the class that it is most often taken for, with the share of its
+    images over all seeds."""
     rows = []
     for confusion in found:
         group, counts = confusion.group, confusion.counts
@@ -81,9 +81,8 @@ def per_class_table(found: Sequence[Confusion]) -> tuple[list[str], list[list[st
         for label in np.flatnonzero(true.sum(axis=0)).tolist():
             wrong = counts.sum(axis=0)[label].copy()
             wrong[label] = 0
-            taken = (
-                f"{confusion.classnames[wrong.argmax()]} ({100 * wrong.max() / true[:, label].sum():.1f} %)" if wrong.any() else ""
-            )
+            taken = confusion.classnames[wrong.argmax()] if wrong.any() else ""
+            share = f"{100 * wrong.max() / true[:, label].sum():.1f}" if wrong.any() else ""
             cells = (right[:, label], true[:, label]), (right[:, label], said[:, label])
             rows.append({
                 **{"data": group.dataset, "backbone": group.backbone, "method": group.name, "recipe": group.tag},
@@ -92,6 +91,7 @@ def per_class_table(found: Sequence[Confusion]) -> tuple[list[str], list[list[st
                 **{name: _percent(*cell) for name, cell in zip(("accuracy %", "precision %"), cells)},
                 "F1 %": _percent(2 * right[:, label], true[:, label] + said[:, label]),
                 "most often taken for": taken,
+                "of its images %": share,
             })  # fmt: skip
     return with_what_differs(rows, {"method", "class", "images", "accuracy %"}, ("data", "backbone", "recipe"))
 

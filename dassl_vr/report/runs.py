@@ -146,6 +146,16 @@ def tag_of(directory: Path, run: Mapping) -> str:
     return further if tag == "default" else f"{further}-{tag}"
 
 
+def group_of(directory: str | Path) -> Group:
+    """The `Group` of a single finished run. Raises `DataError` where there is none, or its results are damaged."""
+    run = read_results(directory)
+    return Group(*_key(Path(directory), run), {run["seed"]: run}, {run["seed"]: Path(directory)})
+
+
+def _key(directory, run):
+    return run["trainer"], run["method"], run["dataset"], run["backbone"], run["mapping"], tag_of(directory, run)
+
+
 def group_runs(directories: Sequence[str | Path]) -> list[Group]:
     """Groups of the runs below `directories`, in order of first appearance.
 
@@ -154,7 +164,7 @@ def group_runs(directories: Sequence[str | Path]) -> list[Group]:
     """
     groups = {}
     for directory, run in find_runs(directories).items():
-        key = (run["trainer"], run["method"], run["dataset"], run["backbone"], run["mapping"], tag_of(directory, run))
+        key = _key(directory, run)
         group = groups.setdefault(key, Group(*key))
         other = group.directories.get(run["seed"])
         if other is not None and other.resolve() != directory.resolve():

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -109,6 +109,38 @@ def new_directory(out: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)  # made above
         _remove_empty(made)
         raise
+
+
+@contextlib.contextmanager
+def renewed_directory(out: str | os.PathLike, earlier: Sequence[str]) -> Iterator[Path]:
+    """`new_directory`, but `out` may hold files already: when the block ends, those named `earlier` are removed and the new ones
+    are put there. All other files stay.
+
+    Args:
+        earlier: names of files of an earlier call; none = `out` is to be new. The first of the new ones that is among them is put
+            in place first: it may list the others.
+
+    Raises:
+        ConfigError: as `new_directory`, or a new file would take the place of one that is not among `earlier`.
+    """
+    if not earlier:
+        with new_directory(out) as directory:
+            yield directory
+        return
+    out = Path(os.path.abspath(out))
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:64]}.") as name:
+        temporary = Path(name)
+        with naming_file(out, instead_of=temporary):
+            yield temporary
+        new = sorted((path.name for path in temporary.iterdir()), key=lambda name: name != earlier[0])
+        for name in new:
+            if name not in earlier and os.path.lexists(out / name):
+                raise ConfigError(f"{out / name}: is not of an earlier call; move it, or choose another directory")
+        with naming_file(out):
+            for name in set(earlier) - set(new):
+                (out / name).unlink(missing_ok=True)
+            for name in new:
+                os.replace(temporary / name, out / name)
 
 
 def _remove_empty(directories):

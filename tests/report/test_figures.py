@@ -123,13 +123,13 @@ def test_a_row_of_the_gallery_is_the_picture_of_an_image(runs):
     headings = [axes.get_title() for axes in figure.axes]
     columns = headings.index("after: classes of\ndigits") + 1
     charts = ["before:\nsource classes", "after: classes of\ndigits"]
-    assert headings[:columns] == ["input", "mask", "mask x pattern", "result", *charts]
+    assert headings[:columns] == ["image", "input", "mask", "change", "result", *charts]
     assert not any(headings[columns:]) and len(figure.axes) == 5 * columns + 1, "five rows, and the scale of the masks"
     images, labels = spread(data.dataset.test, 5)
     look = look_at(model, images, [str(number) for number in range(5)], labels)
     for row, label in enumerate(labels.tolist()):
         alone = image_figure(look, row)
-        for column in (0, 3):
+        for column in (0, 4):
             pictures = [axes.images[0].get_array() for axes in (figure.axes[row * columns + column], alone.axes[column])]
             assert np.array_equal(*pictures)
         truth = model.classnames[label]

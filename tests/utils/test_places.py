@@ -8,7 +8,7 @@ import pytest
 from dassl_vr.utils.errors import ConfigError, DiskError
 from dassl_vr.utils.files import atomic_write, write_json
 from dassl_vr.utils.logger import Logger
-from dassl_vr.utils.places import check_in_place, kept_in_place, new_directory
+from dassl_vr.utils.places import check_in_place, kept_in_place, new_directory, renewed_directory
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -118,3 +118,22 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(OSError) as failure, atomic_write(tmp_path / "b"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert failure.value.filename == str(tmp_path / "b") and not (tmp_path / "b").exists()
+
+
+def test_a_renewed_directory_keeps_what_is_not_of_the_earlier_call(tmp_path):
+    out = tmp_path / "out"
+    with renewed_directory(out, []) as directory:
+        for name in ("list", "a", "b"):
+            (directory / name).write_text("1")
+    (out / "mine").write_text("mine")
+    with renewed_directory(out, ["list", "a", "b", "gone meanwhile"]) as directory:
+        for name in ("list", "a", "new"):
+            (directory / name).write_text("2")
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"list": "2", "a": "2", "new": "2", "mine": "mine"}
+    for name, error in (("mine", ConfigError), ("a", ValueError)):
+        with pytest.raises(error), renewed_directory(out, ["list", "a", "new"]) as directory:
+            (directory / name).write_text("3")
+            if error is ValueError:
+                raise ValueError
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"list": "2", "a": "2", "new": "2", "mine": "mine"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

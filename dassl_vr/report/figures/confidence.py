@@ -10,6 +10,7 @@ import torch
 from ..canvas import figure_text, new_figure, without_ticks
 from ..look import look_at
 from ..samples import spread
+from ..seen import input_prompt_of
 from .base import FIGURES, MissingError, PaperFigure, Task, TrainedRun
 
 if TYPE_CHECKING:
@@ -33,21 +34,15 @@ class Confidence(PaperFigure):
         if run.number or not run.prompts:
             return
         images, labels = spread(run.data.dataset.test, CANDIDATES)
-        look = look_at(run.model, images, [""] * len(images), labels)
-        if not images or look.f_in is None:
+        if not images or input_prompt_of(run.model) is None:
             return
-        masks, grey, chances = [], [], []
-        for part in torch.arange(len(images)).split(run.model.batch_size):
-            shown = look.prompted(part.tolist())
-            if not shown.masks:
-                return
-            masks.append(torch.stack([mask for _, mask in shown.masks]).mean(dim=0).cpu())  # over colours
-            grey.append(shown.inputs.mean(dim=1).cpu())
-            with torch.no_grad():
-                chances.append(run.model.network(look.x[part]).float().softmax(dim=1).cpu())
-        self.plain, self.inputs[run.name] = look.unprompted(range(len(images))).mean(dim=1).cpu(), torch.cat(grey)
+        look = look_at(run.model, images, [""] * len(images), labels)
+        if look.pictures is None or not look.pictures.masks:
+            return
+        self.plain, self.inputs[run.name] = look.unprompted().mean(dim=1), look.pictures.inputs.mean(dim=1)
         self.labels, self.classnames = labels, run.model.classnames
-        self.masks[run.name], self.probabilities[run.name] = torch.cat(masks), torch.cat(chances)
+        self.masks[run.name] = torch.stack([mask for _, mask in look.pictures.masks]).mean(dim=0)  # over colours
+        self.probabilities[run.name] = look.probabilities
 
     def draw(self) -> Iterator[tuple[str, Figure]]:
         if len(self.masks) < 2:
@@ -62,7 +57,7 @@ class Confidence(PaperFigure):
             line[0].set_xlabel(f"true class: {figure_text(self.classnames[truth], 16)}", fontsize=8)
             for axes, name in zip(line[1:], self.masks):
                 mask, chances = self.masks[name][row], self.probabilities[name][row]
-                limit = max(float(mask.abs().max()), 1e-12)
+                limit = max(float(self.masks[name].abs().max()), 1e-12)  # of all images, so that they compare
                 axes.imshow(self.inputs[name][row].numpy(), cmap="gray", vmin=0, vmax=1)
                 axes.imshow(mask.numpy(), cmap="bwr", vmin=-limit, vmax=limit, alpha=0.5)
                 best = int(chances.argmax())
@@ -74,7 +69,7 @@ class Confidence(PaperFigure):
             without_ticks(axes)
         figure.suptitle(
             f"Confidence under different masks: {figure_text(self.task.title)}\n"
-            "(green: right, red: wrong; masks red above 0, blue below)",
+            "(green: right, red: wrong; masks red above 0, blue below, one scale for each method)",
             fontsize=10,
         )
         yield "confidence", figure

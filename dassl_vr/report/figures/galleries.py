@@ -49,16 +49,16 @@ class MethodsGallery(PaperFigure):
         if run.number or not run.prompts:
             return
         look = look_at_tests(run.model, run.data)
-        if look.f_in is None:
+        shown = look.pictures
+        if shown is None:
             return
-        shown = look.prompted(range(len(look.names)))
         if self.inputs is None:
-            self.inputs = look.unprompted(range(len(look.names))).cpu()
+            self.inputs = look.unprompted()
             self.truths = [run.model.classnames[label] for label in look.labels.tolist()]
-        self.columns[run.name] = shown.results.cpu()
+        self.columns[run.name] = shown.results
         if run.group.trainer == "SMM" and shown.masks:
-            channels = torch.stack([mask.cpu() for _, mask in (shown.masks * 3)[:3]], dim=1)  # one channel is grey
-            low, high = channels.amin(dim=(1, 2, 3), keepdim=True), channels.amax(dim=(1, 2, 3), keepdim=True)
+            channels = torch.stack([mask for _, mask in (shown.masks * 3)[:3]], dim=1)  # one channel is grey
+            low, high = channels.amin(), channels.amax()  # of all images, so that they compare
             self.masks[f"mask of\n{run.name}"] = (channels - low) / (high - low).clamp(min=1e-12)
 
     def draw(self) -> Iterator[tuple[str, Figure]]:

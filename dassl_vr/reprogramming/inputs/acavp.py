@@ -72,5 +72,12 @@ class AffineColourFrame(PixelPrompt):
     def pattern(self) -> torch.Tensor:
         return self.mask * self.delta
 
+    def captions(self) -> dict[str, str]:
+        return {
+            "mask": "1 on the frame, where the pattern is added, 0 inside; the same for every image.",
+            "pattern": "The frame that is added to every image alike.",
+            "change": "The image is moved by a learned affine map, its colours are mixed, and the frame is added.",
+        }
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.normalized(self.transform(self.pixels(x))) + self.mask * self.delta

@@ -90,6 +90,15 @@ class LearnedScale(PixelPrompt):
     def pattern(self) -> torch.Tensor:
         return self.mask() * self.delta
 
+    def captions(self) -> dict[str, str]:
+        scale, squashed = float(self.resize.scale.detach()), self.border == "sigmoid"
+        border = "the sigmoid of the pattern" if squashed else "the pattern"
+        return {
+            "mask": "1 outside of the scaled image, where the pattern is, 0 on it; the same for every image.",
+            "pattern": f"The learned numbers of the border{', before the sigmoid' * squashed}.",
+            "change": f"The image is scaled by {scale:.2f}, which is learned, and around it is {border}.",
+        }
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         values = torch.sigmoid(self.delta) if self.border == "sigmoid" else self.delta
         return self.normalized(self.resize(self.pixels(x)) + values * self.mask())

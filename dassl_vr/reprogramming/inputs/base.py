@@ -75,6 +75,11 @@ class InputPrompt(nn.Module):
         """What `forward` adds to these images, (B * views, 3, S, S)."""
         return self(x) - self.copies(x)
 
+    def captions(self) -> dict[str, str]:
+        """What its pictures show, a sentence each: "mask", "pattern", "change" (result minus input). For those that are left out,
+        what is true of any f_in is said."""
+        return {}
+
     def copies(self, x: torch.Tensor) -> torch.Tensor:
         """The views of these images as they would be without a prompt, (B * views, 3, S, S)."""
         return x if self.views == 1 else x.repeat_interleave(self.views, dim=0)

@@ -24,6 +24,13 @@ class SeveralBorders(Pad):
     def added(self, x: torch.Tensor) -> torch.Tensor:
         return self._of_each(self.mask * torch.sigmoid(self.delta) / self.std, x)
 
+    def captions(self) -> dict[str, str]:
+        return {
+            "mask": "Where each of the views has a border of its own; the same for every image.",
+            "pattern": "The learned numbers of each border, before the sigmoid that makes colours of them.",
+            "change": "The learned border of each view, the same for every image.",
+        }
+
     def _of_each(self, pictures, x):
         """What each view has, for each image."""
         return pictures.expand(len(x), self.views, 3, -1, -1).flatten(0, 1)

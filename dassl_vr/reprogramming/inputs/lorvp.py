@@ -47,5 +47,11 @@ class LowRank(PixelPrompt):
     def added(self, x: torch.Tensor) -> torch.Tensor:
         return self.pattern().expand(len(x), -1, -1, -1)
 
+    def captions(self) -> dict[str, str]:
+        return {
+            "pattern": f"A product of two narrow matrices for each colour, of rank {self.left.shape[2]}.",
+            "change": "The pattern itself, the same for every image.",
+        }
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.pattern()

@@ -59,6 +59,13 @@ class Pad(PixelPrompt):
         """What `forward` adds to an image whose border is black: (B, 3, S, S)."""
         return (self.mask * torch.sigmoid(self.delta) / self.std).expand(len(x), -1, -1, -1)
 
+    def captions(self) -> dict[str, str]:
+        return {
+            "mask": f"1 around the square of {self.inner} pixels that holds the image, 0 on it; the same for every image.",
+            "pattern": "The learned numbers of the border, before the sigmoid that makes colours of them.",
+            "change": "The learned border, which takes the place of the black one; the same for every image.",
+        }
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         border = self.normalized(torch.sigmoid(self.delta))  # (3, S, S)
         return torch.where(self.mask, border, x)
@@ -78,6 +85,10 @@ class Evp(Pad):
 
     def added(self, x: torch.Tensor) -> torch.Tensor:
         return (self.mask * self.delta / self.std).expand(len(x), -1, -1, -1)
+
+    def captions(self) -> dict[str, str]:
+        own = {"pattern": "The learned border, as it is added.", "change": "The learned border, the same for every image."}
+        return {**super().captions(), **own}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         under = self.delta - self.delta.detach()  # zeros with a gradient

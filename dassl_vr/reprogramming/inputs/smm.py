@@ -163,6 +163,15 @@ class SampleSpecificMask(InputPrompt):
     def pattern(self) -> torch.Tensor | None:
         return self.delta
 
+    def captions(self) -> dict[str, str]:
+        patch = self.generator.patch_size
+        of = "one for all colours" if self.generator.channels == 1 else "one for each colour"
+        return {
+            "mask": f"What the small network makes of this image: {of}, a value for each {patch} x {patch} pixels.",
+            "pattern": "Shared by all images; the mask of each decides how much of it is added where.",
+            "change": "The mask itself: there is no pattern." if self.delta is None else "Mask times pattern.",
+        }
+
     def added(self, x: torch.Tensor) -> torch.Tensor:
         masks = self.masks(x)
         return masks if self.delta is None else masks * self.delta

@@ -55,6 +55,15 @@ class Watermark(InputPrompt):
     def added(self, x: torch.Tensor) -> torch.Tensor:
         return self.pattern().expand(len(x), -1, -1, -1)
 
+    def captions(self) -> dict[str, str]:
+        width = int(self.mask[0, self.size // 2].cpu().argmin())  # 0 where there is no hole in it
+        mask = f"1 on a frame of {width} pixels, 0 inside" if width else "1 everywhere: the pattern covers the whole image"
+        return {
+            "mask": f"{mask}; the same for every image.",
+            "pattern": "What is added to every image alike.",
+            "change": "The pattern itself, the same for every image.",
+        }
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.mask * self.delta
 
