@@ -69,7 +69,7 @@ class Confidence(PaperFigure):
             without_ticks(axes)
         figure.suptitle(
             f"Confidence under different masks: {figure_text(self.task.title)}\n"
-            "(green: right, red: wrong; masks red above 0, blue below, one scale for each method)",
+            "(green: right, red: wrong; masks red above 0, blue below)\none scale of masks for each method",
             fontsize=10,
         )
         yield "confidence", figure
