@@ -27,6 +27,7 @@ from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.evaluation import compute_accuracy
 from dassl_vr.methods import FeatureClassifier, FeatureLearning, add_feature_keys
 from dassl_vr.prompting import fill_in
+from dassl_vr.utils.devices import in_double
 
 CHUNK = 4096  # features in double precision at a time
 
@@ -90,7 +91,8 @@ class TextBlend(Stepped):
     @torch.no_grad()
     def start(self, features: torch.Tensor, labels: torch.Tensor) -> None:
         """Take the start and the step size of (N, D) features of unit length with these labels."""
-        cosines = (features @ self.text.T).double()  # (N, K)
+        cosines = in_double(features @ self.text.T)  # (N, K)
+        labels = labels.to(cosines.device)
         own = cosines.gather(1, labels[:, None])[:, 0]
         of_class = torch.zeros_like(cosines[0]).index_add_(0, labels, own)
         count = labels.bincount(minlength=len(self.text))

@@ -1,13 +1,13 @@
 """The surface that trainers see of a pre-trained model."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from ..utils.devices import autocast
 from ..utils.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -164,11 +164,8 @@ class FrozenBackbone(Backbone):
         return super().train(mode and not self.frozen)
 
     def _autocast(self, x):
-        if not torch.amp.is_autocast_available(x.device.type):  # such as "meta"
-            return nullcontext()
         # Switched off rather than left out for fp32, so that an owner's autocast does not reach in
-        half = self.precision != "fp32"
-        return torch.autocast(x.device.type, dtype=PRECISIONS[self.precision] if half else None, enabled=half)
+        return autocast(x.device, None if self.precision == "fp32" else PRECISIONS[self.precision])
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalized images -> (B, source) float32. Raises `ConfigError` where there is no classifier."""

@@ -48,7 +48,7 @@ def build_predict_parser() -> OneLineParser:
 def add_model_flags(parser: argparse.ArgumentParser, device: bool = True) -> None:
     """The flags of all commands that load a trained model."""
     if device:
-        parser.add_argument("--device", help="device of the model: cpu or cuda (default: cuda if there is one)")
+        parser.add_argument("--device", help="of the model: cpu, cuda, mps, xpu, ... (default: the accelerator if there is one)")
     parser.add_argument("--weights", default="", metavar="FILE", help="local file with the backbone's weights")
     add_plugin_flag(parser, "the trainer or the backbone, if it is not of this package")
 

@@ -15,7 +15,10 @@ _C.OUTPUT_DIR = "./output"
 _C.RESUME = ""
 # Seed of the run. Negative = draw one, print it and record it
 _C.SEED = -1
-# Use a GPU where there is one
+# Where to compute: auto (the accelerator that torch finds, else the CPU), cpu, cuda (AMD's GPUs too), mps, xpu, or another kind
+# that torch knows; cuda:1 is the second of several
+_C.DEVICE = "auto"
+# The family's key: False = on the CPU
 _C.USE_CUDA = True
 # Print the configuration, the environment and the data summary
 _C.VERBOSE = True
@@ -224,7 +227,8 @@ _C.TRAIN.CHECKPOINT_FREQ = 0
 # Write the resume file every so many epochs, and every so many batches within an epoch (0 = only at its end)
 _C.TRAIN.RESUME_FREQ = 1
 _C.TRAIN.RESUME_BATCHES = 0
-# Use only algorithms that give the same bits again on the same machine; slower on a GPU
+# Use only algorithms that give the same bits again on the same machine; slower on a GPU. An operation that has none on the device
+# runs all the same, and torch warns of it
 _C.TRAIN.DETERMINISTIC = False
 # Print and write TensorBoard scalars every so many batches (of a long run about 500 points are written)
 _C.TRAIN.PRINT_FREQ = 10
@@ -233,7 +237,7 @@ _C.TRAIN.PICTURE_FREQ = 0
 # At the end of a run, show features of test images in TensorBoard's projector and, where the extra `report` is installed, the
 # figures of visualize.py
 _C.TRAIN.END_FIGURES = True
-# Arithmetic of the frozen backbone: auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16, fp16
+# Arithmetic of the frozen backbone: auto (bf16 or fp16 on cuda and xpu, fp32 elsewhere), fp32, bf16, fp16
 _C.TRAIN.PRECISION = "auto"
 # Run the frozen backbone through torch.compile (logits equal within 1e-4 of the largest; takes a minute to start). Meant for GPUs:
 # on a CPU only the passes without gradients gain from it. If it is not possible, a line says so

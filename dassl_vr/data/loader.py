@@ -144,8 +144,9 @@ class BatchLoader:
             if batch is None:
                 continue
             self._stand_in = _first_sample(batch) if self._keys.in_step else None
+            index = batch["index"].numpy() if self._two_steps else None  # here: on the device one would have to wait for it
             batch, given = _to_device(batch, self.device), True
-            yield self.dataset.finish(batch) if self._two_steps else batch
+            yield self.dataset.finish(batch, index) if self._two_steps else batch
 
         if reason and not given and first == 0 and not distributed.is_parallel():
             what = f"none of the {len(self.dataset)} {self.name} images can be read"

@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 
 from ..utils import distributed
 from ..utils.cores import cpu_cores
+from ..utils.devices import pins_memory
 from ..utils.errors import DataError
 from ..utils.images import once
 from .augment_rng import STREAM_MAPPING, STREAM_U, STREAM_X
@@ -161,7 +162,7 @@ class DataManager:
             batch_size,
             device=self.device,
             num_workers=resolve_num_workers(cfg.DATALOADER.NUM_WORKERS, data_source),
-            pin_memory=cfg.DATALOADER.PIN_MEMORY and self.device.type == "cuda",
+            pin_memory=cfg.DATALOADER.PIN_MEMORY and pins_memory(self.device),
             seed=cfg.SEED,
             stream=stream,
             stores=self._stores,

@@ -126,9 +126,13 @@ class DatasetWrapper(TorchDataset):
             item["img0"] = self.to_tensor.per_sample(img0)
         return item
 
-    def finish(self, batch: dict) -> dict:
-        """Complete a batch of collated `read_item`s in place, on the device of its images, and return it."""
-        return self._finish(batch, batch["index"].cpu().numpy(), lambda op, x, keys: op(x, keys))
+    def finish(self, batch: dict, index: np.ndarray) -> dict:
+        """Complete a batch of collated `read_item`s in place, on the device of its images, and return it.
+
+        Args:
+            index: (B,) the indices of its items.
+        """
+        return self._finish(batch, index, lambda op, x, keys: op(x, keys))
 
     def _finish(self, batch, index, apply):
         for number, (name, tfm) in enumerate(self._views.items()):

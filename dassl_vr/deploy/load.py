@@ -21,6 +21,7 @@ from ..names import BUNDLE
 from ..plugins import load_plugins
 from ..reprogramming.classifier import inner_backbone
 from ..utils.checkpoint import CHECKPOINT, find_checkpoint, load_checkpoint, load_trained_state
+from ..utils.devices import AUTO, open_device
 from ..utils.errors import ConfigError, DataError, WeightsError
 from .bundle import read_states
 from .description import DESCRIPTION_FILE, LARGEST_SIDE, check_classnames, check_preprocessing, read_description
@@ -40,7 +41,7 @@ def load_prompted(
     Args:
         directory: of a finished run, of a bundle, or of an exported ONNX graph; or `hub:USER/NAME` or `hub:USER/NAME@REVISION`, a
             bundle on the Hugging Face hub.
-        device: where it is to work; None = a GPU if there is one.
+        device: where it is to work, as the key DEVICE; None = auto, an accelerator if there is one.
         weights: a local file with the backbone's weights, in place of where the run found them.
         precision: arithmetic of the backbone, "fp32", "bf16" or "fp16"; None = as `TRAIN.PRECISION` of the run says.
         plugins: files with the trainer or the backbone, if these are not of this package.
@@ -58,7 +59,7 @@ def load_prompted(
         raise ConfigError(f"{directory}: no such directory; expected that of a finished run or of a bundle")
     if precision is not None and precision not in PRECISIONS:
         raise ConfigError(f"precision '{precision}' is unknown; it is one of {', '.join(PRECISIONS)}")
-    device = _device(device)
+    device = open_device(device or AUTO, what="device")
     load_plugins(plugins)
     description = read_description(directory) if (directory / DESCRIPTION_FILE).is_file() else None
     if description and description["format"] != BUNDLE:
@@ -67,17 +68,6 @@ def load_prompted(
         return open_exported(directory, description, _configuration(description["config"], directory / DESCRIPTION_FILE))
     parts = _from_bundle(directory, description) if description else _from_run(directory)
     return assemble(parts, device, weights, precision)
-
-
-def _device(name):
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device '{name}': {reason}; expected cpu, or cuda on a machine that has it") from error
-    return device
 
 
 @dataclass

@@ -9,6 +9,7 @@ import torch
 
 from ..evaluation.predictions import PREDICTIONS_FILE, PredictionRecord, write_predictions
 from ..utils import distributed
+from ..utils.devices import CPU, wait_for
 
 if TYPE_CHECKING:
     from .trainer import SimpleTrainer
@@ -24,7 +25,7 @@ class EvaluationPass:
 
     def __init__(self, device: torch.device, probabilities: bool = True):
         self.record = PredictionRecord(probabilities)
-        self._timer = _DeviceTimer() if device.type == "cuda" else _Timer()
+        self._timer = _timer_for(device)
         self._images = []  # of each batch
 
     def predicting(self) -> contextlib.AbstractContextManager[None]:
@@ -66,17 +67,39 @@ class _Timer:
         return sum(stop - start for start, stop in self._spans[skip:])
 
 
-class _DeviceTimer(_Timer):
-    """Likewise on a GPU, which works on its own: it notes the times itself, and nobody waits for it before the end."""
+class _WaitingTimer(_Timer):
+    """Likewise on an accelerator that notes no times: it is waited for before and after each block."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.device = device
 
     def _now(self):
-        event = torch.cuda.Event(enable_timing=True)
+        wait_for(self.device)
+        return super()._now()
+
+
+class _DeviceTimer(_WaitingTimer):
+    """Likewise on one that notes the times itself: nobody waits for it before the end."""
+
+    def _now(self):
+        event = torch.Event(self.device, enable_timing=True)
         event.record()
         return event
 
     def seconds(self, skip):
-        torch.cuda.synchronize()
+        wait_for(self.device)
         return sum(start.elapsed_time(stop) for start, stop in self._spans[skip:]) / 1000
+
+
+def _timer_for(device):
+    if device.type == CPU.type:
+        return _Timer()
+    try:
+        _DeviceTimer(device)._now()
+    except (RuntimeError, NotImplementedError):  # it has no events
+        return _WaitingTimer(device)
+    return _DeviceTimer(device)
 
 
 def evidence(trainer: "SimpleTrainer") -> dict:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..utils import distributed
 from ..utils.checkpoint import trained_state
+from ..utils.devices import in_double
 from ..utils.distributed import StepShare
 
 
@@ -48,7 +49,7 @@ class _Synchronized:
         self._check_input_dim(x)
         dims = [dim for dim in range(x.dim()) if dim != 1]
         variance, mean = torch.var_mean(x.float(), dims, correction=0)  # (C,), (C,)
-        variance, mean = variance.double(), mean.double()  # so that the difference of squares below costs no digits
+        variance, mean = in_double(variance), in_double(mean)  # so that the difference of squares below costs no digits
         own = (x.numel() // x.shape[1]) * (self.step_share.value > 0)  # a stand-in for an empty part does not count
         sums = torch.cat([mean.new_tensor([own]), own * mean, own * (variance + mean**2)])
         number, sums = torch.split(_SumOverProcesses.apply(sums, self.step_share), [1, 2 * len(mean)])
@@ -58,8 +59,8 @@ class _Synchronized:
         variance = square - mean**2
         self._track(mean.detach(), variance.detach(), number.detach())
         shape = [1, -1] + [1] * (x.dim() - 2)
-        scale = torch.rsqrt(variance + self.eps).float().view(shape)
-        y = (x - mean.float().view(shape)) * scale
+        scale, mean = (part.float().to(x.device).view(shape) for part in (torch.rsqrt(variance + self.eps), mean))
+        y = (x - mean) * scale
         return y * self.weight.view(shape) + self.bias.view(shape) if self.affine else y
 
     @torch.no_grad()

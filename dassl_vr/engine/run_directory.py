@@ -35,6 +35,7 @@ NEUTRAL_KEYS = {
     "OUTPUT_DIR",
     "RESUME",
     "VERBOSE",
+    "DEVICE",
     "USE_CUDA",
     "DATASET.ROOT",
     "DATASET.DOWNLOAD",

@@ -23,7 +23,7 @@ from ..data.loader import BatchLoader
 from ..evaluation import build_evaluator
 from ..optim import epochs_for
 from ..utils import checkpoint as ckpt
-from ..utils import distributed
+from ..utils import devices, distributed
 from ..utils.errors import ConfigError, DataError
 from ..utils.memory import keep_freed_memory
 from ..utils.seeding import set_deterministic, set_random_seed
@@ -42,12 +42,12 @@ BEST_MODEL = ckpt.BEST_MODEL
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """TRAIN.PRECISION as one of fp32, bf16, fp16: `auto` is the fastest that is safe on `device`."""
-    if precision != "auto":
-        return precision
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    """TRAIN.PRECISION as one of fp32, bf16, fp16: `auto` is the fastest that is safe on `device`. Raises `ConfigError` for one that
+    the device does not have."""
+    if precision == "auto":
+        return devices.fastest_precision(device)
+    devices.check_precision(precision, device)
+    return precision
 
 
 class TrainerBase(RegisteredModels, RunState):
@@ -157,8 +157,10 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
     def __init__(self, cfg: CfgNode):
         super().__init__()
         self.check_cfg(cfg)
-        set_deterministic(cfg.TRAIN.DETERMINISTIC)
-        self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        self.device = devices.open_device(cfg.DEVICE, cfg.USE_CUDA)
+        set_deterministic(cfg.TRAIN.DETERMINISTIC, self.device)
+        for line in devices.shortcomings(self.device, cfg.DATALOADER.PIN_MEMORY, cfg.TRAIN.DETERMINISTIC):
+            print(f"NOTE: {line}")
         if self.device.type == "cpu" and cfg.TRAIN.KEEP_MEMORY:
             keep_freed_memory()
         self.precision = resolve_precision(cfg.TRAIN.PRECISION, self.device)

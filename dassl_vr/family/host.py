@@ -23,6 +23,7 @@ from ..engine.trainer import resolve_precision
 from ..optim import epochs_for
 from ..plugins import load_plugins
 from ..report.projector import write_projector
+from ..utils.devices import AUTO
 from ..utils.distributed import StepShare
 from ..utils.errors import ConfigError
 
@@ -79,7 +80,9 @@ class HostTrainer(dassl.engine.TrainerX):
 
     def __init__(self, cfg):
         cfg = resolve_host_cfg(cfg, type(self))
-        device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")  # as the original chooses it
+        if cfg.DEVICE not in (AUTO, device.type):
+            raise ConfigError(f"DEVICE is '{cfg.DEVICE}', but the original Dassl computes on {device.type}; set USE_CUDA alone")
         self.precision = resolve_precision(cfg.TRAIN.PRECISION, device)
         if self.precision == "fp16":
             if cfg.TRAIN.PRECISION == "fp16":

@@ -152,6 +152,6 @@ class _FeatureItems:
             raise UnreadableImageError(f"image {item.impath}: cannot be read")
         return {"label": item.label, "index": idx}
 
-    def finish(self, batch):
+    def finish(self, batch, index):
         batch["features"] = self._current()[1][batch["index"]]
         return batch

@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from ..utils.devices import in_double
+
 
 def greedy_assignment(counts: torch.Tensor) -> torch.Tensor:
     """One source class per target class, none twice: take the largest count, delete its row and column, repeat.
@@ -72,7 +74,7 @@ def most_similar_sets(similarity: torch.Tensor, each: int) -> torch.Tensor:
     """
     num_target, num_source = similarity.shape
     check_classes(num_source, num_target, each)
-    table = similarity.detach().double().cpu().clone()
+    table = similarity.detach().cpu().double().clone()
     assigned = torch.empty(num_target, each, dtype=torch.int64)
     for turn in range(each):
         for target in range(num_target):
@@ -92,7 +94,7 @@ def bayesian_weights(counts: torch.Tensor, smoothing: float = 1.0) -> torch.Tens
     Returns:
         (source, target) float32, each column sums to 1; the column of a class without samples is uniform.
     """
-    counts = counts.double()
+    counts = in_double(counts)
     row_sums = counts.sum(dim=1, keepdim=True) + smoothing  # (source, 1)
     weights = torch.where(row_sums > 0, counts / row_sums, 0.0)  # smoothing 0: a source class never seen has no weight
     column_sums = weights.sum(dim=0, keepdim=True)  # (1, target)

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..utils import devices
+
 # Position of a 3x3 kernel inside the 4x4 one, for the four places of a 2x2 pool in the order in which a max pool looks at them
 _PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
@@ -24,7 +26,7 @@ def applies(x: torch.Tensor, conv: nn.Conv2d, norm: nn.Module) -> bool:
         type(norm) is torch.nn.BatchNorm2d  # not a synchronized one, whose statistics come from other processes as well
         and (norm.training or not torch.is_grad_enabled())
         and x.dtype == conv.weight.dtype == torch.float32
-        and not torch.is_autocast_enabled(x.device.type)
+        and not devices.is_autocast(x.device)
     )
 
 
@@ -76,6 +78,8 @@ def _evaluate(x, conv, norm, grouped):
 def _over_channels(lines):
     """(..., D, H) sums of lines -> (D,) totals. Lines first and then in double: a black border is many equal values, whose
     rounding errors would add up."""
+    if not devices.has_float64(lines.device):
+        return devices.compensated_sum(lines.movedim(-2, 0).flatten(1))
     return lines.double().movedim(-2, 0).flatten(1).sum(dim=1)
 
 

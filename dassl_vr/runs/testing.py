@@ -42,7 +42,7 @@ def evaluate(
     """
     cfg, directory = cfg.clone(), os.fspath(directory)
     cfg.defrost()
-    with distributed.process_group(cfg.USE_CUDA):
+    with distributed.process_group(cfg.DEVICE, cfg.USE_CUDA):
         if directory and not os.path.isdir(directory):
             raise ConfigError(f"--model-dir {directory}: no such directory; expected the output directory of a run")
         if output_dir and distributed.is_main():

@@ -60,7 +60,7 @@ def run(
         RunInterrupted: SIGTERM or SIGUSR1 came, and the run was saved.
     """
     cfg = _copy(cfg)
-    with distributed.process_group(cfg.USE_CUDA):
+    with distributed.process_group(cfg.DEVICE, cfg.USE_CUDA):
         settle(cfg)
         if cfg.DATASET.TEST_CLASSES:
             raise ConfigError("DATASET.TEST_CLASSES makes all images test images, for --eval-only; leave it out to train")

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from .errors import ConfigError, LostProcessError
+from .devices import AUTO, choose_device, take_device
+from .errors import LostProcessError
 
 # Gloo learns of a dead process from its closed connection; the limit is for what may rightly take long (a store, a download)
 TIMEOUT = datetime.timedelta(hours=12)
@@ -59,32 +60,26 @@ def is_main() -> bool:
 
 
 @contextlib.contextmanager
-def process_group(use_cuda: bool = True) -> Iterator[None]:
+def process_group(device: str = AUTO, use_cuda: bool = True) -> Iterator[None]:
     """Join the other processes of `torchrun` inside the block; only the main process prints there.
 
     Args:
-        use_cuda: give each process the GPU of its local number, if there are any.
+        device, use_cuda: where the processes are to compute, see `devices.choose_device`. Each gets the accelerator of its local
+            number.
 
     Raises:
-        ConfigError: more processes than GPUs on this machine.
+        ConfigError: there is no such device, or there are more processes than devices on this machine.
         LostProcessError: the others do not come.
     """
     global _store
+    chosen = choose_device(device, use_cuda)
     if not is_parallel():
         yield
         return
-    cuda = use_cuda and torch.cuda.is_available()
-    if cuda and local_world_size() > torch.cuda.device_count():
-        raise ConfigError(
-            f"--nproc_per_node {local_world_size()} with {torch.cuda.device_count()} GPU(s); expected at most one process per GPU"
-            " (USE_CUDA False computes on the CPU)"
-        )
-    if cuda:
-        torch.cuda.set_device(local_rank())
+    backend = take_device(chosen, local_rank(), local_world_size())
     with _noticing_lost_processes():
         store, *_ = next(dist.rendezvous("env://", rank(), world_size(), timeout=TIMEOUT))
         store = dist.PrefixStore(f"dassl_vr/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
         dist.init_process_group(backend, store=store, rank=rank(), world_size=world_size(), timeout=TIMEOUT)
     _store = store
     with contextlib.ExitStack() as stack:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from . import devices
+
 LIBRARIES = (
     "dassl_vr",
     "torch",
@@ -42,9 +44,9 @@ def library_versions() -> dict[str, str | None]:
 
 
 def device_name(device: torch.device) -> str:
-    """The name of a torch device: the GPU's, or the processor's."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    """The name of a torch device: the accelerator's, or the processor's."""
+    if label := devices.device_label(device):
+        return label
     with contextlib.suppress(OSError):  # on Linux the platform knows the architecture only
         if model := re.search(r"^model name\s*:\s*(\S.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE):
             return model.group(1).strip()
@@ -79,16 +81,14 @@ def collect_env_info() -> str:
         f"Platform: {platform.platform()}",
         f"CPU cores: {os.cpu_count()}, torch threads: {torch.get_num_threads()}",
     ]
-    if torch.cuda.is_available():
-        lines += [f"GPU {i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
-        lines.append(f"CUDA: {torch.version.cuda}")
+    lines += devices.accelerator_lines()
     lines += [f"{name}: {version}" for name, version in library_versions().items()]
     return "\n".join(lines)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak memory in bytes: of the GPU's allocator on CUDA, of the process (resident set) elsewhere."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    """Peak memory in bytes: of the accelerator's allocator where torch counts it, else of the process (resident set)."""
+    if (peak := devices.peak_bytes(device)) is not None:
+        return peak
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB

@@ -13,18 +13,20 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from . import kinds
+from . import devices, kinds
 from .kinds import ANYTHING, COUNT, dict_of, is_number, kind, list_of, optional, record, tuple_of, whole
+from .seeding import of_accelerator
 
 WORDS = 624  # of a Mersenne twister
 
 UINT8 = kind("a tensor of bytes", lambda value: is_dense(value) and value.dtype == torch.uint8 and value.dim() == 1)
-RANDOM_STATES = record({
+_COMMON = {
     "python": tuple_of(kinds.INTEGER, list_of(COUNT, WORDS + 1), optional(kinds.NUMBER)),
     "numpy": tuple_of(kinds.one_of("MT19937"), list_of(whole(0, 2**32 - 1), WORDS), whole(0, WORDS), whole(0, 1), kinds.NUMBER),
     "torch": UINT8,
-    "cuda": list_of(UINT8),
-})  # fmt: skip
+}  # fmt: skip
+RANDOM_STATES = record({**_COMMON, "accelerator": dict_of(list_of(UINT8))})
+OLD_RANDOM_STATES = record({**_COMMON, "cuda": list_of(UINT8)})  # of files from before other accelerators were known
 
 
 def is_dense(value: object) -> bool:
@@ -139,7 +141,8 @@ def _like(own):
 
 def random_states_problem(states: object, place: str) -> str:
     """Why the generators cannot be put into `states` (see `seeding.get_random_states`); "" if they can."""
-    if problem := RANDOM_STATES(states, place):
+    form = OLD_RANDOM_STATES if isinstance(states, dict) and "cuda" in states else RANDOM_STATES
+    if problem := form(states, place):
         return problem
     version, internal, gauss = states["python"]
     name, keys, *rest = states["numpy"]
@@ -147,8 +150,7 @@ def random_states_problem(states: object, place: str) -> str:
         random.Random().setstate((version, tuple(internal), gauss))
         np.random.RandomState().set_state((name, np.array(keys, dtype=np.uint32), *rest))
         torch.Generator().set_state(states["torch"])
-        for device, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
-            torch.Generator(f"cuda:{device}").set_state(state)
+        devices.try_random_states(of_accelerator(states))
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         return f"entry '{place}' is no state of a generator ({' '.join(str(error).split())[:120]})"
     return ""

@@ -20,7 +20,7 @@ def states():
     """Two state dicts of the model."""
     found = []
     for seed in (1, 2):
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = build_backbone(NAME, pretrained=False, fold=False, channels_last=False, verbose=False).model
             found.append(model.state_dict())

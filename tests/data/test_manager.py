@@ -35,7 +35,8 @@ def test_the_last_batch_is_kept_on_request_or_if_it_is_the_only_one(make_manager
 
 
 @pytest.mark.parametrize("device, wanted, pinned", [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)])
-def test_batches_are_pinned_for_a_gpu_if_the_key_says_so(make_manager, image_items, device, wanted, pinned):
+def test_batches_are_pinned_for_a_gpu_if_the_key_says_so(make_manager, image_items, monkeypatch, device, wanted, pinned):
+    monkeypatch.setattr("dassl_vr.data.manager.pins_memory", lambda device: device.type == "cuda")
     manager = make_manager(image_items, "DATALOADER.PIN_MEMORY", wanted, device=device)
     for loader in (manager.train_loader_x, manager.test_loader):
         assert loader.pin_memory is pinned

@@ -96,6 +96,34 @@ def test_speed_leaves_out_the_first_batch(monkeypatch):
     assert this.images_per_second() == (8 + 4) / (1 + 3)
 
 
+@pytest.mark.parametrize("notes_times", [True, False])
+def test_an_accelerator_is_asked_for_its_times_or_waited_for(monkeypatch, notes_times):
+    clock, waits = iter(range(100)), []
+
+    class Event:
+        def __init__(self, device, enable_timing):
+            if not (notes_times and enable_timing and device.type == "xpu"):
+                raise RuntimeError("xpu backend doesn't support events.")
+
+        def record(self):
+            self.milliseconds = 1000 * next(clock)
+
+        def elapsed_time(self, other):
+            return other.milliseconds - self.milliseconds
+
+    monkeypatch.setattr(torch, "Event", Event)
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("dassl_vr.engine.evaluation_pass.wait_for", waits.append)
+    this = EvaluationPass(torch.device("xpu"))
+    for _ in range(3):
+        with this.predicting():
+            pass
+        this.add({}, torch.zeros(8, 3), torch.zeros(8, dtype=torch.int64))
+    assert len(waits) == (0 if notes_times else 6)
+    assert this.images_per_second() == 8  # each forward pass takes a second of that clock
+    assert len(waits) == (1 if notes_times else 6), "before the times are read"
+
+
 def test_one_batch_has_no_speed():
     this = EvaluationPass(torch.device("cpu"))
     with this.predicting():

@@ -146,7 +146,9 @@ SCHEDULE = ("scheds", "head")
         (("random_states", "python"), [3, [-1] * 625, None]),
         (("random_states", "numpy"), ["MT19937", [0] * 624, 10**6, 0, 0.0]),
         (("random_states", "numpy"), ["MT19937", [2**32] * 624, 0, 0, 0.0]),
-        (("random_states", "cuda"), 5),
+        (("random_states", "accelerator"), 5),
+        (("random_states", "accelerator"), {"cuda": [5]}),
+        (("random_states", "cuda"), 5),  # the entry of older files
     ],
 )
 def test_damaged_entries_are_refused(saved, place, value):

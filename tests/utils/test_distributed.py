@@ -67,9 +67,9 @@ def test_a_killed_process_ends_the_others_soon_and_one_of_them_says_so(processes
 
 
 def test_more_processes_than_gpus(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}.items():
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="nproc_per_node 2 with 1 GPU"):
         with distributed.process_group():

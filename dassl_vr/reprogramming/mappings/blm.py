@@ -2,6 +2,7 @@
 
 import torch
 
+from ...utils.devices import in_double
 from ..assignment import bayesian_weights, check_classes
 from .base import MAPPING_REGISTRY, largest_shares
 from .counted import Counted
@@ -64,8 +65,9 @@ class BlmPlus(Blm):
     def observe(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         if self.counts is None:
             raise RuntimeError("observe() before reset()")
-        values, indices = logits.double().softmax(dim=1).topk(self.top_k, dim=1)  # (B, k)
-        kept = torch.zeros_like(logits, dtype=torch.float64).scatter_(1, indices, values)  # (B, source)
-        classes = torch.nn.functional.one_hot(labels, self.num_target).double()  # (B, target)
+        probabilities = in_double(logits).softmax(dim=1)
+        values, indices = probabilities.topk(self.top_k, dim=1)  # (B, k)
+        kept = torch.zeros_like(probabilities).scatter_(1, indices, values)  # (B, source)
+        classes = torch.nn.functional.one_hot(labels.to(kept.device), self.num_target).double()  # (B, target)
         # A product, because a scatter of real numbers adds in any order on a GPU
         self.counts.addmm_(kept.T, classes)

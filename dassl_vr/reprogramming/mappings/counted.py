@@ -2,6 +2,7 @@
 
 import torch
 
+from ...utils import devices
 from .base import LabelMapping
 
 
@@ -39,6 +40,8 @@ class Counted(LabelMapping):
 
     def reset(self) -> None:
         device = next(self.buffers()).device
+        if self.counts_dtype.is_floating_point and not devices.has_float64(device):
+            device = devices.CPU
         self.counts = torch.zeros(self.num_source, self.num_target, dtype=self.counts_dtype, device=device)
 
     def forget(self) -> None:

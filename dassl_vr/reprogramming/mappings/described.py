@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from ...utils.devices import in_double
 from .base import EMBEDDING, MAPPING_REGISTRY, Words
 from .counted import Counted
 from .of_words import OfWords
@@ -194,7 +195,7 @@ class SentenceShares(Counted):
         return logits[torch.arange(len(labels), device=labels.device), labels].topk(self.nearest, dim=-1).indices
 
     def update(self) -> None:
-        counts = self._take_counts().double()
+        counts = in_double(self._take_counts())
         sums = counts.sum(dim=0)  # a class without images has equal shares
         self.shares.copy_(torch.where(sums > 0, counts / sums.clamp(min=1), 1 / len(counts)))
 
