@@ -70,6 +70,7 @@ def backbone_on_the_cpu(cfg, precision="fp32", frozen=True):
 @pytest.fixture(autouse=True)
 def on_meta(monkeypatch):
     """What stands between a run and a device without values: its files, and what is built."""
+    monkeypatch.setattr("dassl_vr.trainers.promptsrc.varied_templates", lambda: ["a photo of a {}.", "a {}."])  # of sixty
     monkeypatch.setattr(devices, "open_device", lambda *args: META)
     monkeypatch.setattr(prompt_learning, "backbone_from_cfg", backbone_on_the_cpu)
     monkeypatch.setattr(words, "build_backbone", lambda name, verbose: copy.deepcopy(pretrained("clip")))
