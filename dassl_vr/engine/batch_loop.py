@@ -9,7 +9,7 @@ from tqdm import tqdm
 from ..utils import distributed
 from ..utils.meters import AverageMeter
 from ..utils.signals import asked, asked_anywhere
-from .charts import on_curve
+from .charts import WORKINGS, on_curve
 from .epoch_pass import EpochPass
 from .resume import save_resume_file, stop
 
@@ -84,9 +84,9 @@ class BatchLoop:
         for name, meter in losses.meters.items():
             self.write_scalar(f"train/{name}", meter.avg, step)
         for name, lr in rates.items():
-            self.write_scalar(f"train/lr/{name}", lr, step)
+            self.write_scalar(f"{WORKINGS}/lr/{name}", lr, step)
         images, *_ = distributed.sums(progress.images)
-        self.write_scalar("train/images_per_second", images / progress.seconds, step)
+        self.write_scalar(f"{WORKINGS}/images_per_second", images / progress.seconds, step)
 
     def after_batch(self) -> None:
         """End the run here if it was asked to, or save it if a file within the epoch is due (TRAIN.RESUME_BATCHES)."""

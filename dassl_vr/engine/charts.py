@@ -1,7 +1,7 @@
 """What every run writes to TensorBoard about itself, so that runs can be distinguished and share charts.
 
-TensorBoard's time series open with the first two groups of tags in the alphabet. These are to be the curves, `train` and `val`.
-Points and pictures have names that come after.
+TensorBoard's time series open with the first two groups of tags in the alphabet. These are to be how well a run
+learns, `train` and `val`. All else has names that come after.
 """
 
 from collections.abc import Callable
@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 FINAL = "values at the end"  # group of what is measured once
 PROMPT = "what the prompt does"  # group of pictures over training
 TRAINED = "when trained"  # group of figures at the end
+WORKINGS = "workings"  # group of curves about the training itself
 POINTS = 500  # about as many, at most, make a curve of a run
 
 # Chart -> regular expression of its tags: one line per run, so that rival methods share a chart
 CHARTS = {
     "accuracy": {
-        "validation accuracy in %": ["Multiline", ["val/accuracy"]],
-        "training accuracy in % (of the batches)": ["Multiline", ["train/acc"]],
-        "test accuracy in %": ["Multiline", ["test/accuracy", f"{FINAL}/accuracy"]],
+        "validation accuracy in %": ["Multiline", ["val/accuracy$"]],
+        "training accuracy in % (of the batches)": ["Multiline", ["train/acc$"]],
+        "test accuracy in %": ["Multiline", ["test/accuracy$", f"{FINAL}/accuracy$"]],
     },
     "training": {
-        "loss": ["Multiline", ["train/loss"]],
-        "learning rates": ["Multiline", ["train/lr/.+"]],
-        "images per second": ["Multiline", ["train/images_per_second"]],
+        "loss": ["Multiline", ["train/loss$"]],
+        "learning rates": ["Multiline", [f"{WORKINGS}/lr/.+"]],
+        "images per second": ["Multiline", [f"{WORKINGS}/images_per_second"]],
     },
 }
 # Its table of hyperparameters shows five columns unless asked for more: first those that are marked so, by their names

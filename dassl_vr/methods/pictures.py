@@ -70,12 +70,15 @@ class RunPictures:
         if first:  # they stay the same
             self._grid("1 input", shown.inputs, step)
         for name, mask in shown.masks:
+            if mask.min() == mask.max():
+                continue  # nothing is masked
+            mask = mask[:1] if _is_same(mask) else mask
             self._grid(f"2 {name.replace(',', '')}", signed_to_rgb(mask, shown.limit), step)
         if shown.pattern is not None and not is_plain_grey(shown.pattern):
             self._grid("3 pattern", shown.pattern[None], step)
         if is_plain_grey(shown.added):
             return  # nothing is added yet
-        if shown.pattern is None or not torch.equal(shown.added, shown.added[:1].expand_as(shown.added)):
+        if shown.pattern is None or not _is_same(shown.added):
             self._grid(f"4 {shown.added_what}", shown.added, step)
         self._grid("5 result", shown.results, step)
 
@@ -102,6 +105,11 @@ class RunPictures:
         if scale < 1:
             images = F.interpolate(images, (max(1, int(height * scale)), max(1, int(width * scale))), mode="area")
         self.writer.add_image(f"{PROMPT}/{name}", make_grid(images, nrow=PER_ROW), step)
+
+
+def _is_same(pictures):
+    """Whether all images have the same picture."""
+    return torch.equal(pictures, pictures[:1].expand_as(pictures))
 
 
 def _mapping_table(edges):
