@@ -42,7 +42,9 @@ class Rlm(OneToOne):
 
 @MAPPING_REGISTRY.register(name="flm")
 class Flm(CountedChoice, OneToOne):
-    """Frequent label mapping: `greedy_assignment` on the counts of `observe`, once before training. `Ilm` shows a training loop.
+    """Frequent label mapping: `greedy_assignment` on the counts of `observe`, once before training.
+
+    Used as `Ilm`.
 
     Raises:
         ValueError: there are more target than source classes.
