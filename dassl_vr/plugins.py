@@ -16,6 +16,8 @@ from .utils.registry import plugins_win
 
 PLUGIN_PACKAGES = ("dassl_vr.trainers", "dassl_vr.datasets")
 
+_loaded = {}  # files of `--plugin`, in order
+
 
 def load_plugins(paths: Iterable[str | Path] = ()) -> None:
     """Import every module of the plug-in packages, then the files in `paths`.
@@ -49,6 +51,12 @@ def load_plugins(paths: Iterable[str | Path] = ()) -> None:
             if replaced:
                 print(f"{file} replaces these of dassl_vr in this process: {', '.join(replaced)}")
             _add(module)
+            _loaded[str(file)] = None
+
+
+def loaded_files() -> list[str]:
+    """The files that `load_plugins` has brought into this process, besides the package's own."""
+    return list(_loaded)
 
 
 def _import_file(file):

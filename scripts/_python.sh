@@ -8,4 +8,4 @@ if [ -z "${PYTHON:-}" ]; then
         PYTHON=$(command -v python || command -v python3 || echo python)
     fi
 fi
-export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1 DASSL_VR_CALLED_AS="scripts/$(basename "$0")"
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1 DASSL_VR_CALLED_AS="$0"

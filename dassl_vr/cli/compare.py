@@ -7,7 +7,7 @@ from ..names import BASE_TO_NEW, CLIP_16SHOT, CROSS_DATASET, FEW_SHOT, FULL, PRO
 from ..utils.arguments import OneLineParser, positive
 from ..utils.errors import ConfigError
 from .errors import one_line_errors
-from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
+from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, resumable, seeds_of, split_settings
 
 SHOTS = {FEW_SHOT: (1, 2, 4, 8, 16), BASE_TO_NEW: (16,), CROSS_DATASET: (16,), CLIP_16SHOT: (16,)}  # the family's
 ALL = "all"
@@ -120,12 +120,13 @@ def main(argv: list[str] | None = None) -> int:
         if args.dry_run:
             describe(comparison.all_runs)
             continue
-        executor.execute(comparison.all_runs)
-        if tests := comparison.add_tests():
-            print("\nTesting the trained models:")
-            executor.execute(tests)
+        with resumable():
+            executor.execute(comparison.all_runs)
+            if tests := comparison.add_tests():
+                print("\nTesting the trained models:")
+                executor.execute(tests)
         comparison.report()
-    return name_failed([run for comparison in comparisons for run in comparison.all_runs])
+    return name_failed([run for comparison in comparisons for run in comparison.all_runs], args.dry_run)
 
 
 if __name__ == "__main__":

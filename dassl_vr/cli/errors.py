@@ -77,8 +77,10 @@ def _code_of(main, argv):
             raise
         _say(f"error: out of memory ({error}); lower DATALOADER.TRAIN_X.BATCH_SIZE, DATALOADER.TEST.BATCH_SIZE or INPUT.SIZE")
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        _say("interrupted")
+    except KeyboardInterrupt as error:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # ends the line with the terminal's ^C in it
+        _say(str(error) or "interrupted")
         return EXIT_INTERRUPTED
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..utils.arguments import OneLineParser
 from ..utils.text import say
 from .errors import one_line_errors
-from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
+from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, resumable, seeds_of, split_settings
 
 if TYPE_CHECKING:
     from ..paper import PaperTable, Variant
@@ -146,7 +146,8 @@ def main(argv: list[str] | None = None) -> int:
     executor = executor_of(args)
     runs = unique([run for work in works for run in work.runs])
     if runs and not args.dry_run:
-        executor.execute(runs)
+        with resumable():
+            executor.execute(runs)
     failed = {run.output_dir: run.problem for run in runs if run.problem}
     for work in works:
         if args.table == ALL:
@@ -159,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
             describe(work.runs)
         else:
             print("nothing to train")
-    return name_failed(runs)
+    return name_failed(runs, args.dry_run)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..utils.arguments import OneLineParser, positive
 from .errors import one_line_errors
-from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, seeds_of, split_settings
+from .tables import ENVIRONMENT, add_table_flags, data_and_output, executor_of, name_failed, resumable, seeds_of, split_settings
 
 if TYPE_CHECKING:
     from ..runs.plan import Run
@@ -81,14 +81,16 @@ def main(argv: list[str] | None = None) -> int:
             for run in runs:
                 print(f"search    {search_place(run)}, {args.trials} trials")
         else:
-            search(executor_of(args), runs, space, args.trials)
+            with resumable("to start over"):
+                search(executor_of(args), runs, space, args.trials)
         return name_failed(runs)
     if args.dry_run:
         describe(runs)
     else:
-        executor_of(args).execute(runs)
+        with resumable():
+            executor_of(args).execute(runs)
         print_table(runs, args.format)
-    return name_failed(runs)
+    return name_failed(runs, args.dry_run)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..names import TABLE_FORMATS
-from ..utils.arguments import add_plugin_flag, positive
-from ..utils.errors import ConfigError
+from ..utils.arguments import add_plugin_flag, positive, same_command
+from ..utils.errors import ConfigError, Interrupted
 from ..utils.text import say
 
 if TYPE_CHECKING:
@@ -86,10 +87,26 @@ def executor_of(args: argparse.Namespace) -> Executor:
     return OnRay(args.address, args.cpus_per_run, args.gpus_per_run, args.retries)
 
 
-def name_failed(runs: Sequence[Run]) -> int:
-    """List the failed runs on standard error and return the exit code."""
+@contextlib.contextmanager
+def resumable(what: str = "to continue") -> Iterator[None]:
+    """Say how to go on where Ctrl-C or SIGTERM ends the block: by the same command.
+
+    Args:
+        what: that command does.
+
+    Raises:
+        Interrupted: in place of `KeyboardInterrupt`.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; {what}: {same_command()}") from error
+
+
+def name_failed(runs: Sequence[Run], dry_run: bool = False) -> int:
+    """List the failed runs on standard error (those of a dry run were named) and return the exit code."""
     failed = [run for run in runs if run.problem]
-    if failed:
+    if failed and not dry_run:
         say(f"\n{len(failed)} of {len(runs)} runs failed:")
         for run in failed:
             say(f"  {run.output_dir}: {run.problem}")

@@ -2,10 +2,11 @@
 
 from .defaults import add_defaults, clean_cfg, get_cfg_default
 from .merge import merge_list, merge_mapping, read_yaml, to_yaml
-from .validate import validate_cfg
+from .validate import changed, validate_cfg
 
 __all__ = [
     "add_defaults",
+    "changed",
     "clean_cfg",
     "get_cfg_default",
     "merge_list",

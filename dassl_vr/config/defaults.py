@@ -20,8 +20,8 @@ _C.SEED = -1
 _C.DEVICE = "auto"
 # The family's key: False = on the CPU
 _C.USE_CUDA = True
-# Print the configuration, the environment and the data summary
-_C.VERBOSE = True
+# Print at the start the whole configuration, the environment and the data summary, in place of what differs from the defaults
+_C.VERBOSE = False
 
 # ---------------------------------------------------------------------------------------------------------- INPUT
 _C.INPUT = CN()

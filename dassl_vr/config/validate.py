@@ -7,6 +7,7 @@ from yacs.config import CfgNode
 
 from ..utils.errors import ConfigError
 from ..utils.registry import nearest
+from .defaults import get_cfg_default
 from .ranges import CHOICES, NAMES, RANGES, Range, is_finite, is_number
 
 
@@ -24,6 +25,12 @@ def leaves(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def changed(cfg: CfgNode) -> dict[str, Any]:
+    """{dotted key: value} of all that is not as by default."""
+    before = dict(leaves(get_cfg_default()))
+    return {key: value for key, value in leaves(cfg) if key not in before or before[key] != value}
 
 
 def choice_problems(cfg: CfgNode, choices: Mapping[str, Collection]) -> list[str]:

@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterable
 from tqdm import tqdm
 
 from ..utils import distributed
+from ..utils.logger import print_brief
 from ..utils.meters import AverageMeter
 from ..utils.signals import asked, asked_anywhere
+from ..utils.text import in_time
 from .charts import WORKINGS, on_curve
 from .epoch_pass import EpochPass
 from .resume import save_resume_file, stop
+
+COLUMNS = 79  # of a line on the screen
 
 
 class BatchLoop:
@@ -67,17 +71,20 @@ class BatchLoop:
         self.epoch_record.update(progress.record())
 
     def log_batch(self, batch_time: AverageMeter, data_time: AverageMeter, write: Callable = print) -> None:
-        """Print the line of the current batch, in the family's format, and write its numbers to TensorBoard."""
+        """Print a line about the current batch, in the log in the family's format, and write its numbers to TensorBoard."""
         self.raise_if_anomaly()
         progress, num_batches = self.progress, self.num_batches
         losses, rates = progress.overall(), self.get_current_lrs()
         remaining = num_batches - progress.batches + (self.max_epoch - self.epoch - 1) * num_batches
-        eta = datetime.timedelta(seconds=int(batch_time.avg * remaining))
-        write(
-            f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{progress.batches}/{num_batches}]"
-            f" time {batch_time.val:.3f} ({batch_time.avg:.3f}) data {data_time.val:.3f} ({data_time.avg:.3f})"
-            f" {losses} lr {self.get_current_lr():.4e} eta {eta}"
+        left = int(batch_time.avg * remaining)
+        place, lr = f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{progress.batches}/{num_batches}]", self.get_current_lr()
+        full = (
+            f"{place} time {batch_time.val:.3f} ({batch_time.avg:.3f}) data {data_time.val:.3f} ({data_time.avg:.3f})"
+            f" {losses} lr {lr:.4e} eta {datetime.timedelta(seconds=left)}"
         )
+        averages = [f"{name} {meter.avg:.4g}" for name, meter in losses.meters.items()]
+        print_brief(_fitted(place, [*averages, f"lr {lr:.1e}"], f"eta {in_time(left)}"), full, write)
+        step = self.epoch * num_batches + progress.batches
         step, frequency = self.epoch * num_batches + progress.batches, self.cfg.TRAIN.PRINT_FREQ
         if not on_curve(step, 1 if num_batches < frequency else frequency, self.max_epoch * num_batches):
             return
@@ -105,3 +112,11 @@ class BatchLoop:
         if total:
             self.step_share.set(count, total)
         return total
+
+
+def _fitted(begin, parts, end):
+    """`begin`, those of `parts` that there is room for, and `end`, as one line."""
+    for part in parts:
+        if len(f"{begin} {part} {end}") <= COLUMNS:
+            begin = f"{begin} {part}"
+    return f"{begin} {end}"

@@ -39,7 +39,11 @@ class EpochTests:
         self._epoch_start += time.monotonic() - began
 
     def _test_epoch(self, split):
-        result = self.test(split=split)
+        self.evaluator.brief = f"  {split}"
+        try:
+            result = self.test(split=split)
+        finally:
+            self.evaluator.brief = ""
         for name, value in self.results.get(split, {}).items():
             self.write_scalar(f"{split}/{name}", value, self.steps_done())
         if result is not None:  # a trainer of the family may return none

@@ -66,7 +66,7 @@ def stop(trainer: "SimpleTrainer", signal_name: str) -> None:
         place = "before epoch 1"
     else:
         place = f"after epoch {trainer.epoch + 1}" + (f", batch {trainer.progress.batches}" if trainer.progress else "")
-    raise RunInterrupted(f"stopped by {signal_name} {place}; add --resume {directory} to continue")
+    raise RunInterrupted(f"stopped by {signal_name} {place}")
 
 
 def stoppable(trainer: "SimpleTrainer", batches: Iterable, undo: Callable | None = None) -> Iterator:

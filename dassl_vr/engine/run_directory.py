@@ -68,8 +68,7 @@ def claim_run_directory(cfg: CfgNode) -> str:
     """
     out, resume = cfg.OUTPUT_DIR, cfg.RESUME
     check_place(out)
-    elsewhere = bool(resume) and os.path.realpath(resume) != os.path.realpath(out)
-    if elsewhere:
+    if is_elsewhere(cfg):
         check_resumed(resume, can_continue)
         check_unused(out)
         _check_same_config(cfg, resume)
@@ -89,6 +88,11 @@ def claim_run_directory(cfg: CfgNode) -> str:
     if finished:
         return FINISHED
     return RESUMED if can_continue(out) else NEW
+
+
+def is_elsewhere(cfg: CfgNode) -> bool:
+    """Whether `cfg.RESUME` names another directory than that of the run's files."""
+    return bool(cfg.RESUME) and os.path.realpath(cfg.RESUME) != os.path.realpath(cfg.OUTPUT_DIR)
 
 
 def check_resumed(directory: str, enough: Callable[[str], bool]) -> None:

@@ -326,7 +326,8 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         data_loader = self.dm.train_loader_plain if split == "train" else plain.get(split)
         if data_loader is None:
             raise ConfigError(f"{self.cfg.DATASET.NAME} has no {split} split to evaluate on")
-        print(f"Evaluate on the *{split}* set")
+        if not getattr(self.evaluator, "brief", ""):  # else its line says it
+            print(f"Evaluate on the *{split}* set")
         bar = tqdm(data_loader, desc=f"test on {split}", disable=distributed.no_progress_bar(), leave=False)
         kept = EvaluationPass(self.device, self.cfg.TEST.PREDICTIONS) if split == self.cfg.TEST.SPLIT else None
         for batch in stoppable(self, bar):

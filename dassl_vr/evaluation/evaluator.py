@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 from ..utils import distributed
 from ..utils.checkpoint import save_atomically
 from ..utils.errors import ConfigError, DataError
+from ..utils.logger import print_brief
 from ..utils.registry import Registry
 
 CMAT_FILE = "cmat.pt"
@@ -26,7 +27,13 @@ def build_evaluator(cfg: CfgNode, **kwargs: object) -> "EvaluatorBase":
 
 
 class EvaluatorBase:
-    """Surface of an evaluator."""
+    """Surface of an evaluator.
+
+    Attributes:
+        brief: text to begin a single line with, which the screen gets in place of the whole result; "" = the whole result.
+    """
+
+    brief = ""
 
     def __init__(self, cfg: CfgNode):
         self.cfg = cfg
@@ -97,7 +104,7 @@ class Classification(EvaluatorBase):
         macro_f1 = f1_score(y_true, y_pred, average="macro", labels=present, zero_division=0)
         results["macro_f1"] = 100.0 * float(macro_f1)
         # Parsers of the family's logs rely on these lines
-        print(
+        full = (
             "=> result\n"
             f"* total: {total:,}\n"
             f"* correct: {correct:,}\n"
@@ -105,6 +112,8 @@ class Classification(EvaluatorBase):
             f"* error: {results['error_rate']:.1f}%\n"
             f"* macro_f1: {results['macro_f1']:.1f}%"
         )
+        brief = f"{self.brief}: accuracy {results['accuracy']:.1f}%, macro_f1 {results['macro_f1']:.1f}%"
+        print_brief(brief if self.brief else full, full)
         if self.cfg.TEST.PER_CLASS_RESULT:
             results["perclass_accuracy"] = self._print_per_class(y_true, y_pred, present)
         if self.cfg.TEST.COMPUTE_CMAT:

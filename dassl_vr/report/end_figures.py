@@ -17,6 +17,7 @@ def show_in_tensorboard(trainer: PromptLearning) -> None:
     The run is finished by then, so a failure here is only a warning."""
     if trainer._writer is None or not isinstance(trainer, PromptLearning):
         return
+    print("drawing figures ...", flush=True)
     attempt("the features in TensorBoard's projector", write_projector, trainer)
     if importlib.util.find_spec("matplotlib"):
         attempt("the figures at the end of the run", _show, trainer)

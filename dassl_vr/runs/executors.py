@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ..engine.run_directory import FINISHED, clear_evaluation
+from ..utils.arguments import AGAIN, same_command
 from ..utils.errors import UserError
 from ..utils.signals import interrupt_on_sigterm, passing_signals
+from .pace import Pace
 from .plan import CANNOT, IS_FINISHED, Run
 
 CONSOLE_FILE = "console.txt"
@@ -153,11 +155,11 @@ class Processes:
 
     def execute(self, runs: Sequence[Run]) -> None:
         """Do what is left to do of `runs`; one that cannot be done or fails gets a `problem`."""
-        children = Children()
+        children, pace = Children(), Pace([run.task() for run in runs], self.jobs)
 
         def work(number, run):
             if not children.stopped:
-                self._work(run, f"[{number}/{len(runs)}]", children)
+                self._work(run, f"[{number}/{len(runs)}]", children, pace)
 
         with interrupt_on_sigterm(), concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
             try:
@@ -169,14 +171,17 @@ class Processes:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _work(self, run, place, children):
+    def _work(self, run, place, children, pace):
         task = run.task()
         _say(f"{place} {task:<9} {run.output_dir}")
         if task not in (IS_FINISHED, CANNOT):
+            pace.begin(run)
             try:
                 execute(run, children, self._environment)
             except (UserError, OSError) as error:
                 run.problem = str(error)
+            if not children.stopped:
+                _say(f"{place} {pace.end(run)}")
         if run.problem and not children.stopped:
             _say(f"  failed{f' {place}' if self.jobs > 1 else ''}: {run.problem}")
 
@@ -189,7 +194,7 @@ class Here:
         for run in runs:
             children = Children()
             with passing_signals(children.send):
-                run.code = children.run(command_of(run), env=environment_of_children())
+                run.code = children.run(command_of(run), env=environment_of_children(**{AGAIN: same_command()}))
             if run.code:
                 run.problem = f"exit code {run.code}"
                 return

@@ -24,11 +24,13 @@ class LiveTable:
 
     Attributes:
         states: {output directory: WAITS, WORKS, FAILED or DONE}.
+        outcomes: {output directory: a line on what the run came to}; its owner adds them.
     """
 
     def __init__(self, runs: Sequence[Run]):
         self.runs, self.states = runs, {run.output_dir: WAITS for run in runs}
         self._begin = time.monotonic()
+        self.outcomes = {}
         self._shown = {}
         self._sizes = {run.output_dir: self._size(run) for run in runs}
         # Below what makes control characters visible, as rich moves the cursor with them; so every text here is made `one_line`
@@ -66,16 +68,17 @@ class LiveTable:
             print(line, flush=True)
 
     def show(self) -> None:
-        """Print what has changed."""
+        """Print what has changed: on a terminal the table, and a line that stays for each run that has ended."""
         if self._redraws:
             self._live.start()
-            self._live.update(self._drawn(), refresh=True)
-            return
         for run in self.runs:
-            state = self.states[run.output_dir]
-            if state != self._shown.get(run.output_dir):
+            state, outcome = self.states[run.output_dir], self.outcomes.get(run.output_dir)
+            if state != self._shown.get(run.output_dir) and (outcome or not self._redraws):
                 self._shown[run.output_dir] = state
-                print(f"{state:<9} {run.output_dir}{f': {run.problem}' if run.problem else ''}", flush=True)
+                said = ": ".join(filter(None, (str(run.output_dir), run.problem, outcome)))
+                self.note(f"{state:<9} {said}")
+        if self._redraws:
+            self._live.update(self._drawn(), refresh=True)
 
     def _drawn(self):
         states = Counter(self.states.values())

@@ -14,6 +14,7 @@ from ..utils.errors import EXIT_PREEMPTED, ConfigError, UserError
 from ..utils.signals import ending_with_parent, hear_interrupts, interrupt_on_sigterm, keeping_sigterm
 from .executors import STOP_SECONDS, Children, environment_of_children, execute
 from .live_table import DONE, FAILED, WAITS, WORKS, LiveTable
+from .pace import Pace
 from .plan import CANNOT, IS_FINISHED, Run
 
 LOOK_SECONDS = 1.0
@@ -96,13 +97,14 @@ class OnRay:
         with LiveTable(runs) as table, interrupt_on_sigterm(), self.cluster() as resources:
             task = self.ray.remote(max_retries=0, **resources)(run_task)
             pending, attempts = {}, Counter()
+            tasks = [run.task() for run in runs]
+            pace = Pace(tasks)
 
             def submit(run):
                 attempts[run.name, run.output_dir] += 1
                 pending[task.remote(os.getcwd(), run.parts())] = run
 
-            for run in runs:
-                what = run.task()
+            for run, what in zip(runs, tasks, strict=True):
                 table.states[run.output_dir] = {IS_FINISHED: DONE, CANNOT: FAILED}.get(what, WAITS)
                 if what not in (IS_FINISHED, CANNOT):
                     submit(run)
@@ -118,9 +120,14 @@ class OnRay:
                             table.note(f"again: {run.output_dir}: {run.problem}")
                             run.problem = ""
                             submit(run)
+                            continue
                         table.states[run.output_dir] = FAILED if run.problem else DONE
+                        table.outcomes[run.output_dir] = pace.end(run)
                     for run in pending.values():
+                        if table.epoch(run) and table.states[run.output_dir] != WORKS:
+                            pace.begin(run)
                         table.states[run.output_dir] = WORKS if table.epoch(run) else WAITS
+                    pace.jobs = max(1, Counter(table.states.values())[WORKS])
                     table.show()
         table.end()
 

@@ -100,8 +100,8 @@ def unique(runs: Sequence[Run]) -> list[Run]:
 
 
 def describe(runs: Sequence[Run]) -> None:
-    """Print what would be done."""
+    """Print what would be done, and why something cannot be."""
     tasks = [run.task() for run in runs]
     for run, task in zip(runs, tasks, strict=True):
-        print(f"{task:<9} {run.output_dir}")
+        print(f"{task:<9} {run.output_dir}" + (f": {run.problem}" if task == CANNOT else ""))
     print(", ".join(f"{number} {task}" for task, number in Counter(tasks).items()))

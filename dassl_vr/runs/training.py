@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from yacs.config import CfgNode
 
-from ..config import to_yaml
+from ..config import changed, to_yaml
 from ..engine import SimpleTrainer, build_trainer
 from ..engine.build import check_side
 from ..engine.results import read_results, write_results
@@ -16,11 +16,12 @@ from ..engine.run_directory import CONFIG_FILE, FINISHED, LOG_FILE, NEW, check_u
 from ..report.end_figures import show_in_tensorboard
 from ..utils import distributed
 from ..utils.environment import collect_env_info
-from ..utils.errors import DISK_ERRORS, ConfigError, DataError, DiskError, LostProcessError, RunInterrupted, UserError
+from ..utils.errors import DISK_ERRORS, ConfigError, DataError, DiskError, LostProcessError, UserError
 from ..utils.logger import Logger
 from ..utils.places import check_in_place
 from ..utils.seeding import set_random_seed
 from ..utils.signals import ended_by_signals, ignore_ends_of_children, noticing_signals
+from .next_commands import print_next_commands, saying_how_to_continue
 from .settings import settle
 
 
@@ -58,6 +59,7 @@ def run(
     Raises:
         UserError: in one line, what is wrong and what to do; a `ConfigError`, `DataError`, `WeightsError`, ...
         RunInterrupted: SIGTERM or SIGUSR1 came, and the run was saved.
+        Interrupted: Ctrl-C, a `KeyboardInterrupt` that says how to continue.
     """
     cfg = _copy(cfg)
     with distributed.process_group(cfg.DEVICE, cfg.USE_CUDA):
@@ -75,11 +77,12 @@ def run(
             results = read_results(cfg.OUTPUT_DIR)
             outcome = "untested" if results["accuracy"] is None else f"with {results['accuracy']:.1f}% accuracy"
             print(f"{cfg.OUTPUT_DIR}: finished already, {outcome}; nothing to do")
+            print_next_commands(cfg)
             return results
         if state == NEW:
             check_side(cfg)
         with Logger() as log:
-            with ended_by_signals(cfg.OUTPUT_DIR):
+            with saying_how_to_continue(cfg, log), ended_by_signals():
                 trainer = build(cfg, heading)
             trainer.watch = watch
             return _train(trainer, state, log) if train else None
@@ -98,18 +101,21 @@ def _train(trainer, state, log):
         if claim(cfg.clone()) != state:
             raise ConfigError(f"output directory {cfg.OUTPUT_DIR} was used by another process meanwhile; start again")
         try:
-            with noticing_signals(), telling_of_files_and_workers(cfg.OUTPUT_DIR):
+            with saying_how_to_continue(cfg, log, trainer), noticing_signals(), telling_of_files_and_workers(cfg.OUTPUT_DIR):
                 begin(cfg, log, trainer.get_model_names(), state)
                 trainer.train()
                 results = write_results(trainer)
                 if cfg.TRAIN.END_FIGURES and distributed.is_main():
                     show_in_tensorboard(trainer)
                 trainer.close_writer()
-                return results
-        except (UserError, RunInterrupted, KeyboardInterrupt) as error:
+        except UserError as error:
             with contextlib.suppress(OSError):  # the log may be what cannot be written
-                log.note(f"error: {error}" if str(error) else f"interrupted; continue with --resume {cfg.OUTPUT_DIR}")
+                log.note(f"error: {error}")
             raise
+        print(f"The run is in {cfg.OUTPUT_DIR}")
+        if results is not None:
+            print_next_commands(cfg)
+        return results
 
 
 def begin(cfg: CfgNode, log: Logger, models: Sequence[str] = (), state: str = NEW) -> None:
@@ -185,4 +191,14 @@ def build(cfg: CfgNode, heading: str = "") -> SimpleTrainer:
             print(heading)
         print(f"Configuration:\n{to_yaml(cfg)}")
         print(f"Environment:\n{collect_env_info()}\n")
-    return build_trainer(cfg)
+        return build_trainer(cfg)
+    print("Settings other than the defaults (VERBOSE True prints all):")
+    for key, value in changed(cfg).items():
+        print(f"  {key} {value}")
+    trainer = build_trainer(cfg)
+    if trainer.dm is not None:
+        data = trainer.dm.dataset
+        counts = (("training", data.train_x), ("unlabelled", data.train_u), ("validation", data.val), ("test", data.test))
+        images = ", ".join(f"{len(items):,} {name}" for name, items in counts if items)
+        print(f"# images: {images}, of {trainer.num_classes:,} classes")
+    return trainer

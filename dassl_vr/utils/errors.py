@@ -40,4 +40,8 @@ class LostProcessError(UserError):
 
 
 class RunInterrupted(Exception):
-    """A signal asked the run to end, and it can be continued; the message is one line saying where."""
+    """A signal asked the run to end, and it can be continued; the message is one line saying where and how."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of work that can be continued; the message is one line saying how."""

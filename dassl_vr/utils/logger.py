@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator
 
 from .places import naming_file
 from .text import printable
@@ -22,6 +23,7 @@ class Logger:
         self.console = sys.stdout
         self.file = None
         self._held = []
+        self._screen_only = False
         if fpath is not None:
             self.open(fpath, mode)
 
@@ -48,19 +50,28 @@ class Logger:
 
     def write(self, msg: str) -> int:
         shown = printable(msg)
-        if self.file is not None:
+        if not self._screen_only:
             self._to_file(shown)
-        else:
-            self._held.append(shown)
         self.console.write(shown)
         return len(msg)
 
     def note(self, msg: str) -> None:
         """Write a line to the file alone."""
-        if self.file is not None:
-            self._to_file(f"{printable(msg)}\n")
+        self._to_file(f"{printable(msg)}\n")
+
+    @contextlib.contextmanager
+    def screen_only(self) -> Iterator[None]:
+        """In the block, what is printed does not go to the file."""
+        self._screen_only = True
+        try:
+            yield
+        finally:
+            self._screen_only = False
 
     def _to_file(self, text):
+        if self.file is None:
+            self._held.append(text)
+            return
         with naming_file(self.file.name):
             self.file.write(text)
 
@@ -75,3 +86,18 @@ class Logger:
         if file is not None:
             with naming_file(file.name):
                 file.close()
+
+
+def print_brief(short: str, full: str, write: Callable[[str], object] = print) -> None:
+    """Print `short`; the log file, if there is one, gets `full` in its place.
+
+    Args:
+        write: prints; with a progress bar on the screen, tqdm's.
+    """
+    log = sys.stdout
+    if not isinstance(log, Logger):
+        write(short)
+        return
+    log.note(full)
+    with log.screen_only():
+        write(short)

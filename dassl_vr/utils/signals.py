@@ -46,16 +46,15 @@ def noticing_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ended_by_signals(directory: str) -> Iterator[None]:
-    """Inside the block SIGTERM and SIGUSR1 end the run in `directory` at once, because there is nothing new to save yet.
+def ended_by_signals() -> Iterator[None]:
+    """Inside the block SIGTERM and SIGUSR1 end the run at once, because there is nothing new to save yet.
 
     Raises:
         RunInterrupted: one of them came.
     """
 
     def end(number, frame):
-        name = signal.Signals(number).name
-        raise RunInterrupted(f"stopped by {name} before training began; add --resume {directory} to continue")
+        raise RunInterrupted(f"stopped by {signal.Signals(number).name} before training began")
 
     with _handled_by(end):
         yield

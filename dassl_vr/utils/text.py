@@ -142,3 +142,9 @@ def inner_output() -> TextIO:
 def in_bytes(count: int) -> str:
     """A number of bytes in MB, from 1 GB on in GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def in_time(seconds: float) -> str:
+    """A length of time as hours, minutes and seconds: `0:01:05`, `34:00:00`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"

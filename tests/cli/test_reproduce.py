@@ -184,6 +184,8 @@ def test_failure_interruption_and_the_same_table(one_cell, monkeypatch, tmp_path
     failed, good = tmp_path / "out/folder/SMM/tiny_vit/default/seed1", tmp_path / "out/digits/SMM/tiny_vit/default/seed1"
     assert f"1 of 2 runs failed:\n  {failed}: " in err and "console.txt)" in err
     assert "failed: " in out and "error:" in (failed / "console.txt").read_text()
+    assert re.search(r"\[2/2\] [\d.]+ % after 0:00:\d\d\n", out), "its accuracy and time, and nothing is left"
+    assert re.search(r"\[1/2\] failed after 0:00:\d\d; 1 left, about 0:0\d:\d\d\n", out)
     assert (good / "results.json").is_file() and "epoch [6/6]" in (good / "console.txt").read_text()
     expected = rows_of(out)
     assert len(expected) == 1 and expected[0]["method"] == "smm" and expected[0]["seeds"] == "1"
@@ -200,6 +202,7 @@ def test_failure_interruption_and_the_same_table(one_cell, monkeypatch, tmp_path
 
     threading.Thread(target=stop, daemon=True).start()
     assert main(command) == 130
+    assert "interrupted; to continue: " in capfd.readouterr().err
     with open(directory / "console.txt") as console:
         fcntl.flock(console, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while a process of the run lives
     assert not (directory / "results.json").exists(), "a child that lived on would have finished"
@@ -220,6 +223,9 @@ def test_failure_interruption_and_the_same_table(one_cell, monkeypatch, tmp_path
     assert (directory / "results.json").stat().st_mtime_ns == before
     assert main([*command, "OPTIM.LR", "0.5"]) == 1
     assert "OPTIM.LR 0.01 -> 0.5); choose another --tag" in capfd.readouterr().err
+    assert main([*command[: -len(RUN)], "--dry-run", *RUN, "OPTIM.LR", "0.5"]) == 1
+    out, err = capfd.readouterr()
+    assert f"cannot    {directory}: " in out and "OPTIM.LR 0.01 -> 0.5" in out and not err, "the reason, once"
 
 
 def test_a_run_that_another_process_works_on_is_waited_for(one_cell, tmp_path, capfd):

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import resource
+import shlex
 import signal
 import tempfile
 
@@ -15,6 +16,7 @@ from dassl_vr.cli.train import main
 from dassl_vr.engine import TrainerX
 from dassl_vr.evaluation.evaluator import Classification
 from dassl_vr.reprogramming import Ilm
+from dassl_vr.utils.arguments import program
 
 SETTINGS = ["TEST.FINAL_MODEL", "best_val", "VERBOSE", "False", "TRAIN.CHECKPOINT_FREQ", "1"]
 SETTINGS += ["DATALOADER.TEST.BATCH_SIZE", "16"]  # two batches of validation images
@@ -73,6 +75,10 @@ def after_step(epoch, batch, act):
     return update
 
 
+def command_to_continue(directory):
+    return f"{program('train')} --config-file {directory}/config.yaml --output-dir {directory} --resume {directory}"
+
+
 def send(number):
     return lambda: os.kill(os.getpid(), number)
 
@@ -102,7 +108,8 @@ def test_a_signal_in_the_mapping_pass(monkeypatch, tmp_path, tiny_command, capsy
 def test_a_signal_before_training(monkeypatch, tmp_path, tiny_command, capsys):
     monkeypatch.setattr("dassl_vr.runs.training.build_trainer", lambda cfg: send(signal.SIGUSR1)())
     assert main(tiny_command(tmp_path / "run")) == 75
-    assert capsys.readouterr().err.startswith("stopped by SIGUSR1 before training began; add --resume ")
+    said = "stopped by SIGUSR1 before training began; nothing was saved yet; start the same command again\n"
+    assert capsys.readouterr().err == said
     assert not (tmp_path / "run").exists() and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
@@ -113,7 +120,7 @@ def test_signals_in_any_place_of_an_epoch(monkeypatch, tmp_path, tiny_command, e
     for name, epoch, batch in (("SIGTERM", 0, 0), ("SIGUSR1", 1, 2), ("SIGTERM", 2, 3)):
         monkeypatch.setattr(TrainerX, "model_update", after_step(epoch, batch, send(getattr(signal, name))))
         assert main(command) == 75
-        said = f"stopped by {name} after epoch {epoch + 1}, batch {batch + 1}; add --resume {out} to continue\n"
+        said = f"stopped by {name} after epoch {epoch + 1}, batch {batch + 1}; to continue: {command_to_continue(out)}\n"
         assert capsys.readouterr().err == said and said.strip() in (out / "log.txt").read_text()
         monkeypatch.setattr(TrainerX, "model_update", UPDATE)
         # In the validation that ends an epoch, before its result counts
@@ -127,6 +134,21 @@ def test_signals_in_any_place_of_an_epoch(monkeypatch, tmp_path, tiny_command, e
     log = (out / "log.txt").read_text()
     for place in ("epoch 1, batch 2", "epoch 2, batch 4", "epoch 2, batch 5", "epoch 3, batch 5"):
         assert f"{place} is next" in log
+
+
+def test_ctrl_c_says_how_to_continue(monkeypatch, tmp_path, tiny_command, ends_like_the_whole, capsys):
+    out = tmp_path / "run"
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainerX, "model_update", after_step(1, 2, interrupt))
+    assert main(tiny_command(out, *SETTINGS)) == 130
+    said = f"interrupted in epoch 2 of 3; to continue: {command_to_continue(out)}\n"
+    assert capsys.readouterr().err == said and said in (out / "log.txt").read_text()
+    monkeypatch.setattr(TrainerX, "model_update", UPDATE)
+    assert main(shlex.split(said.partition("train.py ")[2])) == 0, "the command works as it is printed"
+    ends_like_the_whole(out)
 
 
 def test_after_sigkill_it_continues_from_the_last_periodic_file(

@@ -44,7 +44,6 @@ def test_the_printed_block(tmp_path, capsys):
     feed(measure, TRUE * 500, PREDICTED * 500, batch=32)
     measure.evaluate()
     assert capsys.readouterr().out == (
-        "Loading evaluator: Classification\n"
         "=> result\n* total: 3,000\n* correct: 1,500\n* accuracy: 50.0%\n* error: 50.0%\n* macro_f1: 40.0%\n"
     )
 
