@@ -25,6 +25,7 @@ from ..optim import epochs_for
 from ..utils import checkpoint as ckpt
 from ..utils import devices, distributed
 from ..utils.errors import ConfigError, DataError
+from ..utils.logger import print_brief
 from ..utils.memory import keep_freed_memory
 from ..utils.seeding import set_deterministic, set_random_seed
 from .batch_loop import BatchLoop
@@ -326,8 +327,8 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         data_loader = self.dm.train_loader_plain if split == "train" else plain.get(split)
         if data_loader is None:
             raise ConfigError(f"{self.cfg.DATASET.NAME} has no {split} split to evaluate on")
-        if not getattr(self.evaluator, "brief", ""):  # else its line says it
-            print(f"Evaluate on the *{split}* set")
+        line = f"Evaluate on the *{split}* set"
+        print_brief("" if getattr(self.evaluator, "brief", "") else line, line)
         bar = tqdm(data_loader, desc=f"test on {split}", disable=distributed.no_progress_bar(), leave=False)
         kept = EvaluationPass(self.device, self.cfg.TEST.PREDICTIONS) if split == self.cfg.TEST.SPLIT else None
         for batch in stoppable(self, bar):

@@ -89,15 +89,15 @@ class Logger:
 
 
 def print_brief(short: str, full: str, write: Callable[[str], object] = print) -> None:
-    """Print `short`; the log file, if there is one, gets `full` in its place.
+    """Print `short`, if it is not empty; the log file, if there is one, gets `full` in its place.
 
     Args:
         write: prints; with a progress bar on the screen, tqdm's.
     """
     log = sys.stdout
-    if not isinstance(log, Logger):
-        write(short)
-        return
-    log.note(full)
-    with log.screen_only():
-        write(short)
+    logs = isinstance(log, Logger)
+    if logs:
+        log.note(full)
+    if short:
+        with log.screen_only() if logs else contextlib.nullcontext():
+            write(short)

@@ -109,7 +109,7 @@ def test_a_run_that_fails_is_tried_again_the_others_end_and_a_restart_does_the_r
     out, err = capfd.readouterr()
     failed, good = (there / f"out/{name}/LinearProbe/tiny_vit/default/seed1" for name in ("folder", "digits"))
     assert out.count(f"again: {failed}: ") == 1 and out.count("again: ") == 1, "one further attempt, at that run only"
-    assert f"failed    {failed}: " in out and f"finished  {good}\n" in out and "\n1 failed, 1 finished\n" in out
+    assert f"failed    {failed}: " in out and f"finished  {good}: " in out and "\n1 failed, 1 finished\n" in out
     assert err.count("\n") == 3 and f"1 of 2 runs failed:\n  {failed}: " in err and "test/" in err, "named, with the reason"
     assert len(re.findall("^error: ", (failed / "console.txt").read_text(), re.M)) == 2
     assert len(out[out.index("\n\n") + 2 :].splitlines()) == 2 and results_of(good)["seed"] == 1, "a table of one row"
@@ -245,7 +245,7 @@ def test_stopped_it_leaves_no_process_and_reproduce_continues(cluster, probe_tab
     words = ["probe", "--backbone", "tiny_vit", "--datasets", "digits", "--seeds", "1", "--sweep", *long]
     assert in_a_fork(words, reproduce.main) == 0
     out, err = capfd.readouterr()
-    assert not err and f"finished  {directory}\n" in out and "head" in out
+    assert not err and f"finished  {directory}: " in out and "head" in out
     assert (directory / "console.txt").read_text().count("Resumed from") == 2 and len(results_of(directory)["history"]) == 40
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from dassl_vr.config import get_cfg_default
-from dassl_vr.engine.batch_loop import BatchLoop
+from dassl_vr.engine.batch_loop import BatchLoop, _fitted
 from dassl_vr.utils.distributed import StepShare
 from dassl_vr.utils.errors import RunInterrupted
 
@@ -58,3 +58,10 @@ def test_a_signal_ends_the_run_before_the_next_step(monkeypatch):
     monkeypatch.setattr("dassl_vr.engine.batch_loop.stop", stop)
     with pytest.raises(RunInterrupted, match="SIGTERM"):
         Loop([[1]])
+
+
+def test_a_line_fits_the_screen_and_ends_with_the_time_that_is_left():
+    place, end = "epoch [100/200] batch [1000/1250]", "eta 134:00:00"
+    parts = ["loss 0.1234", "a_loss_with_a_name_that_is_much_too_long 12.34", "acc 98.44", "lr 1.0e-02"]
+    line = _fitted(place, parts, end)
+    assert line == f"{place} loss 0.1234 acc 98.44 lr 1.0e-02 {end}" and len(line) < 80
