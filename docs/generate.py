@@ -281,14 +281,19 @@ def cards(folder):
     return f"{_table([[row[index] for index in kept] for row in (headers, *rows)])}\n\n{provenance(groups)}"
 
 
-def accuracies(folder):
-    """Of these cards, accuracy and what was trained."""
-    headers, rows = results_table(read_table(REPOSITORY / RESULTS / folder))
-    kept = [headers.index(name) for name in SHORT]
+def accuracies(folder, *names):
+    """Of these cards, accuracy and what was trained; of some methods, `SMM` or `VR-full`, if there are `names`."""
+    groups = read_table(REPOSITORY / RESULTS / folder)
+    known = {group.name.replace(" ", "-") for group in groups}
+    if missing := set(names) - known:
+        raise DataError(f"{RESULTS}/{folder}: no card of {', '.join(sorted(missing))}; there are {', '.join(sorted(known))}")
+    groups = [group for group in groups if not names or group.name.replace(" ", "-") in names]
+    headers, rows = results_table(groups)
+    kept = [index for index, header in enumerate(headers) if header in SHORT]
     return _table([[row[index] for index in kept] for row in (headers, *rows)])
 
 
-SHORT = ("method", "accuracy %", "trained")
+SHORT = ("method", "mapping", "accuracy %", "trained")
 COST = ("recipe", "train s", "memory MiB", "images/s")
 
 

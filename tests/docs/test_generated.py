@@ -76,11 +76,15 @@ def test_a_table_is_made_of_cards(page):
     )
 
 
-def test_a_short_table_of_the_same_cards(page, generate):
-    page[0].write_text("<!-- generated: accuracies digits/lite0/full -->\n<!-- end -->\n")
-    assert generate.main([]) == 0
-    lines = page[0].read_text().splitlines()[1:-1]
-    assert lines == ["| method | accuracy % | trained |", "|---|---|---|", "| SMM | 91.3 ± 1.5 | 54,147 |"]
+def test_a_short_table_of_the_same_cards(page, generate, capsys):
+    for names in ("", " SMM"):
+        page[0].write_text(f"<!-- generated: accuracies digits/lite0/full{names} -->\n<!-- end -->\n")
+        assert generate.main([]) == 0
+        head, _, *rows = page[0].read_text().splitlines()[1:-1]
+        assert head == "| method | accuracy % | trained |" and rows == ["| SMM | 91.3 ± 1.5 | 54,147 |"]
+    page[0].write_text("<!-- generated: accuracies digits/lite0/full SMM VR-full -->\n<!-- end -->\n")
+    capsys.readouterr()
+    assert generate.main([]) == 2 and "no card of VR-full; there are SMM" in capsys.readouterr().err
 
 
 def test_every_card_stands_in_a_document():
