@@ -64,7 +64,7 @@ class Textbook:
         augment += [transforms.RandomHorizontalFlip()] if flip else []
         train = ImageFolder(f"{directory}/train", transforms.Compose(augment + normalize))
         test = ImageFolder(f"{directory}/test", transforms.Compose([transforms.Resize((size, size)), *normalize]))
-        options = {"batch_size": batch_size, "num_workers": workers, "pin_memory": self.device.type == "cuda"}
+        options = {"batch_size": batch_size, "num_workers": workers, "pin_memory": self.device.type != "cpu"}
         self.train_loader = DataLoader(train, shuffle=True, **options)
         self.test_loader = DataLoader(test, shuffle=False, **options)
         self.num_target = len(train.classes)

@@ -1,6 +1,6 @@
 """How fast training is: beside a textbook loop, and beside what the frozen backbone alone allows.
 
-    python benchmarks/throughput.py --backbones lite0 rn18 rn50 vit_b32 clip_vit_b16 [--device cpu|cuda] [--json FILE]
+    python benchmarks/throughput.py --backbones lite0 rn18 rn50 vit_b32 clip_vit_b16 [--device cpu|cuda|...] [--json FILE]
                                     [--images 500] [--batch 50] [--size S] [--repeats 3] [--workers 2]
 
 For each backbone, with random weights, in one process and in turns:
@@ -36,7 +36,8 @@ from dassl_vr.engine import build_trainer, resolve_cfg
 from dassl_vr.engine.trainer import resolve_precision
 from dassl_vr.plugins import load_plugins
 from dassl_vr.utils.cores import cpu_cores
-from dassl_vr.utils.environment import collect_env_info
+from dassl_vr.utils.devices import choose_device, peak_bytes, wait_for
+from dassl_vr.utils.environment import collect_env_info, peak_memory_bytes
 from dassl_vr.utils.memory import keep_freed_memory
 from dassl_vr.utils.seeding import set_random_seed
 
@@ -109,25 +110,24 @@ class Ours:
 
     def epoch(self):
         """(seconds of an epoch, seconds of its training pass, test accuracy in percent)."""
-        trainer, cuda = self.trainer, self.trainer.device.type == "cuda"
+        trainer, device = self.trainer, self.trainer.device
         trainer.epoch += 1
         trainer.begin_progress()
         with contextlib.redirect_stdout(io.StringIO()):
             start = time.perf_counter()
             trainer._begin_epoch()
             trainer.before_epoch()
-            training = now(cuda)
+            training = now(device)
             trainer.run_epoch()
             if trainer.progress.batches != len(trainer.train_loader_x):
                 raise RuntimeError(f"{trainer.progress.batches} training batches where {len(trainer.train_loader_x)} were due")
-            testing = now(cuda)
+            testing = now(device)
             accuracy = trainer.test()
-            return now(cuda) - start, testing - training, accuracy
+            return now(device) - start, testing - training, accuracy
 
 
-def now(cuda):
-    if cuda:
-        torch.cuda.synchronize()
+def now(device):
+    wait_for(device)
     return time.perf_counter()
 
 
@@ -164,44 +164,43 @@ class Bound:
 
     def __init__(self, source, size, batch, device):
         generator = torch.Generator().manual_seed(0)
-        self.source, self.cuda = source, device.type == "cuda"
+        self.source, self.device = source, device
         self.x = torch.randn(batch, 3, size, size, generator=generator).to(device).requires_grad_()
         self.labels = torch.randint(0, 10, (batch,), generator=generator).to(device)
 
     def images_per_second(self, batches):
-        start = now(self.cuda)
+        start = now(self.device)
         for _ in range(batches):
             torch.autograd.grad(F.cross_entropy(self.source.logits(self.x), self.labels), self.x)
-        return batches * len(self.x) / (now(self.cuda) - start)
+        return batches * len(self.x) / (now(self.device) - start)
 
 
 class PeakMemory:
-    """Bytes at most inside the block: resident ones of the process on a CPU, allocated ones on a GPU."""
+    """Bytes at most inside the block: on an accelerator those that torch counts, else resident ones of the process."""
 
     def __init__(self, device):
-        self.cuda = device.type == "cuda"
+        self.device = device
 
     def __enter__(self):
-        if self.cuda:
-            torch.cuda.reset_peak_memory_stats()
-        else:
+        if peak_bytes(self.device) is not None:
+            torch.accelerator.reset_peak_memory_stats(self.device)
+        elif Path("/proc/self/clear_refs").exists():  # on Linux
             Path("/proc/self/clear_refs").write_text("5")  # the highest so far = the present one
         return self
 
     def __exit__(self, *_):
-        if self.cuda:
-            self.bytes = torch.cuda.max_memory_allocated()
-        else:
+        self.bytes = peak_memory_bytes(self.device)
+        if peak_bytes(self.device) is None and Path("/proc/self/status").exists():
             status = Path("/proc/self/status").read_text()
             self.bytes = int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def measure(name, directory, args):
     """The record of one backbone, and seconds of each kind of epoch (medians)."""
-    device = torch.device(args.device)
+    device = choose_device(args.device, what="--device")
     precision = resolve_precision(args.precision, device)
     size = args.size or backbone_spec(name).input_size
-    more = ["TRAIN.PRECISION", precision, "USE_CUDA", device.type == "cuda", *args.opts]
+    more = ["TRAIN.PRECISION", precision, "DEVICE", str(device), *args.opts]
     with tempfile.TemporaryDirectory() as out:
         smm = config("SMM", directory, out, name, size, args.batch, *more)
         trainers = {
@@ -225,7 +224,7 @@ def measure(name, directory, args):
         keep_freed_memory(False)
         start = time.perf_counter()
         textbook.epoch()
-        record["textbook"] = now(bound.cuda) - start
+        record["textbook"] = now(device) - start
         keep_freed_memory(smm.TRAIN.KEEP_MEMORY)
         with PeakMemory(device) as memory:
             for kind, ours in trainers.items():
@@ -275,7 +274,7 @@ def table(results):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbones", nargs="+", default=["lite0", "rn18", "rn50", "vit_b32", "clip_vit_b16"])
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="as the key DEVICE")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--images", type=int, default=500, help="for training; half as many for the test")

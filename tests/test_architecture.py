@@ -195,6 +195,46 @@ def test_the_reader_of_types_sees_what_is_missing():
     assert {f.name: without_types(f) for f in public_functions(ast.parse(source).body)} == {"f": ["x", "return"], "h": []}
 
 
+KINDS_OF_DEVICES = {"cuda", "mps", "xpu"}
+# Module: why it names a kind of device
+NAME_A_DEVICE = {
+    "dassl_vr.utils.devices": "the one place",
+    "dassl_vr.utils.seeding": "the name of an entry in older resume files",
+    "dassl_vr.utils.training_state": "likewise",
+    "dassl_vr.family.host": "where the original Dassl computes",
+}
+
+
+def named_devices(tree: ast.AST) -> set[str]:
+    """Kinds of devices in a module: as strings, also with a number, or as an attribute (`torch.cuda`)."""
+    strings = {
+        node.value.partition(":")[0] for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return (strings | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}) & KINDS_OF_DEVICES
+
+
+def test_kinds_of_devices_are_named_in_one_place():
+    found = {module for module, path in modules().items() if named_devices(ast.parse(path.read_text(encoding="utf-8")))}
+    assert found == NAME_A_DEVICE.keys()
+
+
+def test_the_reader_of_devices_sees_both_forms():
+    assert named_devices(ast.parse("torch.device('cuda:1')\nx.to('cpu')")) == {"cuda"}
+    assert named_devices(ast.parse("if torch.xpu.is_available(): ...")) == {"xpu"}
+    assert not named_devices(ast.parse("'on cuda, or mps'"))
+
+
+def test_saved_random_states_are_those_of_named_devices():
+    """Of several GPUs torch takes all otherwise, and warns of it in five lines."""
+    calls = []
+    for place in ("dassl_vr", "trainers", "datasets", "benchmarks", "tests"):
+        for path in (REPOSITORY / place).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            nodes = ast.walk(ast.parse(text)) if "fork_rng" in text else ()
+            calls += [node for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "fork_rng"]
+    assert len(calls) > 5 and all("devices" in {keyword.arg for keyword in call.keywords} for call in calls)
+
+
 def test_signal_handlers_are_set_in_one_place():
     setting = [
         path.relative_to(REPOSITORY).as_posix()

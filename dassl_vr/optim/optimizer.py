@@ -1,5 +1,6 @@
 """Optimizers by name."""
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterable
 
@@ -7,8 +8,10 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from ..utils.devices import CPU
 from ..utils.errors import ConfigError
 from ..utils.registry import unknown_name_message
+from ..utils.training_state import with_own_kernels
 
 
 class NormalizedSGD(torch.optim.SGD):
@@ -49,7 +52,7 @@ def build_optimizer(
     optim_cfg: CfgNode,
     param_groups: Iterable[dict] | Iterable[torch.Tensor] | None = None,
 ) -> torch.optim.Optimizer:
-    """An optimizer over what is trainable in `model`.
+    """An optimizer over what is trainable in `model`. Adam's step is one kernel on an accelerator that has it (torch's `fused`).
 
     Args:
         model: a module, or an iterable of parameters.
@@ -78,9 +81,23 @@ def build_optimizer(
         raise ConfigError(f"there is nothing to train: {name} has no parameter that takes a gradient; unfreeze some")
     optimizer, arguments = _OPTIMIZERS[optim_cfg.NAME]
     try:
-        return optimizer(groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **arguments(optim_cfg))
+        built = _fused(optimizer, groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **arguments(optim_cfg))
     except ValueError as error:  # torch checks the ranges
         raise ConfigError(f"OPTIM ({optim_cfg.NAME}): {error}") from error
+    built.register_load_state_dict_pre_hook(with_own_kernels)
+    return built
+
+
+def _fused(optimizer, groups, **options):
+    """The optimizer, with its fused step where there is one on the parameters' device; not on the CPU, whose bits would be others."""
+    if issubclass(optimizer, torch.optim.Adam) and _on_accelerator(groups):
+        with contextlib.suppress(RuntimeError):  # torch has none for this kind of device
+            return optimizer(groups, fused=True, **options)
+    return optimizer(groups, **options)
+
+
+def _on_accelerator(groups):
+    return all(p.device.type != CPU.type for group in groups for p in group["params"])
 
 
 def _trainable(model):

@@ -41,6 +41,20 @@ def is_finite(value: object) -> bool:
     return is_dense(value) and bool(torch.isfinite(value.float() if value.is_floating_point() else value).all())
 
 
+# Options of a group of parameters that say how an optimizer computes, not what
+KERNELS = ("foreach", "fused", "capturable", "differentiable")
+
+
+def with_own_kernels(optimizer: Optimizer, state: dict) -> dict | None:
+    """The state of another such optimizer, which may have worked on another device, with `optimizer`'s own choice of kernels. As a
+    hook in front of `load_state_dict`."""
+    own, found = optimizer.param_groups, state["param_groups"]
+    if len(own) != len(found):
+        return None  # torch says so
+    groups = [{**there, **{key: here[key] for key in KERNELS if key in here}} for here, there in zip(own, found)]
+    return {**state, "param_groups": groups}
+
+
 FINITE = kind("a finite number or a dense tensor of such", is_finite)
 
 
@@ -59,9 +73,10 @@ def optimizer_problem(optimizer: Optimizer, state: object, place: str) -> str:
         indices = list(range(first, first + len(own["params"])))
         first += len(indices)
         needed = {"lr": kinds.AMOUNT, "params": kind(f"the numbers {indices}", lambda value, indices=indices: value == indices)}
-        others = {name: _like(value) for name, value in own.items() if name not in needed}
+        others = {name: ANYTHING if name in KERNELS else _like(value) for name, value in own.items() if name not in needed}
         if problem := record(needed, others)(found, f"{place}.param_groups[{group}]"):
             return problem
+    state = with_own_kernels(optimizer, state)
     for index, (group, param) in enumerate(owners):
         entries, options = state["state"].get(index, {}), state["param_groups"][group]
         problem = _failing_step(optimizer, group, param, entries, options)

@@ -9,6 +9,7 @@ from torch import nn
 from dassl_vr.config import get_cfg_default
 from dassl_vr.optim import build_optimizer
 from dassl_vr.utils.errors import ConfigError
+from dassl_vr.utils.training_state import optimizer_problem
 
 
 def optim_cfg(**keys):
@@ -103,3 +104,71 @@ def test_nothing_to_train_is_an_error():
 def test_unknown_optimizer_gets_the_nearest_name():
     with pytest.raises(ConfigError, match=r"OPTIM.NAME.*'adamz'.*did you mean 'adam'"):
         build_optimizer(Net(), optim_cfg(NAME="adamz"))
+
+
+# ----------------------------------------------------------------------------------------------- one kernel for the whole step
+def stepped(optimizer, model, steps):
+    for number in range(steps):
+        optimizer.zero_grad()
+        (model(torch.linspace(-1, 1, 12).view(4, 3)).square() * (number + 1)).sum().backward()
+        optimizer.step()
+    return [p.detach().clone() for p in model.parameters()]
+
+
+@pytest.fixture
+def make(monkeypatch):
+    """make(name, fused): (a small model, its optimizer), fused as on an accelerator. The CPU has such a kernel too."""
+
+    def build(name, fused):
+        monkeypatch.setattr("dassl_vr.optim.optimizer._on_accelerator", lambda groups: fused)
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        return model, build_optimizer(model, options(NAME=name, LR=0.1))
+
+    return build
+
+
+def options(**keys):
+    cfg = get_cfg_default().OPTIM
+    cfg.update(keys)
+    return cfg
+
+
+@pytest.mark.parametrize("name", ["adam", "amsgrad", "adamw"])
+def test_a_fused_step_is_the_same_step(make, name):
+    model, optimizer = make(name, fused=True)
+    assert optimizer.param_groups[0]["fused"] is True
+    plain_model, plain = make(name, fused=False)
+    assert not plain.param_groups[0]["fused"]
+    for one, other in zip(stepped(optimizer, model, 3), stepped(plain, plain_model, 3)):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_only_adam_is_fused_and_only_where_torch_has_it(make):
+    assert not make("sgd", fused=True)[1].param_groups[0].get("fused")
+    nowhere = nn.Linear(3, 2, device="meta")  # no kind of device that has one
+    assert not build_optimizer(nowhere, options(NAME="adam")).param_groups[0]["fused"]
+    assert not build_optimizer(nn.Linear(3, 2), options(NAME="adam")).param_groups[0]["fused"], (
+        "on the CPU the bits would be others"
+    )
+
+
+@pytest.mark.parametrize("before, after", [(True, False), (False, True)])
+def test_a_run_continues_on_a_device_with_other_kernels(make, before, after):
+    model, optimizer = make("adam", before)
+    stepped(optimizer, model, 2)
+    state = optimizer.state_dict()
+    resumed_model, resumed = make("adam", after)
+    assert optimizer_problem(resumed, state, "optims.model") == ""
+    resumed_model.load_state_dict(model.state_dict())
+    resumed.load_state_dict(state)
+    assert bool(resumed.param_groups[0]["fused"]) is after
+    for one, other in zip(stepped(resumed, resumed_model, 2), stepped(optimizer, model, 2)):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_another_number_of_groups_is_told_by_torch(make):
+    _, optimizer = make("adam", fused=True)
+    state = optimizer.state_dict()
+    with pytest.raises(ValueError, match="different number of parameter groups"):
+        optimizer.load_state_dict({**state, "param_groups": state["param_groups"] * 2})
