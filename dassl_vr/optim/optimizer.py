@@ -1,6 +1,5 @@
 """Optimizers by name."""
 
-import contextlib
 import warnings
 from collections.abc import Callable, Iterable
 
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from ..utils.devices import CPU
+from ..utils.devices import steps_fused
 from ..utils.errors import ConfigError
 from ..utils.registry import unknown_name_message
 from ..utils.training_state import with_own_kernels
@@ -81,23 +80,19 @@ def build_optimizer(
         raise ConfigError(f"there is nothing to train: {name} has no parameter that takes a gradient; unfreeze some")
     optimizer, arguments = _OPTIMIZERS[optim_cfg.NAME]
     try:
-        built = _fused(optimizer, groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **arguments(optim_cfg))
+        options = {**arguments(optim_cfg), **_fused(optimizer, groups)}
+        built = optimizer(groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **options)
     except ValueError as error:  # torch checks the ranges
         raise ConfigError(f"OPTIM ({optim_cfg.NAME}): {error}") from error
     built.register_load_state_dict_pre_hook(with_own_kernels)
     return built
 
 
-def _fused(optimizer, groups, **options):
-    """The optimizer, with its fused step where there is one on the parameters' device; not on the CPU, whose bits would be others."""
-    if issubclass(optimizer, torch.optim.Adam) and _on_accelerator(groups):
-        with contextlib.suppress(RuntimeError):  # torch has none for this kind of device
-            return optimizer(groups, fused=True, **options)
-    return optimizer(groups, **options)
-
-
-def _on_accelerator(groups):
-    return all(p.device.type != CPU.type for group in groups for p in group["params"])
+def _fused(optimizer, groups):
+    """{"fused": True} for an optimizer whose step is one kernel on the parameters' device."""
+    parameters = [p for group in groups for p in group["params"]]
+    fits = issubclass(optimizer, torch.optim.Adam) and all(p.is_floating_point() and steps_fused(p.device) for p in parameters)
+    return {"fused": True} if fits else {}
 
 
 def _trainable(model):

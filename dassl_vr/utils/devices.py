@@ -115,6 +115,20 @@ def pins_memory(device: torch.device) -> bool:
         return False
 
 
+@functools.cache
+def steps_fused(device: torch.device) -> bool:
+    """Whether Adam's step is to be one kernel there. Not on the CPU, where its bits are others than those of all earlier runs."""
+    if device.type == CPU.type:
+        return False
+    try:
+        stand_in = torch.zeros(1, device=device, requires_grad=True)
+        stand_in.grad = torch.zeros_like(stand_in)
+        torch.optim.Adam([stand_in], fused=True).step()
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
 def _module(device):
     """torch's module about this kind of device, or None."""
     try:
