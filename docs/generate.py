@@ -271,13 +271,13 @@ def _reaches(edges, start, end):
 
 # ------------------------------------------------------------------------------------------------------------- figures
 def cards(folder):
-    """The table of the cards in one folder, and what they were measured with.
+    """The table of the cards in one folder, whose name says data set and backbone, and what they were measured with.
 
     Without time, memory and speed, for the machine may have done other work meanwhile.
     """
     groups = read_table(REPOSITORY / RESULTS / folder)
     headers, rows = results_table(groups)
-    kept = [index for index, header in enumerate(headers) if header not in COST]
+    kept = [index for index, header in enumerate(headers) if header not in LEFT_OUT]
     return f"{_table([[row[index] for index in kept] for row in (headers, *rows)])}\n\n{provenance(groups)}"
 
 
@@ -294,7 +294,7 @@ def accuracies(folder, *names):
 
 
 SHORT = ("method", "mapping", "accuracy %", "trained")
-COST = ("recipe", "train s", "memory MiB", "images/s")
+LEFT_OUT = ("data", "backbone", "recipe", "train s", "memory MiB", "images/s")
 
 
 FIGURES = re.compile(r"^# Test accuracy on digits, seeds [\d ]+: (.+\d)\.$", re.MULTILINE)

@@ -231,7 +231,7 @@ class Comparison:
         if len(self.columns) == 1:
             groups = [method.group(self.columns[0]) for method in methods]
             notes = [f"warning: {line}" for line in warnings_about(groups)]
-            return *results_table(groups), notes + ([f"note: {NOTE}"] if self.args.protocol == CLIP_16SHOT else [])
+            return *results_table(groups, self.args.seeds), notes + ([f"note: {NOTE}"] if self.args.protocol == CLIP_16SHOT else [])
         if self.args.protocol != CLIP_16SHOT:
             return *protocol_table(methods, self.args.protocol, self.columns, self.titles), []
         beside, notes = published_beside(methods, self.columns)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> None:
     parser = OneLineParser(description=__doc__)
     parser.add_argument("directories", nargs="+", metavar="OUTPUT_DIR", help="directories with runs in them, at any depth")
-    parser.add_argument("--format", choices=TABLE_FORMATS, default="plain", help="of the tables (default: plain)")
+    parser.add_argument(
+        "--format", choices=TABLE_FORMATS, default="plain", help="of the tables (default: plain); html is a whole page"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="say which of these are missing in a row")
     parser.add_argument(
         "--figures",
         metavar="DIR",
@@ -53,59 +56,96 @@ def main(argv: list[str] | None = None) -> None:
     from ..report.paired import paired_table
     from ..report.per_class import confusions, draw_confusions, per_class_table
     from ..report.runs import group_runs
-    from ..report.tables import loss_change_table, render
+    from ..report.tables import loss_change_table
 
     if args.equalize and not args.figures:
         raise ConfigError("--equalize is for the galleries of --figures; add --figures DIR")
     for directory in filter(None, (args.figures, args.confusion)):
         check_new_directory(directory)
     groups = group_runs(args.directories)
-    print_tables(groups, args.format)
+    shown = _Shown(args.format, groups)
+    shown.results(args.seeds)
     if args.pair:
-        print("\n" + render(*paired_table(groups, args.pair), args.format))
+        shown.table("Two methods on the same images", *paired_table(groups, args.pair))
     found = confusions(groups) if args.per_class or args.confusion else []
     if args.per_class:
-        print("\n" + render(*per_class_table(found), args.format))
+        shown.table("Accuracy of each class", *per_class_table(found))
     if args.cards:
         paths, left_out = write_cards(groups, args.cards)
         for line in left_out:
             say(f"no card: {line}")
         say(f"wrote {len(paths)} card{'' if len(paths) == 1 else 's'} to {args.cards}")
     if args.confusion:
-        for path in draw_confusions(found, args.confusion):
-            say(f"wrote {path}")
+        shown.figures("Confusion matrices", draw_confusions(found, args.confusion))
     if args.figures:
         from ..report.figures import draw_all  # here: the figures bring much along that a table does not need
 
         load_plugins(args.plugin)
-        paths, changes = draw_all(groups, args.figures, args.equalize)
+        drawn, changes = draw_all(groups, args.figures, args.equalize)
         headers, rows = loss_change_table(groups, changes)
         if rows:
-            print("\n" + render(headers, rows, args.format))
-        for path in paths:
-            say(f"wrote {path}")
+            shown.table("Change of the loss", headers, rows)
+        shown.figures("Figures", drawn)
+    shown.finish()
 
 
-def print_tables(groups: Sequence[Group], style: str) -> None:
-    """Print the table; remarks go to standard error, so that the table can be piped."""
+class _Shown:
+    """Prints tables as they come, or gathers them for a page; remarks go to standard error, so that the output can be piped."""
+
+    def __init__(self, style, groups):
+        from ..report.report_page import ReportPage
+
+        self.style, self.groups, self.first = style, groups, True
+        self.page = ReportPage(groups) if style == "html" else None
+
+    def results(self, seeds):
+        from ..report.tables import results_table
+
+        self.table("Results", *results_table(self.groups, seeds))
+        remarks = remarks_on(self.groups)
+        for line in remarks:
+            say(line)
+        if self.page:
+            self.page.notes += remarks
+
+    def table(self, heading, headers, rows):
+        from ..report.tables import render
+
+        if self.page:
+            self.page.tables.append((heading, headers, rows))
+        else:
+            print(("" if self.first else "\n") + render(headers, rows, self.style))
+        self.first = False
+
+    def figures(self, heading, drawn):
+        if self.page and drawn:
+            self.page.figures.append((heading, drawn))
+        for one in drawn:
+            say(f"wrote {one.path}")
+
+    def finish(self):
+        if self.page:
+            print(self.page.html(), end="")
+
+
+def remarks_on(groups: Sequence[Group]) -> list[str]:
+    """What a reader of the table has to know: warnings, and notes on the column of the paper."""
     from ..report.paper import paper_notes
     from ..report.runs import warnings_about
+
+    return [f"warning: {line}" for line in warnings_about(groups)] + [f"note: {line}" for line in paper_notes(groups)]
+
+
+def print_table(runs: Sequence[Run], style: str, seeds: Sequence[int]) -> None:
+    """Print the table of those that did not fail; remarks go to standard error."""
+    from ..report.runs import group_runs
     from ..report.tables import render, results_table
 
-    print(render(*results_table(groups), style))
-    for line in warnings_about(groups):
-        say(f"warning: {line}")
-    for line in paper_notes(groups):
-        say(f"note: {line}")
-
-
-def print_table(runs: Sequence[Run], style: str) -> None:
-    """Print the table of those that did not fail."""
-    from ..report.runs import group_runs
-
     if good := [str(run.output_dir) for run in runs if not run.problem]:
-        print()
-        print_tables(group_runs(good), style)
+        groups = group_runs(good)
+        print("\n" + render(*results_table(groups, seeds), style))
+        for line in remarks_on(groups):
+            say(line)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         with resumable():
             executor_of(args).execute(runs)
-        print_table(runs, args.format)
+        print_table(runs, args.format, args.seeds)
     return name_failed(runs, args.dry_run)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 
 
 TITLE = 48  # characters that fit on a line above a single chart with a legend beside it
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure in a PNG file.
+
+    Attributes:
+        caption: what it is; `seen`: what is seen on it, for those who do not see it.
+    """
+
+    path: Path
+    caption: str
+    seen: str
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -60,6 +74,17 @@ def without_ticks(axes: Axes) -> None:
     """Remove the ticks of a picture."""
     axes.set_xticks([])
     axes.set_yticks([])
+
+
+def described(figure: Figure) -> str:
+    """What a figure shows, in the words that stand on it: titles, what its axes are, the entries of its legends."""
+    suptitle = figure.get_suptitle()
+    titles = [axes.get_title() for axes in figure.axes]
+    labels = [f"{axes.get_ylabel()} by {axes.get_xlabel()}" for axes in figure.axes if axes.get_xlabel() and axes.get_ylabel()]
+    legends = [*figure.legends, *filter(None, (axes.get_legend() for axes in figure.axes))]
+    entries = [text.get_text() for legend in legends for text in legend.get_texts()]
+    parts = [suptitle, "; ".join(dict.fromkeys(filter(None, titles))), "; ".join(dict.fromkeys(labels)), ", ".join(entries)]
+    return ". ".join(one_line(part).replace(r"\$", "$") for part in parts if part)
 
 
 def save(figure: Figure, path: str | Path) -> None:

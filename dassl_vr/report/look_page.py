@@ -6,17 +6,16 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from ..data import Datum
 from ..reprogramming.pictures import signed_to_rgb
 from ..utils.arguments import command_line
 from ..utils.places import check_new_directory, naming_file, renewed_directory
-from .canvas import save
+from .canvas import described, save
 from .features import features_figure
 from .look import Look, context_words, image_figure, mapping_edges, mapping_figure, pattern_figure, title_of
-from .look_words import about_model, about_pictures, alt_of_features, alt_of_pattern, alt_of_picture
+from .look_words import about_model, about_pictures, alt_of_pattern, alt_of_picture
 from .page import Bars, Picture, Row, Section, Table, page, png_of, with_names
 from .per_class import confusion_figure, per_class_table
 from .tested import Tested
@@ -169,9 +168,7 @@ class _LookPage:
             "Accuracy: the share of the images of a class that were found. Precision: the share of its answers that are right."
         )
         self.sections.append(Section("Accuracy of each class", [text, columns], tables=[table]))
-        pairs = _confused(confusion)
-        alt = f"Confusion matrix of {len(confusion.classnames)} classes. Most often: {pairs}" if pairs else "No image was confused"
-        picture = self._chart(confusion_figure(confusion, confusion.group.name), "confusion.png", alt)
+        picture = self._chart(confusion_figure(confusion, confusion.group.name), "confusion.png", confusion.in_words())
         text = "Each row is a true class, each column what its images were taken for, in percent of the row. The diagonal is right."
         self.sections.append(Section("Confusion matrix", [text], pictures=[picture]))
         if tested.worst:
@@ -206,17 +203,8 @@ class _LookPage:
                 "Each point is a training image, its colour the class: t-SNE of the backbone's outputs, before the label mapping."
                 " Images that the backbone finds alike are close; the axes have no unit."
             )
-            picture = self._chart(figure, "features.png", alt_of_features(figure))
+            picture = self._chart(figure, "features.png", f"Scatter plots. {described(figure)}")
             self.sections.append(Section("Features", [text], pictures=[picture]))
-
-
-def _confused(confusion, number=3):
-    """The pairs that were confused most often, in words."""
-    counts, names = confusion.counts.sum(axis=0), confusion.classnames
-    counts = counts - np.diag(counts.diagonal())
-    order = np.argsort(-counts, axis=None, kind="stable")[:number]
-    pairs = [place for place in zip(*np.unravel_index(order, counts.shape)) if counts[place]]
-    return ", ".join(f"{names[true]} taken for {names[said]} ({counts[true, said]})" for true, said in pairs)
 
 
 def _facts(model):

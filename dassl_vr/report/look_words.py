@@ -1,9 +1,6 @@
 """What the pictures of a model show, in words that are true of its method."""
 
-from __future__ import annotations
-
 import inspect
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,9 +10,6 @@ from ..prompting import AdaptedBackbone
 from ..reprogramming.pictures import pattern_of
 from .look import Look
 from .seen import input_prompt_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def about_model(model: PromptedModel) -> list[str]:
@@ -100,9 +94,3 @@ def alt_of_pattern(model: PromptedModel) -> str:
     _, height, width = pattern.shape
     used = 100 * float((pattern != 0).any(dim=0).float().mean())
     return f"The pattern in colour and by colour: {height} x {width} pixels, {_range(pattern)}, {used:.0f} % of the pixels not zero"
-
-
-def alt_of_features(figure: Figure) -> str:
-    """What the scatter plots show: their headings hold the accuracies of the nearest neighbours."""
-    panels = [axes.get_title().replace("\n", ": ") for axes in figure.axes if axes.get_title()]
-    return f"Scatter plots of features. {'; '.join(panels)}"

@@ -20,6 +20,8 @@ from .tables import mean_std, with_what_differs
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .canvas import Drawn
+
 NUMBERED, NAMED = 20, 60  # number of classes up to which a figure shows each count, each name
 
 
@@ -53,6 +55,15 @@ class Confusion:
                 )
             counts.append(confusion_matrix(kept.label[known], kept.predicted[known], labels=range(classes)))
         return cls(group, list(names), np.stack(counts))
+
+    def in_words(self, number: int = 3) -> str:
+        """How many classes there are, and the pairs that were confused most often, over all seeds."""
+        counts, names = self.counts.sum(axis=0), self.classnames
+        counts = counts - np.diag(counts.diagonal())
+        order = np.argsort(-counts, axis=None, kind="stable")[:number]
+        pairs = [place for place in zip(*np.unravel_index(order, counts.shape)) if counts[place]]
+        shown = ", ".join(f"{names[true]} taken for {names[said]} ({counts[true, said]})" for true, said in pairs)
+        return f"Confusion matrix of {len(names)} classes. Most often: {shown or 'nothing was confused'}"
 
 
 def confusions(groups: Sequence[Group]) -> list[Confusion]:
@@ -102,13 +113,13 @@ def _percent(parts, wholes):
     return mean_std(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def draw_confusions(found: Sequence[Confusion], directory: str | Path) -> list[Path]:
-    """Draw each confusion matrix as a PNG file in a directory that must not hold anything yet; returns the paths.
+def draw_confusions(found: Sequence[Confusion], directory: str | Path) -> list[Drawn]:
+    """Draw each confusion matrix as a PNG file in a directory that must not hold anything yet.
 
     Raises:
         ConfigError: matplotlib is missing, or `directory` holds something or cannot be made.
     """
-    from .canvas import new_figure, save  # here: tables do not need matplotlib
+    from .canvas import Drawn, new_figure, save  # here: tables do not need matplotlib
     from .figures.base import file_name
 
     new_figure(1, 1)  # a missing matplotlib is said before anything is made
@@ -121,7 +132,11 @@ def draw_confusions(found: Sequence[Confusion], directory: str | Path) -> list[P
             file = f"{stem}.png" if f"{stem}.png" not in files else f"{stem}-{number}.png"
             save(confusion_figure(confusion, name), temporary / file)
             files.append(file)
-    return [Path(directory, file) for file in files]
+    captions = [f"{confusion.group.dataset}, {confusion.group.backbone}: {name}" for confusion, name in zip(found, names)]
+    return [
+        Drawn(Path(directory, file), caption, f"{caption}. {confusion.in_words()}")
+        for file, caption, confusion in zip(files, captions, found)
+    ]
 
 
 def confusion_figure(confusion: Confusion, name: str) -> Figure:

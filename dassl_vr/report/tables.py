@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from .runs import Group
 
 
-def results_table(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
+def results_table(groups: Sequence[Group], seeds: Collection[int] = ()) -> tuple[list[str], list[list[str]]]:
     """(headers, rows) of text: one row a group, with the paper's number beside it where there is one.
 
-    Columns that say the same in every row, or nothing in any, are left out, but for the method, the accuracy, and the
-    epochs beside a number of the paper.
+    Mapping, shots and recipe are left out where they are the same in every row, and columns that are empty.
+
+    Args:
+        seeds: that were asked for; those without a finished run are named.
     """
-    rows = [_row(group, groups) for group in groups]
-    always = {"method", "accuracy %"} | ({"epochs"} if any(row["paper"] for row in rows) else set())
-    return with_what_differs(rows, always, _SETTINGS)
+    rows = [_row(group, seeds) for group in groups]
+    return with_what_differs(rows, {"data", "backbone", "method", "epochs", "accuracy %"}, ("mapping", "shots", "recipe"))
 
 
 def with_what_differs(
@@ -43,18 +44,14 @@ def with_what_differs(
     return kept, [[row[header] for header in kept] for row in rows]
 
 
-_SETTINGS = ("data", "backbone", "mapping", "shots", "epochs", "recipe")
-
-
-def _row(group, groups):
+def _row(group, seeds):
     run = next(iter(group.runs.values()))
     published, keys = group.published or published_for(group)
     paper = None if published is None or keys else published
     accuracy, seconds, gap = group.mean("accuracy"), group.mean("seconds_train"), group.gap
     flops, speed = group.mean("flops"), group.mean("images_per_second")
     memory = max(group.values("peak_memory_bytes"), default=0)
-    all_seeds = {seed for g in groups if (g.dataset, g.backbone) == (group.dataset, group.backbone) for seed in g.runs}
-    missing = [str(seed) for seed in sorted(all_seeds - set(group.runs))]
+    missing = [str(seed) for seed in sorted(set(seeds) - set(group.runs))]
     # Where the backbone itself is trained, the frozen rest says nothing
     share = 100 * run["params_trainable"] / run["params_backbone"] if run["params_backbone"] else None
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...deploy import load_prompted
@@ -12,7 +13,7 @@ from ...utils.errors import ConfigError, UserError
 from ...utils.modules import modules_in
 from ...utils.places import new_directory
 from ...utils.text import say
-from ..canvas import new_figure
+from ..canvas import Drawn, described, new_figure
 from ..canvas import save as save_figure
 from ..loss_change import LossChange
 from ..runs import Group
@@ -24,7 +25,7 @@ modules_in(__name__, __path__)  # every file registers what it defines
 __all__ = ["FIGURES", "PaperFigure", "draw_all"]
 
 
-def draw_all(groups: Sequence[Group], directory: str | Path, equalize: bool = False) -> tuple[list[Path], list[list[LossChange]]]:
+def draw_all(groups: Sequence[Group], directory: str | Path, equalize: bool = False) -> tuple[list[Drawn], list[list[LossChange]]]:
     """Draw every figure that `groups` have the data for, in a directory that must not hold anything yet.
 
     A line on standard error says what is missing for each of the others. A run whose model cannot be rebuilt is left out of the
@@ -34,7 +35,7 @@ def draw_all(groups: Sequence[Group], directory: str | Path, equalize: bool = Fa
         equalize: spread the histograms of the images in galleries, so that faint patterns are seen.
 
     Returns:
-        (paths of the PNG files, one list of `LossChange` per group)
+        (the PNG files, one list of `LossChange` per group)
 
     Raises:
         ConfigError: matplotlib is missing, or `directory` holds something or cannot be made.
@@ -46,7 +47,8 @@ def draw_all(groups: Sequence[Group], directory: str | Path, equalize: bool = Fa
             task = Task(members, equalize)
             files += _draw_task(task, temporary)
             changes |= {id(group): task.changes.get(name, []) for group, name in zip(members, task.names)}
-    return [Path(directory, name) for name in files], [changes[id(group)] for group in groups]
+    files = [replace(file, path=Path(directory, file.path.name)) for file in files]
+    return files, [changes[id(group)] for group in groups]
 
 
 def _by_task(groups):
@@ -57,7 +59,6 @@ def _by_task(groups):
 
 
 def _draw_task(task, directory):
-    """Names of the files."""
     kinds = sorted((FIGURES.get(name) for name in FIGURES.registered_names()), key=lambda kind: int(kind.number.split()[0]))
     figures = [kind(task) for kind in kinds]
     for group, name in zip(task.groups, task.names):
@@ -74,7 +75,8 @@ def _draw_task(task, directory):
             for kind, picture in figure.draw():
                 path = directory / f"{task.stem}-{kind}.png"
                 save_figure(picture, path)
-                files.append(path.name)
+                caption = f"{figure.what}: {task.title}. Figure {figure.number} of the SMM paper, of these runs."
+                files.append(Drawn(path, caption[0].upper() + caption[1:], described(picture)))
         except MissingError as missing:
             say(f"note: figure {figure.number} of the paper ({figure.what}) is not drawn for {task.title}: {missing}")
     return files
