@@ -5,12 +5,9 @@ import dataclasses
 import html
 import io
 import re
-<<<<<<< HEAD
-from collections import Counter
-=======
 import shutil
+from collections import Counter
 from html.parser import HTMLParser
->>>>>>> 4a8a45f (Visualize: classes, confusion matrix and worst errors of the run; what enters the backbone is recorded, so that any change of an image is shown; one scale for the masks of all images; a page for dark, narrow and moved places; an earlier page is replaced without touching other files)
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +22,15 @@ from dassl_vr.backbones import build_backbone
 from dassl_vr.cli.train import main as train
 from dassl_vr.cli.visualize import main as visualize
 from dassl_vr.data import Datum
-<<<<<<< HEAD
-from dassl_vr.engine.charts import TRAINED
-=======
 from dassl_vr.data.transforms import build_transform
 from dassl_vr.deploy.bundle import write_bundle
 from dassl_vr.deploy.load import Details
 from dassl_vr.deploy.model import PromptedModel
 from dassl_vr.engine import TRAINER_REGISTRY
+from dassl_vr.engine.charts import TRAINED
 from dassl_vr.evaluation.predictions import read_predictions
 from dassl_vr.names import TRAINERS
 from dassl_vr.plugins import load_plugins
->>>>>>> 4a8a45f (Visualize: classes, confusion matrix and worst errors of the run; what enters the backbone is recorded, so that any change of an image is shown; one scale for the masks of all images; a page for dark, narrow and moved places; an earlier page is replaced without touching other files)
 from dassl_vr.report import look as looks
 from dassl_vr.report import tested as tests
 from dassl_vr.report.features import features_before_after
