@@ -69,8 +69,8 @@ def page(generate, tmp_path, monkeypatch):
 
 def test_a_table_is_made_of_cards(page):
     lines = page[0].read_text().splitlines()
-    assert lines[1].startswith("| method | accuracy % | 95 % interval | macro-F1 % |")
-    assert lines[3].startswith("| SMM | 91.3 ± 1.5 | 87.5 to 95.1 | 91.3 ± 1.5 |")
+    assert lines[1].startswith("| method | epochs | accuracy % | 95 % interval | macro-F1 % |")
+    assert lines[3].startswith("| SMM | 8 | 91.3 ± 1.5 | 87.5 to 95.1 | 91.3 ± 1.5 |")
     assert lines[5].startswith("Measured 2026-11-27 on a machine (2 cores), fp32;") and lines[5].endswith(
         "3 runs, 3 minutes of training in all."
     )

@@ -13,9 +13,9 @@ from dassl_vr.report.runs import group_runs
 from dassl_vr.report.tables import results_table
 
 
-def table(directory):
+def table(directory, seeds=()):
     """The table as a list of {column: text}."""
-    headers, rows = results_table(group_runs([directory]))
+    headers, rows = results_table(group_runs([directory]), seeds)
     return [dict(zip(headers, row, strict=True)) for row in rows]
 
 
@@ -27,12 +27,13 @@ def test_mean_deviation_paper_gap_and_missing_seeds(make_run, tmp_path):
     unfinished = tmp_path / "output/eurosat/VR-full/rn18/default/seed3"
     (unfinished / "results.json").unlink()
     (unfinished / "config.yaml").write_text("SEED: 3\n")
-    smm, full = table(tmp_path / "output")
+    assert [row["missing seeds"] for row in table(tmp_path / "output")] == ["", "seed3 unfinished"], "nobody asked for a seed 0"
+    smm, full = table(tmp_path / "output", seeds=(0, 1, 2))
     assert smm["method"] == "SMM" and smm["accuracy %"] == "91.0 ± 1.0"
     assert (smm["paper"], smm["difference"]) == ("92.2 ± 0.2", "-1.2")
     assert (smm["train - test"], smm["missing seeds"], smm["seeds"]) == ("+1.5", "", "3")
     assert (smm["trained"], smm["% of backbone"], smm["train s"]) == ("150,528", "1.29", "61")
-    assert smm["epochs"] == "200", "stands beside a number of the paper"
+    assert smm["epochs"] == "200" and smm["backbone"] == "rn18" and smm["data"] == "EuroSAT", "also where all rows say the same"
     assert full["method"] == "VR full" and full["paper"] == "84.3 ± 0.5"
     assert full["missing seeds"] == "0, seed3 unfinished"
 
@@ -100,7 +101,7 @@ def test_formats(make_run, tmp_path, capsys, style):
     make_run("VR", method="narrow", seed=0, accuracy=80.5)
     assert main([str(tmp_path / "output"), "--format", style]) == 0
     text = capsys.readouterr().out
-    starts = {"github": "| method", "latex": "\\begin{tabular}", "csv": "method,", "html": "<table>", "plain": "method"}
+    starts = {"github": "| data", "latex": "\\begin{tabular}", "csv": "data,", "html": "<!doctype html>", "plain": "data"}
     assert text.startswith(starts[style])
     assert "91.2" in text and "80.5" in text and "VR narrow" in text
     if style == "csv":
