@@ -135,6 +135,9 @@ _C.DATALOADER.TRAIN_X.N_DOMAIN = 0
 _C.DATALOADER.TRAIN_X.N_INS = 16
 # Drop the last, partial batch, unless it is the only one
 _C.DATALOADER.TRAIN_X.DROP_LAST = True
+# What becomes of a last batch of one image, which has no statistics for batch norm and too large a share of an epoch's steps:
+# merge (it joins the batch before), drop (its image is left out of this epoch), keep (a step of its own)
+_C.DATALOADER.TRAIN_X.LAST_OF_ONE = "merge"
 
 _C.DATALOADER.TRAIN_U = CN()
 # Load unlabelled images with the settings of TRAIN_X. False = with those below

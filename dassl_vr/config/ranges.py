@@ -132,6 +132,7 @@ CHOICES = {
     "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),
     "DATASET.ON_BAD_IMAGE": ("error", "skip"),
     "DATASET.GREY_BITS": (0, *range(8, 17)),
+    "DATALOADER.TRAIN_X.LAST_OF_ONE": ("merge", "drop", "keep"),
     "DATALOADER.STORE": ("auto", "memory", "disk", "off"),
     "MODEL.BACKBONE.NORM": ("weights", "config"),
     "OPTIM.NAME": ("adam", "amsgrad", "sgd", "normalized_sgd", "rmsprop", "radam", "adamw"),

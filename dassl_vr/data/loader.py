@@ -15,7 +15,7 @@ from ..utils.errors import DataError, UserError
 from ..utils.images import UnreadableImageError, once, print_warning, remarks_to
 from ..utils.signals import shield_worker
 from .augment_rng import derive_seed, seeded_generators
-from .batches import BatchSampler
+from .batches import KEEP, BatchSampler
 
 if TYPE_CHECKING:
     from .store import ImageStores
@@ -31,6 +31,7 @@ class BatchLoader:
         dataset: a `DatasetWrapper` or a replacement for it.
         sampler: gives the indices of an epoch, for all processes.
         batch_size: of all processes together if `in_step`, else of each.
+        last_of_one: what becomes of a last batch of one sample: "keep", "merge" (it joins the batch before) or "drop".
         in_step: each process takes its part of every batch, so that all give equally many (for training), in place of its
             part of the samples.
         persistent: keep the workers from one epoch to the next.
@@ -65,13 +66,14 @@ class BatchLoader:
         skip_bad: bool = False,
         skipped: dict[str, str] | None = None,
         in_step: bool = False,
+        last_of_one: str = KEEP,
         name: str = "",
         listener: Callable | None = None,
     ):
         self.dataset = dataset
         self.sampler = sampler
         self.batch_size = batch_size
-        self.drop_last = drop_last
+        self.drop_last, self.last_of_one = drop_last, last_of_one
         self.num_workers = num_workers
         self.device = torch.device(device)
         self.pin_memory = pin_memory
@@ -85,7 +87,7 @@ class BatchLoader:
             dataset.stream = stream
         self.real = self.position = 0
         self._stand_in = None  # the first sample of the last batch
-        self._keys = BatchSampler(sampler, batch_size, drop_last, in_step)
+        self._keys = BatchSampler(sampler, batch_size, drop_last, in_step, last_of_one)
         self._loader = DataLoader(
             _Items(dataset, self._two_steps, seed, stream),
             batch_sampler=self._keys,

@@ -133,6 +133,7 @@ class DataManager:
             batch_size,
             stream,
             drop_last=drop_last,
+            last_of_one=self.cfg.DATALOADER.TRAIN_X.LAST_OF_ONE,
             persistent=True,
             in_step=True,
         )

@@ -40,3 +40,12 @@ def test_a_convolution_of_one_large_image_has_statistics_of_its_own():
     survive_single_images([model])
     model(torch.randn(1, 3, 4, 4))
     assert int(model[0].num_batches_tracked) == 1
+
+
+@pytest.mark.parametrize(("last_of_one", "steps"), [("merge", 3), ("drop", 3), ("keep", 4)])
+def test_the_generator_meets_no_batch_of_one_unless_that_is_asked_for(trainer_of, tiny_command, tmp_path, last_of_one, steps):
+    command = tiny_command(tmp_path / "run", "DATASET.NUM_SHOTS", "1", "DATALOADER.TRAIN_X.BATCH_SIZE", "3")
+    trainer = trainer_of([*command, "DATALOADER.TRAIN_X.LAST_OF_ONE", last_of_one])  # ten images
+    loader = trainer.train_loader_x
+    assert len(loader) == steps and min(len(batch["label"]) for batch in loader) == (1 if last_of_one == "keep" else 3)
+    assert loader.num_samples == (9 if last_of_one == "drop" else 10)

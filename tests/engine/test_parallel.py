@@ -129,8 +129,9 @@ def test_two_processes_train_as_one(alone, processes, tmp_path, capfd):
 
 
 def test_a_last_batch_of_one_sample(processes, tiny_command, tmp_path):
-    """It leaves a process without any."""
-    more = ["DATALOADER.TRAIN_X.BATCH_SIZE", "29", "OPTIM.MAX_EPOCH", "1", "TEST.NO_TEST", "True", *CALM]
+    """Kept as a step of its own, it leaves a process without any."""
+    more = ["DATALOADER.TRAIN_X.LAST_OF_ONE", "keep"]
+    more += ["DATALOADER.TRAIN_X.BATCH_SIZE", "29", "OPTIM.MAX_EPOCH", "1", "TEST.NO_TEST", "True", *CALM]
     assert main(tiny_command(tmp_path / "alone", *more)) == 0
     assert processes(2, lambda: main(tiny_command(tmp_path / "two", *more))) == [(0, 0)] * 2
     one, two = (json.loads((tmp_path / run / "results.json").read_text())["history"][0] for run in ("alone", "two"))
