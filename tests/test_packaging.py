@@ -51,7 +51,7 @@ def test_content(wheel, repository):
         for path in (repository / folder).rglob(pattern):
             relative = path.relative_to(repository).as_posix()
             assert (relative if folder == "dassl_vr" else f"dassl_vr/{relative}") in names
-    assert {"dassl_vr/paper/tables/methods.csv", "dassl_vr/report/templates/look.html"} <= set(names)
+    assert {"dassl_vr/paper/tables/methods.csv", "dassl_vr/report/templates/page.html"} <= set(names)
     for pattern in ("*.json", "*.safetensors", "*.gz"):
         for path in (repository / "dassl_vr/backbones/tiny").glob(pattern):
             assert path.relative_to(repository).as_posix() in names

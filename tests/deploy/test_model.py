@@ -118,7 +118,7 @@ def test_arguments_that_are_not_images_are_refused(model, image):
 
 
 def test_names_that_are_wrong(smm_bundle, trained):
-    for arguments, words in (({"device": "gpu"}, "device 'gpu'"), ({"precision": "fp8"}, "precision 'fp8'")):
+    for arguments, words in (({"device": "gpu"}, "device is 'gpu'"), ({"precision": "fp8"}, "precision 'fp8'")):
         with pytest.raises(ConfigError, match=words):
             load_prompted(smm_bundle, **arguments)
 

@@ -9,7 +9,6 @@ from torch import nn
 
 from dassl_vr.config import get_cfg_default
 from dassl_vr.optim import build_optimizer
-from dassl_vr.utils.devices import steps_fused
 from dassl_vr.utils.errors import ConfigError
 from dassl_vr.utils.training_state import optimizer_problem
 
