@@ -14,7 +14,7 @@ from ..evaluation.predictions import read_predictions
 from ..utils.errors import DataError
 from ..utils.places import new_directory
 from ..utils.text import say
-from .runs import Group, distinct_names
+from .runs import Group, names_within_tasks
 from .tables import mean_std, with_what_differs
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def draw_confusions(found: Sequence[Confusion], directory: str | Path) -> list[D
     from .figures.base import file_name
 
     new_figure(1, 1)  # a missing matplotlib is said before anything is made
-    names = distinct_names([confusion.group for confusion in found])
+    names = names_within_tasks([confusion.group for confusion in found])
     files = []
     with new_directory(directory) as temporary:
         for number, (confusion, name) in enumerate(zip(found, names), start=1):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..utils.arguments import command_line
 from .page import Picture, Section, Table, page
-from .runs import distinct_names
+from .runs import names_within_tasks
 
 if TYPE_CHECKING:
     from .canvas import Drawn
@@ -65,7 +65,7 @@ def _some(names, what):
 
 def _commands(groups):
     """[(a group, the command of each of its runs)]"""
-    for group, name in zip(groups, distinct_names(groups)):
+    for group, name in zip(groups, names_within_tasks(groups)):
         what = f"{name}: {group.dataset}, {group.backbone}"
         lines = [
             run.get("command") or f"seed {seed}: not known, as of an older version" for seed, run in sorted(group.runs.items())

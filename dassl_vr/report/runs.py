@@ -181,13 +181,25 @@ def group_runs(directories: Sequence[str | Path]) -> list[Group]:
 
 
 def distinct_names(groups: Sequence[Group]) -> list[str]:
-    """A short name for each of `groups`, with tag and mapping only where the method does not distinguish them."""
-    for parts in (("name",), ("name", "tag"), ("name", "tag", "mapping", "dataset", "backbone")):
-        values = [[str(getattr(group, part)) for part in parts] for group in groups]
-        names = [", ".join(value for value in row if value != "default") for row in values]
+    """A short name for each of `groups`: the method, and as much of tag, mapping, data set and backbone as tells them apart."""
+    shown = ["name"]
+    for part in (None, "tag", "mapping", "dataset", "backbone"):
+        if part and len({getattr(group, part) for group in groups}) > 1:
+            shown.append(part)
+        values = [[getattr(group, part) for part in shown] for group in groups]
+        names = [", ".join(value for value in row if value and value != "default") for row in values]
         if len(set(names)) == len(names):
             break
     return names
+
+
+def names_within_tasks(groups: Sequence[Group]) -> list[str]:
+    """`distinct_names` of each of `groups` among those with its data set and backbone, where these are said besides."""
+    tasks = {}
+    for group in groups:
+        tasks.setdefault((group.dataset, group.backbone), []).append(group)
+    names = {id(group): name for members in tasks.values() for group, name in zip(members, distinct_names(members))}
+    return [names[id(group)] for group in groups]
 
 
 def warnings_about(groups: Sequence[Group]) -> list[str]:

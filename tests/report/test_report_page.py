@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from dassl_vr.cli.report import main
+from dassl_vr.report.runs import Group, distinct_names, names_within_tasks
 
 
 class Page(HTMLParser):
@@ -74,3 +75,14 @@ def test_figures_have_captions_and_say_what_is_seen(real_runs, tmp_path, capsys)
     assert len(pictures) == len(list(figures.glob("*.png"))) > 0
     assert all("Confusion matrix of 10 classes. Most often: " in attrs["alt"] for attrs in pictures)
     assert len(page.text["figcaption"]) == len(pictures)
+
+
+def test_each_name_says_once_what_the_group_is():
+    def group(mapping, tag="default", dataset="digits"):
+        return Group("SMM", "smm", dataset, "lite0", mapping, tag)
+
+    groups = [group("ilm"), group("head"), group("ilm", dataset="dtd")]
+    assert names_within_tasks(groups) == ["SMM, ilm", "SMM, head", "SMM"]
+    assert distinct_names(groups) == ["SMM, ilm, digits", "SMM, head, digits", "SMM, ilm, dtd"]
+    assert distinct_names([group("ilm"), group("ilm", "patch4")]) == ["SMM", "SMM, patch4"]
+    assert distinct_names([Group("FullFT", "fullft", "digits", "lite0", None, "default"), *groups])[0] == "FullFT, digits"
