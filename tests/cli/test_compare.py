@@ -273,7 +273,7 @@ def test_clip_16shot_on_one_data_set(finished_at_once, capfd, tmp_path):
 def test_clip_16shot_over_all_data_sets_in_one_table(finished_at_once, capfd, tmp_path):
     assert main(["all", "clip_vit_b16", "--protocol", "clip-16shot", "--trainers", "VR-ar", "--seeds", "1", "--format", "csv"]) == 0
     out, err = capfd.readouterr()
-    (row,) = csv.DictReader(io.StringIO(out[out.index("\ndata,") + 1 :]))
+    (row,) = csv.DictReader(io.StringIO(out[out.index("\nmethod,") + 1 :]))
     assert row["dtd %"] == "51.0 (62.0)" and row["average"] == "51.0 (76.5)"
     assert f"note: {NOTE}" in err and "note: in brackets: the published number" in err
     content = json.loads((tmp_path / "out/all/comparison-clip_vit_b16-clip-16shot-16shots-recipe-epochs.json").read_text())
