@@ -87,7 +87,7 @@ class FeatureLearning(PromptLearning):
             len(items) if self.full_batch else images.batch_size,
             device=self.device,
             drop_last=images.drop_last and not self.full_batch,
-            last_of_one=images.last_of_one,
+            last_of_one=getattr(images, "last_of_one", "keep"),  # a loader of an original Dassl has none
             skip_bad=cfg.DATASET.ON_BAD_IMAGE == "skip",
             skipped=getattr(self.dm, "skipped_images", None),
             in_step=True,
