@@ -6,6 +6,9 @@ SMM on digits as JPEG files in front of lite0, Adam at 0.01 throughout: the loop
 and ours with MAPPING_PASS reuse. Test accuracy is that of the last epoch.
 """
 
+import checkout  # noqa: F401
+
+# isort: split
 import argparse
 import statistics
 import tempfile

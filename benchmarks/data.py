@@ -7,6 +7,9 @@ Both give the same training batches for the recipe `vr_squash vr_crop vr_flip no
 (the rest happens on the accelerator where there is one), and the finished batches on this machine's CPU.
 """
 
+import checkout  # noqa: F401
+
+# isort: split
 import argparse
 import multiprocessing
 import tempfile

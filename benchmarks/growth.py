@@ -6,6 +6,9 @@ Epochs of SMM (exact label mapping, training, test on half as many images) in fr
 disk; each number of images in a process of its own. Then the demo's setting from the start of the process to its first step.
 """
 
+from checkout import REPOSITORY
+
+# isort: split
 import argparse
 import multiprocessing
 import subprocess
@@ -22,7 +25,6 @@ from dassl_vr.plugins import load_plugins
 from dassl_vr.utils.cores import cpu_cores
 from dassl_vr.utils.environment import collect_env_info
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 BACKBONE = ["MODEL.BACKBONE.PRETRAINED", True, "DATALOADER.STORE", "disk"]
 
 

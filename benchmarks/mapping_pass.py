@@ -6,6 +6,9 @@ Each pair trains on digits in front of lite0 with the trainer's recipe. `exact` 
 `reuse` at what training saw in the epoch before. KEY VALUE change both. Finished runs in DIR are not trained again.
 """
 
+from checkout import REPOSITORY
+
+# isort: split
 import argparse
 import json
 import statistics
@@ -15,8 +18,6 @@ from pathlib import Path
 from tabulate import tabulate
 
 from dassl_vr.cli.train import main as train
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def run(trainer, mapping_pass, seed, directory, opts):

@@ -6,6 +6,9 @@ Each run is a process of `train.py` with one thread; finished runs are not repea
 as well, which is for the table, not for choosing.
 """
 
+import checkout  # noqa: F401
+
+# isort: split
 import argparse
 import json
 import os

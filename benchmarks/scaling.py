@@ -7,6 +7,9 @@ An arrangement is processes x threads of each. Every one trains SMM on digits in
 of its training passes, in turns. KEY VALUE change all of them. Where there are GPUs, each process takes one.
 """
 
+from checkout import REPOSITORY
+
+# isort: split
 import argparse
 import json
 import os
@@ -20,8 +23,6 @@ from tabulate import tabulate
 
 from dassl_vr.utils.cores import cpu_cores
 from dassl_vr.utils.environment import collect_env_info
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def arrangement(text):

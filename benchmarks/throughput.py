@@ -13,6 +13,9 @@ Images are scikit-learn's digits as JPEG files of 64 x 64 pixels, half as many f
 one turn; medians over the turns are printed, and written to FILE as one record a backbone.
 """
 
+import checkout  # noqa: F401
+
+# isort: split
 import argparse
 import contextlib
 import io

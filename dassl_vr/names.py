@@ -20,10 +20,13 @@ PROTOCOLS = {
     CLIP_16SHOT: "16 images per class, three seeds, each recipe's epochs; beside the published numbers",
 }
 
-TABLE_FORMATS = ("plain", "github", "latex", "csv", "html")
+TABLE_FORMATS = ("plain", "github", "latex", "csv")
+REPORT_FORMATS = (*TABLE_FORMATS, "html")  # a report alone is a page: nothing but it goes to the standard output
 
 # Forms in which a trained model is handed on
 BUNDLE, ONNX, TORCH = "bundle", "onnx", "torch"
 EXPORT_FORMATS = (BUNDLE, ONNX, TORCH)
+
+SMALL_MODELS = ("vit", "clip")  # of `backbones.tiny`
 
 TSNE_SAMPLES = 5000  # training images, as in the SMM paper

@@ -19,8 +19,11 @@ DOCS = Path(__file__).resolve().parent
 REPOSITORY = DOCS.parent
 sys.path.insert(0, str(REPOSITORY))  # this checkout, whatever is installed
 
+from dassl_vr.cli.errors import end_script_in_one_line, one_line_errors
+
+end_script_in_one_line()
+
 from dassl_vr.backbones import ALIASES, backbone_spec
-from dassl_vr.cli.errors import one_line_errors
 from dassl_vr.config import defaults, family, get_cfg_default, ranges, read_yaml
 from dassl_vr.config.validate import leaves, lookup
 from dassl_vr.engine import TRAINER_REGISTRY

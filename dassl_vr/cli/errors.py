@@ -84,6 +84,23 @@ def _code_of(main, argv):
         return EXIT_INTERRUPTED
 
 
+def end_script_in_one_line() -> None:
+    """Make an error that ends this process, whatever raised it, end as `one_line_errors` would: for a script that imports
+    libraries at its top, any of which may be missing."""
+
+    def hook(kind, error, trace):
+        def again(argv):
+            raise error
+
+        try:
+            code = _code_of(again, None)
+        except BaseException:  # a fault, not something that a user can mend
+            return sys.__excepthook__(kind, error, trace)
+        raise SystemExit(code)
+
+    sys.excepthook = hook
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether python, torch on a CPU or torch on a GPU could not get the memory that it asked for."""
     torch = sys.modules.get("torch")  # which raises nothing before it is imported

@@ -1,5 +1,7 @@
 """Write a trained model to hand on: a bundle (also on the Hugging Face hub), or a graph for ONNX Runtime or torch.export."""
 
+import sys
+
 from ..names import BUNDLE, EXPORT_FORMATS
 from ..utils.arguments import OneLineParser
 from ..utils.errors import ConfigError
@@ -66,3 +68,7 @@ def main(argv: list[str] | None = None) -> None:
 
         print(write_exported(model, args.out, args.format, images))
     print(f"wrote {args.out} ({args.format}, {bundle.size_of(args.out):,} bytes)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

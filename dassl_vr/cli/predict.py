@@ -171,3 +171,7 @@ def write_json(rows: Iterable[tuple], skipped: dict) -> None:
     ]
     unread = [{"path": path, "reason": reason} for path, reason in skipped.items()]
     print(json.dumps({"predictions": predictions, "skipped": unread}, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

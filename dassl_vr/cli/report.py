@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..names import TABLE_FORMATS
+from ..names import REPORT_FORMATS
 from ..utils.arguments import OneLineParser, add_plugin_flag
 from ..utils.errors import ConfigError
 from ..utils.places import check_new_directory
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = OneLineParser(description=__doc__)
     parser.add_argument("directories", nargs="+", metavar="OUTPUT_DIR", help="directories with runs in them, at any depth")
     parser.add_argument(
-        "--format", choices=TABLE_FORMATS, default="plain", help="of the tables (default: plain); html is a whole page"
+        "--format", choices=REPORT_FORMATS, default="plain", help="of the tables (default: plain); html is a whole page"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="say which of these are missing in a row")
     parser.add_argument(

@@ -47,7 +47,12 @@ def add_table_flags(parser: argparse.ArgumentParser, ray_only: bool = False) -> 
         ray_only: the runs are always executed on Ray, without `--sweep` and `--jobs`.
     """
     parser.add_argument("--tag", default="default", help="part of the run directories, keeps different settings apart")
-    parser.add_argument("--format", choices=TABLE_FORMATS, default="plain", help="format of the table (default: plain)")
+    parser.add_argument(
+        "--format",
+        choices=TABLE_FORMATS,
+        default="plain",
+        help="format of the table (default: plain); `python -m dassl_vr.report` makes a page of the same runs",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, without doing it")
     add_plugin_flag(parser, "more trainers, f_in, label mappings or data sets")
     if not ray_only:

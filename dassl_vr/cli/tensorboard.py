@@ -21,13 +21,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("options", nargs=argparse.REMAINDER, help="options of tensorboard, such as --port 6007")
     args = parser.parse_args(argv)
     from ..report.board import link_runs
+    from ..utils.signals import ending_with_parent, interrupt_on_signals
 
     if not Path(args.directory).is_dir():
         raise ConfigError(f"{args.directory}: no such directory; expected one with runs in it")
-    with tempfile.TemporaryDirectory(prefix="dassl_vr-tensorboard-") as links:
+    with interrupt_on_signals(), tempfile.TemporaryDirectory(prefix="dassl_vr-tensorboard-") as links:
         number = link_runs(args.directory, links)
         print(f"{number} run{'s' * (number != 1)} in {args.directory}; later ones are added automatically", flush=True)
-        board = subprocess.Popen([sys.executable, "-m", "tensorboard.main", "--logdir", links, *args.options])
+        command = [sys.executable, "-m", "tensorboard.main", "--logdir", links, *args.options]
+        board = subprocess.Popen(command, preexec_fn=ending_with_parent())
         try:
             while True:
                 try:

@@ -1,6 +1,7 @@
 """Show what a trained model does to images, as PNG files and one HTML page."""
 
 import os
+import sys
 
 from ..names import TSNE_SAMPLES
 from ..utils.arguments import OneLineParser
@@ -101,3 +102,7 @@ def _data_set(model, root):
         return data_of(model, root).dataset, ""
     except (ConfigError, DataError) as error:
         return None, str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,7 +15,7 @@ from typing import Protocol
 from ..engine.run_directory import FINISHED, clear_evaluation
 from ..utils.arguments import AGAIN, same_command
 from ..utils.errors import UserError
-from ..utils.signals import interrupt_on_sigterm, passing_signals
+from ..utils.signals import interrupt_on_signals, passing_signals
 from .pace import Pace
 from .plan import CANNOT, IS_FINISHED, Run
 
@@ -161,7 +161,7 @@ class Processes:
             if not children.stopped:
                 self._work(run, f"[{number}/{len(runs)}]", children, pace)
 
-        with interrupt_on_sigterm(), concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+        with interrupt_on_signals(), concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
             try:
                 futures = [pool.submit(work, number, run) for number, run in enumerate(runs, start=1)]
                 for future in concurrent.futures.as_completed(futures):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..utils.cores import cpu_cores
 from ..utils.errors import EXIT_PREEMPTED, ConfigError, UserError
-from ..utils.signals import ending_with_parent, hear_interrupts, interrupt_on_sigterm, keeping_sigterm
+from ..utils.signals import ending_with_parent, hear_interrupts, interrupt_on_signals, keeping_sigterm
 from .executors import STOP_SECONDS, Children, environment_of_children, execute
 from .live_table import DONE, FAILED, WAITS, WORKS, LiveTable
 from .pace import Pace
@@ -45,7 +45,7 @@ class OnRay:
     @contextlib.contextmanager
     def cluster(self) -> Iterator[dict]:
         """Connected inside the block; yields the resources of a run, as options of a Ray task."""
-        with keeping_sigterm(), self._connected(), interrupt_on_sigterm():  # Ray's handler leaves at once and without a word
+        with keeping_sigterm(), self._connected(), interrupt_on_signals():  # Ray's handler leaves at once and without a word
             yield self._resources()
 
     @contextlib.contextmanager
@@ -94,7 +94,7 @@ class OnRay:
 
         A run that saved itself because its machine was taken away continues elsewhere, and that counts as no attempt.
         """
-        with LiveTable(runs) as table, interrupt_on_sigterm(), self.cluster() as resources:
+        with LiveTable(runs) as table, interrupt_on_signals(), self.cluster() as resources:
             task = self.ray.remote(max_retries=0, **resources)(run_task)
             pending, attempts = {}, Counter()
             tasks = [run.task() for run in runs]

@@ -75,13 +75,16 @@ def asked_anywhere() -> str | None:
     return next(filter(None, distributed.gather_values(_asked)), None)
 
 
-def interrupt_on_sigterm() -> contextlib.AbstractContextManager[None]:
-    """Inside the block SIGTERM ends this process as Ctrl-C does: the runs in progress are stopped too."""
+def interrupt_on_signals() -> contextlib.AbstractContextManager[None]:
+    """Inside the block SIGTERM, and SIGHUP of a terminal that is closed, end this process as Ctrl-C does: what it has started is
+    ended too. A process that was started to ignore SIGHUP (`nohup`) goes on doing so."""
 
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    return _with_handlers({signal.SIGTERM: interrupt})
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    heard = [signal.SIGTERM, *([hangup] if hangup and signal.getsignal(hangup) is not signal.SIG_IGN else [])]
+    return _with_handlers(dict.fromkeys(heard, interrupt))
 
 
 def passing_signals(send: Callable[[int], None]) -> contextlib.AbstractContextManager[None]:

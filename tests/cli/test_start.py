@@ -8,15 +8,15 @@ import pytest
 
 # No library can be imported under `-S`: what works there imports none
 HELP = """
-import contextlib, importlib, io, sys
+import contextlib, io, runpy, sys
 for name in sys.argv[1:]:
-    sys.argv = [name + ".py"]
+    sys.argv = [name, *["smm"] * (name == "dassl_vr.cli.method"), "--help"]
     with contextlib.redirect_stdout(io.StringIO()) as out:
         try:
-            importlib.import_module("dassl_vr.cli." + name).main(["smm", "--help"] if name == "method" else ["--help"])
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
         except SystemExit as end:
             assert not end.code, name
-    assert "usage: " in out.getvalue(), name
+    assert f"usage: python -m {name.removesuffix('.__main__')} " in out.getvalue().replace("python3", "python"), name
     print(name)
 """
 
@@ -32,8 +32,10 @@ def without_libraries(repository, tmp_path):
 
 
 def test_help_is_shown_before_any_library_is_imported(without_libraries, repository):
-    commands = [path.stem for path in (repository / "dassl_vr/cli").glob("*.py") if "\ndef main(" in path.read_text()]
-    commands.remove("train_tiny")  # for those who make the weights of the package
+    """Of every command, called as a module."""
+    files = (repository / "dassl_vr/cli").glob("*.py")
+    commands = [f"dassl_vr.cli.{path.stem}" for path in files if "\ndef main(" in path.read_text()]
+    commands.append("dassl_vr.report.__main__")
     done = without_libraries("-c", HELP, *commands)
     assert done.stdout.split() == commands and len(commands) > 10, done.stderr
 
@@ -52,6 +54,21 @@ def test_missing_libraries_are_one_line(without_libraries, words):
     done = without_libraries(*words)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("error: the library '") and ("-m pip install -e " in done.stderr or ".venv" in done.stderr)
+
+
+def test_missing_libraries_are_one_line_in_scripts_that_import_them_at_their_top(without_libraries, repository):
+    scripts = [path for path in (repository / "benchmarks").glob("*.py") if "__main__" in path.read_text()]
+    assert len(scripts) > 5
+    for path in (repository / "docs/generate.py", *scripts):
+        done = without_libraries(path)
+        assert done.returncode == 2 and done.stderr.startswith("error: the library '") and done.stderr.count("\n") == 1, path
+
+
+def test_other_errors_of_a_script(without_libraries):
+    script = "from dassl_vr.cli.errors import end_script_in_one_line as end, UserError; end(); raise "
+    for error, code, words in (("UserError('no images')", 2, "error: no images\n"), ("KeyError('ours')", 1, "KeyError: 'ours'\n")):
+        done = without_libraries("-c", script + error)
+        assert done.returncode == code and done.stderr.endswith(words) and ("Traceback" in done.stderr) == (code == 1)
 
 
 def test_a_python_that_is_too_old_is_one_line(without_libraries):

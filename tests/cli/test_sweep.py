@@ -257,6 +257,7 @@ def test_stopped_it_leaves_no_process_and_reproduce_continues(cluster, probe_tab
         (["--datasets", "digitz"], "did you mean 'digits'"),
         (["--seeds", "0", "-1"], "--seeds -1: expected 0 or more"),
         (["--seeds", "one"], "invalid int value: 'one'"),
+        (["--format", "html"], "invalid choice: 'html'"),
         (["--retries", "-1"], "--retries -1: expected 0 or more"),
         (["--cpus-per-run", "0"], "expected a whole number above 0, got '0'"),
         (["--gpus-per-run", "-0.5"], "--gpus-per-run -0.5: expected 0 to 1"),

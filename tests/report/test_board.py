@@ -1,5 +1,12 @@
 """Names of runs in TensorBoard."""
 
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -7,6 +14,7 @@ import pytest
 from dassl_vr.cli.tensorboard import main
 from dassl_vr.report.board import link_runs
 from dassl_vr.utils.errors import ConfigError
+from dassl_vr.utils.signals import interrupt_on_signals
 
 
 def test_runs_are_linked_by_what_they_are(tmp_path):
@@ -98,3 +106,36 @@ def test_what_is_there_already_stays(tmp_path, kind):
     with pytest.raises(ConfigError, match="something other than a link to a run"):
         link_runs(root, links)
     assert sorted(links.rglob("*")) == before and not list(mine.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_tensorboard_and_removes_the_links(tmp_path, monkeypatch, capsys, number):
+    started, (root, temporary) = [], (tmp_path / "output", tmp_path / "temporary")
+    runs(root, "run")
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+    def start(command, **options):
+        links = Path(command[command.index("--logdir") + 1])
+        assert set(linked(links)) == {"run"} and links.parent == temporary
+        started.append(subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(100)"], **options))
+        threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+        return started[0]
+
+    replaced = types.SimpleNamespace(Popen=start, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr("dassl_vr.cli.tensorboard.subprocess", replaced)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    assert main([str(root)]) == 130
+    assert started[0].poll() == -signal.SIGTERM and not list(temporary.iterdir())
+    assert before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_nohup_stays_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupt_on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from dassl_vr.cli.report import main
-from dassl_vr.names import TABLE_FORMATS
+from dassl_vr.names import REPORT_FORMATS
 from dassl_vr.report.runs import group_runs
 from dassl_vr.report.tables import results_table
 
@@ -95,7 +95,7 @@ def test_without_its_configuration_a_run_is_of_no_setting(make_run, tmp_path):
     assert "more" in row["not as in the paper"] and not row.get("paper")
 
 
-@pytest.mark.parametrize("style", TABLE_FORMATS)
+@pytest.mark.parametrize("style", REPORT_FORMATS)
 def test_formats(make_run, tmp_path, capsys, style):
     make_run("SMM", seed=0, accuracy=91.25)
     make_run("VR", method="narrow", seed=0, accuracy=80.5)
@@ -246,7 +246,7 @@ def test_names_in_tables_are_harmless(make_run, tmp_path, capsys):
     make_run("SMM", seed=0, accuracy=91.25, dataset="=cmd|x", backbone="<b>a|b")
     make_run("SMM", seed=0, accuracy=80.0, dataset="\x1b[2Jdata", backbone="rn18")
     texts = {}
-    for style in TABLE_FORMATS:
+    for style in REPORT_FORMATS:
         assert main([str(tmp_path / "output"), "--format", style]) == 0
         texts[style] = capsys.readouterr().out
         assert "\x1b" not in texts[style]

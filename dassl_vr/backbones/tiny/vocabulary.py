@@ -1,4 +1,4 @@
-"""Writes the small CLIP's vocabulary: `python -m dassl_vr.backbones.tiny.vocabulary`.
+"""How the small CLIP's vocabulary was made: `python -m dassl_vr.cli.train_tiny vocabulary` does it again.
 
 It is a part of CLIP's own (OpenAI, MIT licence, as open_clip ships it): its first merges, which spell any text in short pieces,
 and those that join the words below, so that these become the same pieces as with the whole. Other words fall into more pieces.
@@ -9,7 +9,9 @@ import gzip
 import itertools
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
+from ...utils.files import atomic_write
 from . import GROUND_COLOURS, MERGES, OBJECT_COLOURS
 from .captions import CLASSES, templates
 
@@ -38,7 +40,8 @@ def needed(merges: Iterable[str], words: Iterable[str]) -> set[int]:
     return used
 
 
-def main() -> None:
+def write_vocabulary(path: Path | None = None) -> str:
+    """Write it to `path`, None = the file of the package; returns a line on what was written."""
     from open_clip.tokenizer import default_bpe
 
     with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
@@ -47,9 +50,7 @@ def main() -> None:
     words = {word for text in texts for word in re.findall(r"[a-z]+|[0-9]|[^\sa-z0-9]+", text.lower())}
     kept = sorted({*range(FIRST), *needed(merges, sorted(words))})
     text = "\n".join(["#version: 0.2", *(merges[position] for position in kept)])
-    MERGES.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
-    print(f"wrote {MERGES}: {len(kept)} merges, {2 * 256 + len(kept) + 2} tokens")
-
-
-if __name__ == "__main__":
-    main()
+    path = path or MERGES
+    with atomic_write(path, "wb") as file:
+        file.write(gzip.compress(text.encode("utf-8"), mtime=0))
+    return f"wrote {path}: {len(kept)} merges, {2 * 256 + len(kept) + 2} tokens"

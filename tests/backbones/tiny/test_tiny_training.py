@@ -46,6 +46,7 @@ def test_it_writes_a_file_that_loads_and_repeats_itself(root, tmp_path, capsys, 
 def test_what_a_user_gets_wrong_ends_in_one_line(tmp_path, capsys):
     for arguments, words in (
         (["vit", "--root", str(tmp_path / "none")], "--root"),
+        (["clip"], "expected --root DIR"),
         (["vit", "--root", str(tmp_path), "--iterations", "0"], "above 0"),
         (["gan", "--root", str(tmp_path)], "'gan'"),
     ):
