@@ -9,6 +9,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from .. import __version__
+from ..config import is_path
 from ..engine.results import NEEDED, OTHERS
 from ..names import BUNDLE, EXPORT_FORMATS, ONNX, TORCH
 from ..reprogramming.pictures import named_edges
@@ -25,8 +26,6 @@ RESULT_KEYS = (
     *("accuracy", "macro_f1", "accuracy_train", "evaluated_split", "evaluated_model", "num_train", "num_test", "split_sha256"),
     *("dataset", "seed", "shots", "subsample_classes", "epochs", "params_trainable", "params_backbone", "precision", "versions"),
 )
-# Keys of the configuration that say where things lay on the machine that trained, or that matter to training only
-LOCAL_KEYS = {"DATASET": ("ROOT", "DOWNLOAD")}
 FILES = {BUNDLE: "prompt.safetensors", ONNX: "model.onnx", TORCH: "model.pt2"}
 LARGEST_SIDE = 4096  # pixels
 SIDE = kinds.whole(1, LARGEST_SIDE)
@@ -101,18 +100,27 @@ def label_mapping(model: PromptedModel) -> dict[str, str] | None:
 
 
 def _portable(cfg):
-    """The sections of `cfg` that the model depends on, as plain values."""
-    plain = json.loads(json.dumps(cfg))
+    """The sections of `cfg` that the model depends on, as plain values, without where things lay on the machine that trained."""
+    plain = _without_places(json.loads(json.dumps(cfg)))
     kept = {key: plain[key] for key in ("SEED", "INPUT", "DATASET", "MODEL")}
     kept["DATALOADER"] = {"TEST": plain["DATALOADER"]["TEST"]}
     kept["TRAIN"] = {"PRECISION": plain["TRAIN"]["PRECISION"]}
     own = cfg.TRAINER.NAME.upper()
     kept["TRAINER"] = {key: value for key, value in plain["TRAINER"].items() if key in ("NAME", own)}
-    for section, keys in LOCAL_KEYS.items():
-        for key in keys:
-            kept[section].pop(key, None)
-    kept["MODEL"].pop("INIT_WEIGHTS", None)
-    kept["MODEL"]["BACKBONE"].pop("WEIGHTS", None)
+    kept["DATASET"].pop("DOWNLOAD", None)
+    return kept
+
+
+def _without_places(node, prefix=""):
+    """Without paths; of a list of them the files' names stay, because their number matters."""
+    kept = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            kept[key] = _without_places(value, f"{prefix}{key}.")
+        elif not is_path(prefix + key):
+            kept[key] = value
+        elif isinstance(value, list):
+            kept[key] = [os.path.basename(path) for path in value]
     return kept
 
 

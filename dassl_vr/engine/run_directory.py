@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 
 from ..backbones.from_cfg import backbone_from_cfg
 from ..backbones.weights import require_same_weights
-from ..config import get_cfg_default, merge_mapping, read_yaml, to_yaml
+from ..config import get_cfg_default, make_absolute, merge_mapping, read_yaml, to_yaml
 from ..data import DATASET_REGISTRY, build_dataset, split_sha256
 from ..evaluation.evaluator import CMAT_FILE
 from ..evaluation.predictions import PREDICTIONS_FILE
@@ -228,20 +228,21 @@ def _check_same_config(cfg, directory):
     path = os.path.join(directory, CONFIG_FILE)
     if not os.path.isfile(path):
         return  # a directory of the original family, or a run that died before it began
-    before, now = _flatten(read_yaml(path)), _flatten(_of_the_run(cfg))
+    before, now = read_yaml(path), _of_the_run(cfg)
+    for config in (before, now):
+        make_absolute(config, real=True)
+    before, now = _flatten(before), _flatten(now)
     if cfg.SEED < 0:
         cfg.SEED = now["SEED"] = before.get("SEED", cfg.SEED)
     neutral = NEUTRAL_KEYS
     if getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "root_is_data", False):
         neutral = neutral - {"DATASET.ROOT"}
-        for flat in (before, now):
-            flat["DATASET.ROOT"] = os.path.realpath(flat.get("DATASET.ROOT", ""))
     declared = _flatten(get_cfg_default())  # what a key that is newer than the run was then
     differing = [key for key in sorted({*before, *now} - neutral) if before.get(key, declared.get(key)) != now.get(key)]
     if "DATASET.ROOT" in differing and not {*differing} - {"DATASET.ROOT", WEIGHTS}:
         if not holds_images_of(directory, cfg.DATASET.ROOT):
             raise ConfigError(
-                f"output directory {directory} holds a run on the images of {before['DATASET.ROOT']}, and those of"
+                f"output directory {directory} holds a run on the images of {before.get('DATASET.ROOT')}, and those of"
                 f" {now['DATASET.ROOT']} are not the same, or not all; choose another --output-dir"
             )
         differing.remove("DATASET.ROOT")  # data that have moved are the same data
@@ -312,10 +313,12 @@ def _flatten(node, prefix=""):
 
 def write_config(cfg: CfgNode) -> None:
     """Have the main process write the resolved configuration to `OUTPUT_DIR/config.yaml`, so that it can be used for another
-    run: without where this one was resumed from."""
+    run, from any directory: with absolute paths, and without where this one was resumed from."""
     if not is_main():
         return
+    path = os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
     cfg = _of_the_run(cfg)
     cfg.RESUME = ""
-    with atomic_write(os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)) as file:
+    make_absolute(cfg)
+    with atomic_write(path) as file:
         file.write(to_yaml(cfg))

@@ -55,6 +55,7 @@ class Run:
         self._flags = flags
         self.cfg = cfg_of_flags(flags, self.settings, self.plugins, "" if self.model_dir is None else str(self.model_dir))
         settle(self.cfg)
+        self.output_dir = Path(self.cfg.OUTPUT_DIR)  # without `~`
 
     def parts(self) -> dict:
         """What the same run is made of in another process: `Run(**parts)`."""

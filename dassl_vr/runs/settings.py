@@ -6,7 +6,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from ..config import get_cfg_default, merge_list, merge_mapping, read_yaml, validate_cfg
+from ..config import expand_paths, get_cfg_default, merge_list, merge_mapping, read_yaml, validate_cfg
 from ..config.recipes import existing_config
 from ..data import DATASET_REGISTRY
 from ..engine import resolve_cfg
@@ -97,4 +97,5 @@ def settle(cfg: CfgNode) -> None:
         ConfigError: a name is unknown, a value cannot be, or the parts do not go together.
     """
     validate_cfg(cfg)
+    expand_paths(cfg)
     resolve_cfg(cfg)
