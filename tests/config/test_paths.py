@@ -18,7 +18,8 @@ NO_PATHS_OF_THE_USER = {
 
 
 def test_every_key_that_names_a_file_or_a_directory_is_known(repository):
-    rows = re.findall(r"^\| `([\w.]+)` \| .* \| (?:text|list) \| (.*) \|$", (repository / "docs/configuration.md").read_text(), re.M)
+    document = (repository / "docs/configuration.md").read_text()
+    rows = re.findall(r"^\| `([\w.]+)` \| .* \| (?:text|list) \| (.*) \|$", document, re.MULTILINE)
     about = re.compile(r"\b(files?|director(y|ies)|paths?|checkpoint)\b", re.IGNORECASE)
     named = {key for key, comment in rows if about.search(comment) and not key.endswith(".VIEWS_BY")}
     assert {key for key in named if not is_path(key)} == set(NO_PATHS_OF_THE_USER)
@@ -31,17 +32,20 @@ def test_paths_are_relative_to_where_the_user_stands(tmp_path, monkeypatch):
     cfg = get_cfg_default()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    cfg.OUTPUT_DIR, cfg.DATASET.ROOT, cfg.TRAINER.SMM.DESCRIPTIONS = "out/./a", "~/data", ("b.json", "/c.json")
+    cfg.OUTPUT_DIR, cfg.DATASET.ROOT, cfg.DATASET.FEW_SHOT_FILE = "out/a", "~/data", "shots_{split}.jsonl"
+    cfg.TRAINER.SMM.DESCRIPTIONS = ("b.json", "/c.json")
+    expected = get_cfg_default()
+    expected.merge_from_other_cfg(cfg)
+    expected.DATASET.ROOT = f"{tmp_path}/home/data"
     expand_paths(cfg)
-    assert (cfg.OUTPUT_DIR, cfg.DATASET.ROOT) == ("out/a", f"{tmp_path}/home/data")
+    assert cfg == expected
+    expected.OUTPUT_DIR, expected.TRAINER.SMM.DESCRIPTIONS = f"{tmp_path}/out/a", (f"{tmp_path}/b.json", "/c.json")
     make_absolute(cfg)
-    assert cfg.OUTPUT_DIR == f"{tmp_path}/out/a" and cfg.TRAINER.SMM.DESCRIPTIONS == (f"{tmp_path}/b.json", "/c.json")
-    assert cfg.RESUME == cfg.MODEL.BACKBONE.WEIGHTS == "", "none was named"
-    cfg.DATASET.FEW_SHOT_FILE = "shots_{split}.jsonl"
+    assert cfg == expected
     os.symlink("out", "link")
-    cfg.OUTPUT_DIR = "link/a"
+    cfg.OUTPUT_DIR, expected.OUTPUT_DIR = "link/a", str(Path(tmp_path, "out/a").resolve())
     make_absolute(cfg, real=True)
-    assert cfg.OUTPUT_DIR == str(Path(tmp_path, "out/a").resolve()) and cfg.DATASET.FEW_SHOT_FILE == "shots_{split}.jsonl"
+    assert cfg == expected
     cfg.DATASET.ROOT = "~nobody-of-that-name/data"
     with pytest.raises(ConfigError, match="no home"):
         expand_paths(cfg)
