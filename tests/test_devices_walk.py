@@ -5,64 +5,27 @@ features that are cached, the label mapping, training steps, tests. `MAY_READ` i
 """
 
 import ast
-import copy
-import functools
 import importlib
 import inspect
 from contextlib import nullcontext
 
-import numpy as np
 import pytest
 import torch
-from on_meta import MAY_READ, MAY_READ_WITHOUT_DOUBLE, META, REPOSITORY, DeviceFault, OnMeta
+from on_meta import MAY_READ, MAY_READ_WITHOUT_DOUBLE, META, DeviceFault, OnMeta
+from walk import AUGMENTED, BACKBONES, TRAINERS, built, known_backbone, pretrained, without_files
 
-from dassl_vr import build_cfg
-from dassl_vr.backbones import build_backbone
-from dassl_vr.data import ArrayDatum
-from dassl_vr.data.datasets import DATASET_REGISTRY
-from dassl_vr.data.datasets.split import Splits
-from dassl_vr.engine import TRAINER_REGISTRY, build_trainer, evaluation_pass
-from dassl_vr.engine import trainer as engine
+from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.engine.evaluation_pass import evidence
-from dassl_vr.engine.models import RegisteredModels
-from dassl_vr.methods import FeatureLearning, TextPromptLearning, prompt_learning, words
-from dassl_vr.plugins import load_plugins
+from dassl_vr.methods import FeatureLearning, TextPromptLearning, prompt_learning
 from dassl_vr.reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY
 from dassl_vr.reprogramming.mappings import CLASSES, EMBEDDING
-from dassl_vr.runs import settle
 from dassl_vr.utils import devices
 from dassl_vr.utils.errors import ConfigError
-
-load_plugins()
-BACKBONES = {"cnn": "timm:test_resnet", "vit": "tiny_vit", "clip": "tiny_clip"}
-SIDE = 32
-SETTINGS = {
-    "DATASET.NAME": "digits", "SEED": 1, "VERBOSE": False, "OUTPUT_DIR": "nowhere", "INPUT.SIZE": (SIDE, SIDE),
-    "OPTIM.MAX_EPOCH": 1, "DATALOADER.TRAIN_X.BATCH_SIZE": 10, "MODEL.BACKBONE.PRETRAINED": False, "TRAIN.END_FIGURES": False,
-    "TEST.TRAIN_GAP": False, "TEST.VAL_CURVE": False,
-}  # fmt: skip
-TRAINERS = [
-    (name, kind)
-    for name in TRAINER_REGISTRY.registered_names()
-    for kind in getattr(TRAINER_REGISTRY.get(name), "backbone_kinds", ())
-]
-
-
-def images(each):
-    draw = np.random.default_rng(0)
-    return [ArrayDatum(draw.integers(0, 256, (8, 8), np.uint8), f"{n}", n % 10, 0, str(n % 10)) for n in range(10 * each)]
-
-
-@functools.cache
-def pretrained(kind):
-    return build_backbone(BACKBONES[kind], pretrained=False, size=SIDE, verbose=False, checksum=True, check_side=False)
 
 
 def backbone_on_the_cpu(cfg, precision="fp32", frozen=True):
     """Its text features and the like are computed where there are values; the network around it is moved with all that it has."""
-    backbone = copy.deepcopy(pretrained(next(kind for kind, name in BACKBONES.items() if name == cfg.MODEL.BACKBONE.NAME)))
-    backbone.requires_grad_(not frozen)
-    backbone.frozen = frozen
+    backbone = known_backbone(cfg, precision, frozen)
     backbone.to = lambda device: backbone
     return backbone
 
@@ -70,15 +33,9 @@ def backbone_on_the_cpu(cfg, precision="fp32", frozen=True):
 @pytest.fixture(autouse=True)
 def on_meta(monkeypatch):
     """What stands between a run and a device without values: its files, and what is built."""
-    monkeypatch.setattr("dassl_vr.trainers.promptsrc.varied_templates", lambda: ["a photo of a {}.", "a {}."])  # of sixty
+    without_files(monkeypatch, 10)
     monkeypatch.setattr(devices, "open_device", lambda *args: META)
     monkeypatch.setattr(prompt_learning, "backbone_from_cfg", backbone_on_the_cpu)
-    monkeypatch.setattr(words, "build_backbone", lambda name, verbose: copy.deepcopy(pretrained("clip")))
-    monkeypatch.setattr(engine, "save_resume_file", lambda *args: None)
-    monkeypatch.setattr(evaluation_pass, "write_predictions", lambda *args: None)
-    monkeypatch.setattr(RegisteredModels, "save_model", lambda *args, **options: None)
-    monkeypatch.setattr(engine.SimpleTrainer, "begin_tensorboard", lambda *args: None)
-    monkeypatch.setattr(DATASET_REGISTRY.get("digits"), "load", lambda self, cfg: Splits(images(1), images(1), images(1)))
 
 
 def walk(trainer, kind, *settings, transforms=("normalize",), float64=True, **options):
@@ -91,24 +48,18 @@ def walk(trainer, kind, *settings, transforms=("normalize",), float64=True, **op
     Returns:
         the trainer and its `OnMeta`.
     """
-    named = {"TRAINER.NAME": trainer, "MODEL.BACKBONE.NAME": BACKBONES[kind], "INPUT.TRANSFORMS": transforms}
-    keys = {f"TRAINER.{trainer.upper()}.{key}": value for key, value in options.items()}
-    recipe = REPOSITORY / f"configs/trainers/{trainer}/{BACKBONES[kind]}.yaml"
-    more = dict(zip(settings[::2], settings[1::2]))
-    cfg = build_cfg([recipe] if recipe.is_file() else [], {**SETTINGS, **named, **keys, **more})
-    settle(cfg)
-    torch.manual_seed(1)
+    settings = {"OPTIM.MAX_EPOCH": 1, "DATALOADER.TRAIN_X.BATCH_SIZE": 10, **dict(zip(settings[::2], settings[1::2]))}
     with OnMeta(float64) as device:
-        built = build_trainer(cfg)
-        built.train()
-        evidence(built)
-    return built, device
+        trainer = built(trainer, kind, settings, transforms, **options)
+        trainer.train()
+        evidence(trainer)
+    return trainer, device
 
 
 @pytest.mark.parametrize("name, kind", TRAINERS)
 def test_every_trainer(name, kind):
     # Augmented on the device: features are computed anew in each of the two epochs
-    trainer, device = walk(name, kind, "OPTIM.MAX_EPOCH", 2, transforms=("vr_squash", "vr_crop", "vr_flip", "cutout", "normalize"))
+    trainer, device = walk(name, kind, "OPTIM.MAX_EPOCH", 2, transforms=AUGMENTED)
     assert len(trainer.history) == (2 if trainer.learns else 0) and device.operations > 20
     tensors = [tensor for model in (trainer.model, *trainer._models.values()) for tensor in (*model.parameters(), *model.buffers())]
     states = [state for optimizer in trainer._optims.values() if optimizer for state in optimizer.state.values()]

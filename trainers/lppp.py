@@ -118,6 +118,7 @@ class LPPP(FeatureLearning):
     """LP++: a linear classifier on a frozen CLIP's features, blended with its text features; no learning rate."""
 
     full_batch = True
+    train_step = None  # its gradients add up over steps, and it takes several at a time
     ranges = {"STEPS": Range(1, 10**6)}
 
     @classmethod

@@ -25,7 +25,7 @@ class RegisteredModels:
         self._scheds = OrderedDict()
         # Not `scaler`, which the family's trainers set themselves, to None as well
         self.loss_scaler = torch.amp.GradScaler(enabled=False)
-        self._bad_loss = None  # on the loss's device: whether any loss was NaN or infinite since the last look
+        self._bad_loss = None  # from the first loss on, on its device: whether any was NaN or infinite since the last look
 
     # ------------------------------------------------------------------------------------------- registered models
     def register_model(
@@ -151,14 +151,18 @@ class RegisteredModels:
             NonFiniteLossError: naming the place.
         """
         bad = ~torch.isfinite(loss.detach()).all()
-        self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
+        if self._bad_loss is None:
+            self._bad_loss = torch.zeros_like(bad)
+        self._bad_loss |= bad  # in place, so that a recorded step does it as well
         if loss.device.type == "cpu" and not distributed.is_parallel():
             self.raise_if_anomaly()
 
     def raise_if_anomaly(self) -> None:
         """Look at what `detect_anomaly` gathered, on all processes."""
-        bad, self._bad_loss = self._bad_loss, None
-        if distributed.any_process(bad is not None and bool(bad)):
+        found = self._bad_loss is not None and bool(self._bad_loss)
+        if found:
+            self._bad_loss.zero_()
+        if distributed.any_process(found):
             rates = ", ".join(f"{name} {lr:g}" for name, lr in self.get_current_lrs().items())
             raise NonFiniteLossError(
                 f"the loss became NaN or infinite in epoch {self.epoch + 1}, at batch {self.batch_idx + 1} or shortly before;"

@@ -38,6 +38,7 @@ from .models import RegisteredModels
 from .parallel import train_together
 from .resume import load_resume_file, save_resume_file, stoppable
 from .run_state import RunState
+from .step_graph import check_graph, use_graph
 
 BEST_MODEL = ckpt.BEST_MODEL
 
@@ -166,11 +167,11 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
             keep_freed_memory()
         self.precision = resolve_precision(cfg.TRAIN.PRECISION, self.device)
         self.loss_scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self.start_epoch = self.epoch = 0
-        self.batch_idx = 0
+        self.start_epoch = self.epoch = self.batch_idx = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
         self.output_dir = cfg.OUTPUT_DIR
         self.cfg = cfg
+        check_graph(self)
         self.watch = None  # called with the trainer at the end of each epoch, if set
         self.build_data_loader()
         self._check_data()
@@ -181,6 +182,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
                 f"trainer {cfg.TRAINER.NAME} builds its own loaders, which several processes cannot share; start one process"
             )
         self.build_model()
+        use_graph(self)
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
     def _epochs_for_data(self):

@@ -88,6 +88,8 @@ class HostTrainer(dassl.engine.TrainerX):
             if cfg.TRAIN.PRECISION == "fp16":
                 raise ConfigError("TRAIN.PRECISION fp16 needs a loss scaler, which the original Dassl lacks; use bf16 or fp32")
             self.precision = "fp32"
+        if cfg.TRAIN.GRAPH:
+            raise ConfigError("TRAIN.GRAPH: the original Dassl looks at the loss of every step; set it to False")
         self.results = {}
         super().__init__(cfg)
 

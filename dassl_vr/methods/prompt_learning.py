@@ -181,11 +181,17 @@ class PromptLearning:
 
     def forward_backward(self, batch: dict) -> dict[str, torch.Tensor]:
         """One step on a training batch; returns its loss, and its accuracy in percent."""
+        summary = self.train_step(batch)
+        if self.cfg.OPTIM.PER_ITERATION or self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+        return summary
+
+    def train_step(self, batch: dict) -> dict[str, torch.Tensor]:
+        """What of a training step is the device's work alone, which TRAIN.GRAPH records once and repeats: it reads no value, and
+        does the same for all batches of a shape."""
         images, labels = self.parse_batch_train(batch)
         loss, logits = self.train_loss(batch, images, labels)
         self.model_backward_and_update(loss)
-        if self.cfg.OPTIM.PER_ITERATION or self.batch_idx + 1 == self.num_batches:
-            self.update_lr()
         return {"loss": loss.detach(), "acc": compute_accuracy(logits.detach(), labels)[0]}
 
     def parse_batch_train(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:

@@ -251,9 +251,14 @@ class VisualReprogramming(PromptLearning):
 
     def forward_backward(self, batch: dict) -> dict[str, torch.Tensor]:
         summary = super().forward_backward(batch)
-        if self._reuses and self.step_share.value > 0:  # not a stand-in for the empty part of a process
-            self.model.f_out.observe(self._seen, self.parse_batch_train(batch)[1])
+        seen = summary.pop("seen", None)
+        if seen is not None and self.step_share.value > 0:  # not a stand-in for the empty part of a process
+            self.model.f_out.observe(seen, self.parse_batch_train(batch)[1])
         return summary
+
+    def train_step(self, batch: dict) -> dict[str, torch.Tensor]:
+        summary = super().train_step(batch)
+        return {**summary, "seen": self._seen} if self._reuses else summary
 
     def extra_state(self) -> dict[str, torch.Tensor]:
         # With `reuse`, what the next epoch's mapping is made of, of all processes

@@ -6,6 +6,8 @@ library adds to torch. None of this waits for a device unless it says so.
 
 import contextlib
 import functools
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,6 +16,7 @@ from .errors import ConfigError
 
 AUTO = "auto"
 CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 def accelerator() -> torch.device | None:
@@ -127,6 +130,61 @@ def steps_fused(device: torch.device) -> bool:
     except (RuntimeError, NotImplementedError):
         return False
     return True
+
+
+@functools.cache
+def has_graphs(device: torch.device) -> bool:
+    """Whether it can record what it is told to do, and repeat it (`Recorder`)."""
+    found = accelerator()
+    if found is None or found.type != device.type or not hasattr(torch.accelerator, "Graph"):
+        return False
+    try:
+        torch.accelerator.Graph()
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
+class Recorder:
+    """Records the work of an accelerator that has graphs.
+
+    Args:
+        device: the current one of its kind.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._stream = torch.Stream(device)
+        self._pool = None  # of memory, for all graphs: they never run at the same time
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Work on the stream that recordings are made on, after all that was given to the current one and before all that will be.
+
+        What autograd keeps from one step to the next belongs to a stream, and a recording takes nothing from others.
+        """
+        current = torch.accelerator.current_stream(self.device)
+        self._stream.wait_stream(current)
+        with self._stream:
+            yield
+        current.wait_stream(self._stream)
+
+    def record(self, function: Callable[[], T]) -> tuple[T, Callable[[], None]]:
+        """Record the work that `function` asks for; nothing of it is done yet.
+
+        Returns:
+            what `function` returns, whose tensors have values after a replay, and what replays it on the current stream. Numbers
+            drawn from the device's generator are new ones in each replay, as if the work were asked for anew.
+
+        Raises:
+            RuntimeError: or whatever comes of work that cannot be recorded, such as reading a value.
+        """
+        # Other threads, such as one that pins memory for the data loader, go on meanwhile
+        graph = torch.accelerator.Graph(pool=self._pool, capture_error_mode="thread_local")
+        with self.aside(), graph:
+            result = function()
+        self._pool = graph.pool()
+        return result, graph.replay
 
 
 def _module(device):
