@@ -28,8 +28,13 @@ class _SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        total = _sum_of_shares(gradient, ctx.share)
-        return (total / ctx.share if ctx.share else torch.zeros_like(total)), None  # in terms of this process's own loss again
+        return _in_own_terms(gradient, ctx.share), None
+
+
+def _in_own_terms(gradient, share):
+    """The gradient of the whole batch's mean loss, as if it were of this process's own loss: times its share it is that again."""
+    total = _sum_of_shares(gradient, share)
+    return total / share if share else torch.zeros_like(total)
 
 
 def _sum_of_shares(gradient, share):
@@ -49,19 +54,31 @@ class _Synchronized:
         self._check_input_dim(x)
         dims = [dim for dim in range(x.dim()) if dim != 1]
         variance, mean = torch.var_mean(x.float(), dims, correction=0)  # (C,), (C,)
-        variance, mean = in_double(variance), in_double(mean)  # so that the difference of squares below costs no digits
-        own = (x.numel() // x.shape[1]) * (self.step_share.value > 0)  # a stand-in for an empty part does not count
-        sums = torch.cat([mean.new_tensor([own]), own * mean, own * (variance + mean**2)])
-        number, sums = torch.split(_SumOverProcesses.apply(sums, self.step_share), [1, 2 * len(mean)])
+        count = x.numel() // x.shape[1]
+        number, mean, variance = self.of_whole_batch(count, in_double(mean), in_double(variance))
+        own = count * (self.step_share.value > 0)
         if own <= 1 and number <= 1 and self.running_mean is not None:  # of all processes, which then do the same
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        mean, square = (sums / number).chunk(2)
-        variance = square - mean**2
         self._track(mean.detach(), variance.detach(), number.detach())
         shape = [1, -1] + [1] * (x.dim() - 2)
         scale, mean = (part.float().to(x.device).view(shape) for part in (torch.rsqrt(variance + self.eps), mean))
         y = (x - mean) * scale
         return y * self.weight.view(shape) + self.bias.view(shape) if self.affine else y
+
+    def of_whole_batch(
+        self, count: int, mean: torch.Tensor, variance: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(values per channel (1,), their mean (C,), their variance (C,)) of the batch of all processes, from those of the part of
+        this one. Summed in double precision, so that the difference of squares costs no digits; of the type that `mean` has."""
+        wide, own = in_double(mean), count * (self.step_share.value > 0)  # a stand-in for an empty part does not count
+        sums = torch.cat([wide.new_tensor([own]), own * wide, own * (in_double(variance) + wide**2)])
+        number, sums = torch.split(_SumOverProcesses.apply(sums, self.step_share), [1, 2 * len(mean)])
+        wide, square = (sums / number).chunk(2)
+        return number.to(mean), wide.to(mean), (square - wide**2).to(mean)
+
+    def gradient_of_whole_batch(self, gradient: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes of a gradient of each one's own loss, in terms of this process's own loss."""
+        return _in_own_terms(gradient, self.step_share.value)
 
     @torch.no_grad()
     def _track(self, mean, variance, number):

@@ -14,7 +14,7 @@ from dassl_vr.engine import build_trainer
 from dassl_vr.engine.parallel import synchronize_batch_norms, train_together
 from dassl_vr.evaluation.predictions import read_predictions
 from dassl_vr.plugins import load_plugins
-from dassl_vr.reprogramming import pooled_block
+from dassl_vr.reprogramming import MaskGenerator
 from dassl_vr.runs import settle
 from dassl_vr.utils import distributed
 from dassl_vr.utils.seeding import set_random_seed
@@ -35,8 +35,11 @@ CALM = [
 ]
 
 
-def network():
+def network(kind="layers"):
+    """One with a batch norm, and the mask generator, whose first blocks are computed in one step."""
     torch.manual_seed(0)
+    if kind == "generator":
+        return nn.Sequential(MaskGenerator(patch_size=4), nn.Flatten(), nn.Linear(12, 5))
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
 
 
@@ -52,22 +55,28 @@ def after_two_steps(model, images, labels):
 def test_gradients_and_batch_norm_are_those_of_the_whole_batch(processes, number):
     images, labels = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(1)) + 3, torch.tensor([0, 1, 2, 3, 4])
 
+    kinds = ("layers", "generator")
+
     def part():
         with distributed.process_group(use_cuda=False):
-            model = network()
-            share = distributed.StepShare()
-            train_together([model, model[1]], share)  # a module may be registered as part of two models
             own = slice(distributed.rank(), None, distributed.world_size())
             count = len(labels[own])
-            share.set(count, len(labels))
-            own = own if count else slice(0, 1)
-            return after_two_steps(model, images[own], labels[own])
+            results = []
+            for kind in kinds:
+                model, share = network(kind), distributed.StepShare()
+                train_together([model, model[1]], share)  # a module may be registered as part of two models
+                share.set(count, len(labels))
+                given = own if count else slice(0, 1)
+                results.append(after_two_steps(model, images[given], labels[given]))
+            return results
 
-    expected = after_two_steps(network(), images, labels)
-    for code, result in processes(number, part):
-        assert code == 0 and result.keys() == expected.keys()
-        for key, value in expected.items():
-            np.testing.assert_allclose(result[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
+    expected = [after_two_steps(network(kind), images, labels) for kind in kinds]
+    for code, results in processes(number, part):
+        assert code == 0
+        for kind, result, one in zip(kinds, results, expected, strict=True):
+            assert result.keys() == one.keys()
+            for key, value in one.items():
+                np.testing.assert_allclose(result[key], value, rtol=1e-4, atol=1e-6, err_msg=f"{kind} {key}")
 
 
 def test_synchronized_batch_norm_is_torchs_in_evaluation_and_in_state():
@@ -106,10 +115,7 @@ def alone(tmp_path_factory, request):
     arguments += ["--dataset-config-file", str(root / "configs/datasets/digits.yaml"), "INPUT.SIZE", "(32, 32)"]
     arguments += ["DATASET.NUM_SHOTS", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "OPTIM.MAX_EPOCH", "3", "VERBOSE", "False", *CALM]
     directory = tmp_path_factory.mktemp("alone") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        # Layer by layer, as several processes do: the faster form rounds otherwise, and a label mapping makes a step of a rounding
-        patch.setattr("dassl_vr.reprogramming.pooled_block.applies", lambda *arguments: False)
-        assert main(["--output-dir", str(directory), *arguments]) == 0
+    assert main(["--output-dir", str(directory), *arguments]) == 0
     return arguments, outcome(directory)
 
 
@@ -189,7 +195,6 @@ def test_a_mapping_of_what_training_saw_is_of_all_processes(alone, processes, tm
 
     def run(directory, stop=False):
         def work():
-            pooled_block.applies = lambda *arguments: False  # layer by layer, as several processes do
             if stop and distributed.rank() == 0:
                 signal_at(1, 2)
             return main(["--output-dir", str(directory), "--resume", str(directory), *arguments])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dassl_vr.reprogramming import MaskGenerator, SampleSpecificMask
+from dassl_vr.reprogramming import MaskGenerator, SampleSpecificMask, pooled_block
 from dassl_vr.reprogramming.pooled_block import applies
 
 
@@ -69,6 +69,21 @@ def test_values_gradients_and_running_statistics_are_those_of_the_layers(size, a
     assert (x.grad - x_slow.grad).abs().max() < 1e-4 * x_slow.grad.abs().max()
     for (name, p), q in zip(fast.named_buffers(), slow.buffers(), strict=True):
         assert torch.allclose(p.double(), q.double(), rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_the_number_of_images_at_a_time_changes_nothing(channels, monkeypatch):
+    module = SampleSpecificMask(32, channels=channels).train()
+    module.delta.data.normal_()
+    results = []
+    for piece in (1 << 30, 10_000, 1):  # all three images at once; in the first block one image has 8 x 32 x 32 values
+        monkeypatch.setattr(pooled_block, "PIECE", piece)
+        module.zero_grad()
+        module(pictures("flat", 32)).square().sum().backward()
+        results.append([p.grad for p in module.parameters()])
+    for gradients in results[1:]:
+        for got, expected in zip(gradients, results[0], strict=True):
+            assert torch.allclose(got, expected, rtol=1e-4, atol=1e-5 * expected.abs().max())
 
 
 @pytest.mark.parametrize("size, patch_size", [(64, 8), (45, 8), (32, 1), (32, 2)])

@@ -5,6 +5,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from .. import pooled_block
+from ..pooled_block import pieces
 from ..upsampling import INTERPOLATIONS, patch_interpolate, upsample, upsampling_weights
 from .base import INPUT_REGISTRY, InputPrompt
 
@@ -90,6 +91,43 @@ class MaskGenerator(nn.Module):
                 for layer in block:
                     x = layer(x)
         return x
+
+
+def _add_by_patch(x: torch.Tensor, values: torch.Tensor, pattern: torch.Tensor, patch: int) -> torch.Tensor:
+    """`x + up(values) * pattern` with the mask broadcast over its patches: no mask of the images' size is made, nor kept for the
+    backward pass. x is (B, 3, S, S), values (B, 3 or 1, S // patch, S // patch), pattern (3, S, S)."""
+    n = x.shape[-1] // patch
+    tiled = x.reshape(-1, 3, n, patch, n, patch)
+    values, pattern = values[:, :, :, None, :, None], pattern.view(3, n, patch, n, patch)  # values: (B, 3 or 1, n, 1, n, 1)
+    if torch.is_grad_enabled() and values.dtype == pattern.dtype == x.dtype:
+        return _AddProduct.apply(tiled, values, pattern).view(x.shape)
+    return (tiled + values * pattern).view(x.shape)
+
+
+class _AddProduct(torch.autograd.Function):
+    """`x + values * pattern`, whose backward pass takes a few images at a time, which stay in a CPU's cache meanwhile."""
+
+    @staticmethod
+    def forward(ctx, x, values, pattern):
+        ctx.save_for_backward(values, pattern)
+        return torch.addcmul(x, values, pattern)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        values, pattern = ctx.saved_tensors
+        # A convolutional backbone gives it in channels_last order, in which the sums over patches would be slow
+        grad = grad.contiguous()
+        needs_x, needs_values, needs_pattern = ctx.needs_input_grad
+        of_values, of_pattern = [], torch.zeros_like(pattern) if needs_pattern else None
+        for part, mask in pieces(grad, values):
+            if needs_values:  # over rows first, whose pixels lie side by side
+                lines = (part * pattern).sum(dim=3)  # (b, 3, n, n, patch)
+                of_values.append(lines.sum(dim=-1) if mask.shape[1] == 3 else lines.sum(dim=(1, -1))[:, None])
+            if needs_pattern:
+                of_pattern += (part * mask).sum(dim=0)
+        of_values = torch.cat(of_values).view(values.shape) if needs_values else None
+        return grad if needs_x else None, of_values, of_pattern
 
 
 @INPUT_REGISTRY.register(name="smm")
@@ -180,16 +218,7 @@ class SampleSpecificMask(InputPrompt):
         patch = self.generator.patch_size
         if self.delta is None or self.up is not None or self.size % patch:
             return x + self.added(x)
-        # The same product with the mask broadcast over its patches: no mask of the images' size is made, nor kept
-        # for the backward pass.
-        n = self.size // patch
-        values = self.generator(x)[:, :, :, None, :, None]  # (B, 3 or 1, n, 1, n, 1)
-        pattern = self.delta.view(3, n, patch, n, patch)
-        prompted = (x.reshape(-1, 3, n, patch, n, patch) + values * pattern).view(-1, 3, self.size, self.size)
-        if prompted.requires_grad:
-            # A convolutional backbone gives the gradient in channels_last order, in which the sums over patches would be slow
-            prompted.register_hook(torch.Tensor.contiguous)
-        return prompted
+        return _add_by_patch(x, self.generator(x), self.delta, patch)
 
 
 @INPUT_REGISTRY.register(name="single_channel")
