@@ -1,6 +1,6 @@
 """One run shared by several processes: whether it learns the same, and how much faster it is.
 
-    python benchmarks/scaling.py [--arrangements 1x1 1x2 2x1 4x1] [--repeats 3] [--output DIR] [--opts KEY VALUE ...]
+    python benchmarks/scaling.py [--arrangements 1x1 1x2 2x1 4x1] [--repeats 3] [--output DIR] [--json FILE] [--opts KEY VALUE ...]
 
 An arrangement is processes x threads of each. Every one trains SMM on digits in front of lite0 with the recipe, through
 `torchrun train.py` and with the same global batch, and is compared with the first: its loss epoch by epoch, and the images a second
@@ -58,6 +58,7 @@ def main(argv=None):
     parser.add_argument("--arrangements", nargs="+", type=arrangement, default=default, metavar="PxT")
     parser.add_argument("--repeats", type=int, default=3, help="turns")
     parser.add_argument("--output", type=Path, help="keep the runs here (default: nowhere)")
+    parser.add_argument("--json", metavar="FILE", help="write here what the last table shows")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="of the configuration")
     args = parser.parse_args(argv)
     print(collect_env_info(), f"cores: {cpu_cores()}", sep="\n", end="\n\n")
@@ -81,6 +82,8 @@ def main(argv=None):
         rows.append([name, statistics.median(turn[number] for turn in rates), ratio, seconds])
     headers = ["processes x threads", "training images/s", f"times {names[0]}", "s an epoch, mapping pass included"]
     print(tabulate(rows, headers, floatfmt=("", ".1f", ".2f", ".2f")))
+    if args.json:
+        Path(args.json).write_text(json.dumps([dict(zip(headers, row, strict=True)) for row in rows], indent=1) + "\n")
     return 0
 
 

@@ -2,12 +2,17 @@
 
     python benchmarks/throughput.py --backbones lite0 rn18 rn50 vit_b32 clip_vit_b16 [--device cpu|cuda|...] [--json FILE]
                                     [--images 500] [--batch 50] [--size S] [--repeats 3] [--workers 2]
+                                    [--variants graph compile graph+compile layers store]
 
 For each backbone, with random weights, in one process and in turns:
 
 (a) the textbook loop of `textbook.py`: an epoch of SMM, which is label mapping, training and test;
 (b) ours, through the engine: the same with MAPPING_PASS exact and reuse, and the training pass of the full watermark;
 (c) the bound: forward and input gradient of the same frozen backbone, in the same precision, on a batch that is there already.
+
+Variants are (b) with the exact pass and another setting: TRAIN.GRAPH, TRAIN.COMPILE, both, the image store on the device (`store`),
+or the mask generator layer by layer in place of its pooled blocks (`layers`). Beside those with a graph stands (c) recorded as a
+graph too. One that fails is named, and left out.
 
 Images are scikit-learn's digits as JPEG files of 64 x 64 pixels, half as many for testing as for training. Every ratio is that of
 one turn; medians over the turns are printed, and written to FILE as one record a backbone.
@@ -24,6 +29,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 import torch
 from PIL import Image
@@ -38,8 +44,9 @@ from dassl_vr.config import get_cfg_default, merge_list
 from dassl_vr.engine import build_trainer, resolve_cfg
 from dassl_vr.engine.trainer import resolve_precision
 from dassl_vr.plugins import load_plugins
+from dassl_vr.reprogramming import pooled_block
 from dassl_vr.utils.cores import cpu_cores
-from dassl_vr.utils.devices import choose_device, peak_bytes, wait_for
+from dassl_vr.utils.devices import Recorder, choose_device, device_label, peak_bytes, wait_for
 from dassl_vr.utils.environment import collect_env_info, peak_memory_bytes
 from dassl_vr.utils.memory import keep_freed_memory
 from dassl_vr.utils.seeding import set_random_seed
@@ -57,7 +64,18 @@ FIELDS = [
     "of_bound_full",  # (c) / (b), seconds of a training pass
     "of_bound_smm",
     "peak_memory_bytes",  # of ours
+    "variants",  # {name: {field: value}} with the last two of (b), or {"failed": why}
+    "bound_graph_images_per_s",  # of (c) as a graph; None where none was measured
+    "device_name",
+    "torch",
 ]
+VARIANTS = {
+    "graph": ["TRAIN.GRAPH", True],
+    "compile": ["TRAIN.COMPILE", True],
+    "graph+compile": ["TRAIN.GRAPH", True, "TRAIN.COMPILE", True],
+    "layers": [],
+    "store": ["DATALOADER.STORE", "device"],
+}
 
 
 def write_images(directory, train, test, side=64):
@@ -103,9 +121,14 @@ def config(trainer, directory, out, backbone, size, batch, *more):
 
 
 class Ours:
-    """A trainer of ours, driven epoch by epoch as its own loop does, without the files of a run."""
+    """A trainer of ours, driven epoch by epoch as its own loop does, without the files of a run.
 
-    def __init__(self, cfg):
+    Args:
+        pooled: False = no block of the mask generator is one operation.
+    """
+
+    def __init__(self, cfg, pooled=True):
+        self.pooled = pooled
         set_random_seed(cfg.SEED)
         with contextlib.redirect_stdout(io.StringIO()):
             self.trainer = build_trainer(cfg)
@@ -113,10 +136,16 @@ class Ours:
 
     def epoch(self):
         """(seconds of an epoch, seconds of its training pass, test accuracy in percent)."""
+        if self.pooled:
+            return self._epoch()
+        with mock.patch.object(pooled_block, "applies", lambda *_: False):
+            return self._epoch()
+
+    def _epoch(self):
         trainer, device = self.trainer, self.trainer.device
         trainer.epoch += 1
         trainer.begin_progress()
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
             start = time.perf_counter()
             trainer._begin_epoch()
             trainer.before_epoch()
@@ -126,7 +155,11 @@ class Ours:
                 raise RuntimeError(f"{trainer.progress.batches} training batches where {len(trainer.train_loader_x)} were due")
             testing = now(device)
             accuracy = trainer.test()
-            return now(device) - start, testing - training, accuracy
+            end = now(device)
+        for line in printed.getvalue().splitlines():
+            if line.startswith("TRAIN.COMPILE:"):  # it goes on uncompiled
+                raise RuntimeError(line)
+        return end - start, testing - training, accuracy
 
 
 def now(device):
@@ -171,10 +204,21 @@ class Bound:
         self.x = torch.randn(batch, 3, size, size, generator=generator).to(device).requires_grad_()
         self.labels = torch.randint(0, 10, (batch,), generator=generator).to(device)
 
-    def images_per_second(self, batches):
+    def step(self):
+        return torch.autograd.grad(F.cross_entropy(self.source.logits(self.x), self.labels), self.x)
+
+    def recorded(self):
+        """`step` as a graph of the device."""
+        recorder = Recorder(self.device)
+        with recorder.aside():
+            self.step()
+        self.kept, replay = recorder.record(self.step)
+        return replay
+
+    def images_per_second(self, batches, step=None):
         start = now(self.device)
         for _ in range(batches):
-            torch.autograd.grad(F.cross_entropy(self.source.logits(self.x), self.labels), self.x)
+            (step or self.step)()
         return batches * len(self.x) / (now(self.device) - start)
 
 
@@ -211,6 +255,16 @@ def measure(name, directory, args):
             "reuse": Ours(config("SMM", directory, out, name, size, args.batch, *more, "TRAINER.SMM.MAPPING_PASS", "reuse")),
             "full": Ours(config("VR", directory, out, name, size, args.batch, *more, "TRAINER.VR.MAPPING_PASS", "reuse")),
         }
+        failed = {}
+        for variant in args.variants:
+            try:
+                cfg = config("SMM", directory, out, name, size, args.batch, *more, *VARIANTS[variant])
+                trainers[variant] = Ours(cfg, pooled=variant != "layers")
+                trainers[variant].epoch()
+            except Exception as error:
+                trainers.pop(variant, None)
+                failed[variant] = {"failed": " ".join(str(error).split())[:300]}
+                print(f"  {variant} failed: {failed[variant]['failed']}", flush=True)
     source = trainers["full"].trainer.model.backbone
     network = textbook_network(smm, source).to(device)
     textbook = Textbook(
@@ -218,8 +272,9 @@ def measure(name, directory, args):
     )
     bound = Bound(source, size, args.batch, device)
     keep_freed_memory(smm.TRAIN.KEEP_MEMORY)
-    for ours in trainers.values():  # their first epoch reads the images and, with `reuse`, makes the only mapping pass
-        ours.epoch()
+    for kind in ("exact", "reuse", "full"):  # their first epoch reads the images and, with `reuse`, makes the only mapping pass
+        trainers[kind].epoch()
+    recorded = bound.recorded() if any("graph" in kind for kind in trainers) else None
     batches = -(-args.images // args.batch)
     turns = []
     for turn in range(args.repeats):
@@ -232,20 +287,30 @@ def measure(name, directory, args):
         with PeakMemory(device) as memory:
             for kind, ours in trainers.items():
                 record[kind], record[f"{kind} training"], _ = ours.epoch()
-                if kind != "reuse":
+                if kind in ("exact", "full"):
                     record[f"{kind} bound"] = bound.images_per_second(-(-batches // 2))
+            if recorded:
+                record["graph bound"] = bound.images_per_second(batches, recorded)
         record["memory"] = memory.bytes
         turns.append(record)
         print(f"  turn {turn}: " + ", ".join(f"{key} {value:.2f}" for key, value in record.items()), flush=True)
-    return summarize(name, device, precision, args, turns)
+    return summarize(name, device, precision, args, turns, [kind for kind in args.variants if kind in trainers], failed)
 
 
-def summarize(name, device, precision, args, turns):
+def summarize(name, device, precision, args, turns, variants, failed):
     def median(value):
         return statistics.median(value(turn) for turn in turns)
 
     bound = {kind: (lambda turn, kind=kind: turn[f"{kind} bound"]) for kind in ("exact", "full")}
     of_bound = {kind: (lambda turn, kind=kind: args.images / turn[f"{kind} training"] / bound[kind](turn)) for kind in bound}
+    measured = {
+        kind: {
+            "ours_images_per_s": median(lambda turn, kind=kind: args.images / turn[kind]),
+            "speedup_exact": median(lambda turn, kind=kind: turn["textbook"] / turn[kind]),
+            "of_bound_smm": median(lambda turn, kind=kind: args.images / turn[f"{kind} training"] / turn["exact bound"]),
+        }
+        for kind in variants
+    }
     values = (
         name,
         device.type,
@@ -259,6 +324,10 @@ def summarize(name, device, precision, args, turns):
         median(of_bound["full"]),
         median(of_bound["exact"]),
         max(turn["memory"] for turn in turns),
+        measured | failed,
+        median(lambda turn: turn["graph bound"]) if "graph bound" in turns[0] else None,
+        device_label(device) or "CPU",
+        torch.__version__,
     )
     seconds = {kind: median(lambda turn, kind=kind: turn[kind]) for kind in ("textbook", "exact", "reuse")}
     return dict(zip(FIELDS, values, strict=True)), seconds
@@ -285,6 +354,7 @@ def main(argv=None):
     parser.add_argument("--size", type=int, help="side in pixels (default: the backbone's own)")
     parser.add_argument("--repeats", type=int, default=3, help="turns")
     parser.add_argument("--workers", type=int, default=cpu_cores(), help="of the textbook's loader (default: one a core)")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[])
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="of our configuration")
     args = parser.parse_args(argv)
     load_plugins()
@@ -299,6 +369,13 @@ def main(argv=None):
                 Path(args.json).write_text(json.dumps([record for record, _ in results], indent=1) + "\n")
     print()
     print(table(results))
+    rows = [
+        [record["backbone"], kind, *values.values()] for record, _ in results for kind, values in record["variants"].items()
+        if "failed" not in values
+    ]  # fmt: skip
+    if rows:
+        headers = ["backbone", "variant", "ours, img/s", "exact / textbook", "SMM / bound"]
+        print("", tabulate(rows, headers, floatfmt=("", "", ".1f", ".2f", ".2f")), sep="\n")
     return 0
 
 

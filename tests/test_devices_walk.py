@@ -68,6 +68,10 @@ def test_every_trainer(name, kind):
     assert bool(moments) == trainer.learns
 
 
+def test_a_store_of_images_on_the_device():
+    walk("VR", "vit", "DATALOADER.STORE", "device", transforms=AUGMENTED)
+
+
 # Of those that learn in front of, or behind, features of images: where no transform is random these are cached
 CACHED = [(name, kind) for name, kind in TRAINERS if issubclass(TRAINER_REGISTRY.get(name), (TextPromptLearning, FeatureLearning))]
 

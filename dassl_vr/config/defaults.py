@@ -111,7 +111,8 @@ _C.DATALOADER.NUM_WORKERS = -1
 # On a GPU: put batches in page-locked memory and copy them while the CPU continues
 _C.DATALOADER.PIN_MEMORY = True
 # Decode and resize images only once, if the first transforms are not random: auto (in memory while they fit in
-# STORE_MEMORY, else in a file if that takes less than half of the free disk space), memory, disk, off
+# STORE_MEMORY, else in a file if that takes less than half of the free disk space), memory, disk, device (copied once to where the
+# run computes, so that the CPU has no part in a batch), off
 _C.DATALOADER.STORE = "auto"
 # Directory for these files ("" = beside the data, or in ~/.cache if that is not writable)
 _C.DATALOADER.STORE_DIR = ""

@@ -133,7 +133,7 @@ CHOICES = {
     "DATASET.ON_BAD_IMAGE": ("error", "skip"),
     "DATASET.GREY_BITS": (0, *range(8, 17)),
     "DATALOADER.TRAIN_X.LAST_OF_ONE": ("merge", "drop", "keep"),
-    "DATALOADER.STORE": ("auto", "memory", "disk", "off"),
+    "DATALOADER.STORE": ("auto", "memory", "disk", "device", "off"),
     "MODEL.BACKBONE.NORM": ("weights", "config"),
     "OPTIM.NAME": ("adam", "amsgrad", "sgd", "normalized_sgd", "rmsprop", "radam", "adamw"),
     "OPTIM.LR_SCHEDULER": ("single_step", "multi_step", "cosine"),

@@ -68,7 +68,8 @@ class DataManager:
         self._epoch = 0
         self.skipped_images = {}
         self._listener = once()
-        self._stores = ImageStores(cfg, str(self.dataset.dataset_dir or ""), type(self.dataset).__name__, self._listener)
+        directory, name = str(self.dataset.dataset_dir or ""), type(self.dataset).__name__
+        self._stores = ImageStores(cfg, directory, name, self._listener, self.device)
 
         train_x, train_u = cfg.DATALOADER.TRAIN_X, cfg.DATALOADER.TRAIN_U
         self.train_loader_x = self._train_loader(self.dataset.train_x, "training", train_x, STREAM_X)

@@ -1,6 +1,6 @@
 """The image store: what a pipeline makes of an image before any random draw, kept as uint8.
 
-Small stores are in memory, larger ones in files that are mapped into memory (`store_file`).
+Small stores are in memory, larger ones in files that are mapped into memory (`store_file`); on a device if asked for.
 """
 
 import errno
@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from ..home import cache_directory, expand_home
 from ..utils.cores import cpu_cores
+from ..utils.devices import CPU
 from ..utils.distributed import local_world_size
 from ..utils.errors import DataError, UserError
 from ..utils.images import UnreadableImageError, once, remarks_to
@@ -21,7 +22,7 @@ from ..utils.text import in_bytes
 from .datasets import Datum
 from .datasets.base_dataset import read_item_image
 from .pipeline import Pipeline
-from .store_content import ImageStore, StoreContent, signature_of
+from .store_content import DeviceStore, ImageStore, StoreContent, signature_of
 from .store_file import StoreFile
 
 FOLDER = ".image_store"
@@ -35,9 +36,11 @@ class ImageStores:
         directory: the data set's own, "" if it has none.
         name: the data set's.
         listener: for remarks on images, see `remarks_to`.
+        device: where STORE `device` keeps them.
     """
 
-    def __init__(self, cfg, directory="", name="data", listener=None):
+    def __init__(self, cfg, directory="", name="data", listener=None, device=CPU):
+        self.device = device
         self.mode = cfg.DATALOADER.STORE
         self.skip_bad = cfg.DATASET.ON_BAD_IMAGE == "skip"
         self.memory_left = int(cfg.DATALOADER.STORE_MEMORY * 1e9) // local_world_size()
@@ -47,7 +50,7 @@ class ImageStores:
         self.listener = listener or once()
         self._stores = {}
 
-    def get(self, items: Sequence[Datum], pipeline: Pipeline) -> ImageStore | None:
+    def get(self, items: Sequence[Datum], pipeline: Pipeline) -> ImageStore | DeviceStore | None:
         """The store of `items` under `pipeline`; None where there shall be none, or where `auto` finds no room for one.
 
         Raises:
@@ -67,14 +70,14 @@ class ImageStores:
         if first is None:
             return None  # the ordinary loader reports it, or skips them all
         source = StoreContent(items, pipeline, tuple(first.shape), self.base)
-        if self.mode == "memory" or (self.mode == "auto" and source.bytes <= self.memory_left):
+        if self.mode in ("memory", "device") or (self.mode == "auto" and source.bytes <= self.memory_left):
             self.memory_left -= source.bytes
             store = self._in_memory(source)
         else:
             store = self._on_disk(source)
         if store and store.bad and not self.skip_bad:
             raise UnreadableImageError(store.bad[min(store.bad)]).in_a_run()
-        return store
+        return self._on_device(store, source) if self.mode == "device" else store
 
     def _in_memory(self, source):
         try:
@@ -88,6 +91,14 @@ class ImageStores:
             pixels[start : start + len(images)] = images
             bad.update(failures)
         return ImageStore(pixels, bad, "memory")
+
+    def _on_device(self, store, source):
+        try:
+            return DeviceStore(store, self.device)
+        except RuntimeError as error:
+            raise DataError(
+                f"the image store of {in_bytes(source.bytes)} does not fit on {self.device}; set DATALOADER.STORE memory or auto"
+            ) from error
 
     def _on_disk(self, source):
         """The store in the first of the directories where it is or can be written."""

@@ -46,6 +46,21 @@ class ImageStore:
         return out
 
 
+class DeviceStore:
+    """The images of an `ImageStore` on a device, where batches of them are put together without the CPU.
+
+    Raises:
+        RuntimeError: there is no room for them.
+    """
+
+    def __init__(self, store: ImageStore, device: torch.device):
+        self.pixels, self.bad, self.place = torch.from_numpy(store.pixels).to(device), store.bad, str(device)
+
+    def gather(self, index: np.ndarray, pin: bool = False) -> torch.Tensor:
+        """(B, 3, h, w) uint8 tensor of these images, on the device."""
+        return self.pixels.index_select(0, torch.from_numpy(index).to(self.pixels.device, non_blocking=True))
+
+
 class StoreContent:
     """What a store is made of.
 

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 from .augment_rng import STREAM_X, SampleKeys, derive_seed, seeded_generators
 from .datasets import Datum, read_item_image
 from .pipeline import Pipeline
-from .store_content import ImageStore
+from .store_content import DeviceStore, ImageStore
 from .transforms import plain_pipeline
 
 
@@ -73,7 +73,7 @@ class DatasetWrapper(TorchDataset):
         storable = all(isinstance(tfm, Pipeline) and tfm.deterministic for tfm in views.values())
         return views if self.works_in_two_steps and storable else None
 
-    def stored_items(self, index: np.ndarray, stores: dict[str, ImageStore], pin: bool = False) -> dict:
+    def stored_items(self, index: np.ndarray, stores: dict[str, ImageStore | DeviceStore], pin: bool = False) -> dict:
         """The collated `read_item`s of these indices.
 
         Args:

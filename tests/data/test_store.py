@@ -49,7 +49,7 @@ def assert_same_batches(first, second):
 
 
 @pytest.mark.parametrize("keys", [(), ("DATALOADER.K_TRANSFORMS", 2, "DATALOADER.RETURN_IMG0", True)])
-@pytest.mark.parametrize("how", ["auto", "memory", "disk"])
+@pytest.mark.parametrize("how", ["auto", "memory", "disk", "device"])
 def test_a_store_gives_the_batches_of_the_ordinary_loader_bit_for_bit(manager, how, keys, cache):
     stored, decoded = manager(how, *keys), manager("off", *keys)
     for epoch in (0, 3):
@@ -58,6 +58,15 @@ def test_a_store_gives_the_batches_of_the_ordinary_loader_bit_for_bit(manager, h
         for name in ("train_loader_x", "train_loader_all", "train_loader_plain", "val_loader", "test_loader"):
             assert_same_batches(getattr(stored, name), getattr(decoded, name))
     assert bool(stores_in(cache)) == (how == "disk")
+
+
+def test_a_device_without_room_ends_in_one_line(monkeypatch, manager):
+    def full(store, device):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("dassl_vr.data.store.DeviceStore", full)
+    with pytest.raises(DataError, match=r"^the image store of .* does not fit on cpu; set DATALOADER.STORE memory or auto$"):
+        next(iter(manager("device").train_loader_x))
 
 
 @pytest.mark.parametrize("transforms", [VR, ("vr_pad", "normalize"), ("vr_squash", "normalize"), ("normalize",), ("cutout",)])
