@@ -16,6 +16,7 @@ EPILOG = """protocols:
 
 examples:
   %(prog)s digits lite0 --seeds 1 2 3 --jobs 2
+  %(prog)s ~/data/pets lite0 --trainers LinearProbe SMM-head     # your own images, one folder per class
   %(prog)s digits tiny_clip --shots 16 --trainers CoOp VPT SMM
   %(prog)s dtd clip_vit_b16 --protocol few-shot --epochs recipe
   %(prog)s dtd clip_vit_b16 --protocol cross-dataset --targets eurosat oxford_pets
@@ -33,7 +34,7 @@ def build_compare_parser() -> OneLineParser:
         description="Train the missing runs of a comparison, resume interrupted ones, and print the table.",
         epilog=epilog,
     )
-    parser.add_argument("dataset", metavar="DATASET", help="a file in configs/datasets, or a registered name")
+    parser.add_argument("dataset", metavar="DATASET", help="a file in configs/datasets, a registered name, or a folder of images")
     parser.add_argument("backbone", metavar="BACKBONE", help="one with recipes in configs/trainers")
     parser.add_argument(
         "--protocol",

@@ -14,7 +14,7 @@ from ..report.canvas import save
 from ..report.comparison import Compared, by_size, protocol_table, published_beside, shots_figure, summarize
 from ..report.runs import warnings_about
 from ..report.tables import render, results_table
-from ..runs.cells import Cell, check_settings, data_arguments, join_tags, recipe_cfg, shots_tag
+from ..runs.cells import Cell, check_settings, data_arguments, data_called, join_tags, recipe_cfg, shots_tag
 from ..runs.plan import Run
 from ..utils.arguments import command_line
 from ..utils.errors import ConfigError
@@ -80,6 +80,7 @@ class Comparison:
     Attributes:
         columns: what the runs of a method differ in: numbers of shots, base and new, or data sets. The first is trained on; with
             `clip-16shot` all are.
+        words: {what the data are called in a column: what they were called on the command line}.
         runs: cell -> column -> seed -> `Run`; those that test on other classes come with `add_tests`.
         unfit: names of the methods that the protocol does not apply to.
     """
@@ -91,6 +92,8 @@ class Comparison:
         own = {key for cell in self.names for key in cell.options[::2]}
         check_settings(settings, own | {"OPTIM.MAX_EPOCH", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES"})
         self.tests_elsewhere = args.protocol in (BASE_TO_NEW, CROSS_DATASET)
+        self.words = self._words()
+        self.data = next(iter(self.words)) if len(self.words) == 1 + len(args.targets) else args.dataset
         self.columns, self.titles = self._columns()
         self.runs, self.unfit = {}, []
         for cell, name in self.names.items():
@@ -108,13 +111,20 @@ class Comparison:
         for target in args.targets:  # unknown names end the command here
             self._run(replace(next(iter(self.runs)), dataset=target), 0, "default")
 
+    def _words(self):
+        words = {}
+        for word in (*self.args.datasets, *self.args.targets):
+            name = data_called(word, self.root, self.settings if word in self.args.datasets else ())
+            if word != words.setdefault(name, word):
+                raise ConfigError(f"{words[name]} and {word} are both called {name}; rename one of the folders")
+        return words
+
     def _columns(self):
         args = self.args
         if args.protocol == BASE_TO_NEW:
             return ["base", "new"], ["base %", "new %"]
         if args.protocol in (CROSS_DATASET, CLIP_16SHOT):
-            columns = args.datasets if args.protocol == CLIP_16SHOT else [args.dataset, *args.targets]
-            return columns, [f"{column} %" for column in columns]
+            return list(self.words), [f"{column} %" for column in self.words]
         return args.shots, [f"{number} shot{'s' if number > 1 else ''}" for number in args.shots]
 
     def _training(self, cell, column):
@@ -125,7 +135,7 @@ class Comparison:
         if shots:
             settings += ["DATASET.NUM_SHOTS", str(shots)]
         if self.args.protocol == CLIP_16SHOT:
-            cell = replace(cell, dataset=column)
+            cell = replace(cell, dataset=self.words[column])
         if self.args.protocol == BASE_TO_NEW:
             half = column
             settings += ["DATASET.SUBSAMPLE_CLASSES", half]
@@ -153,7 +163,7 @@ class Comparison:
         directory = self._test_directory(column, trained.output_dir)
         flags, keys = {}, ["DATASET.SUBSAMPLE_CLASSES", column]
         if self.args.protocol == CROSS_DATASET:
-            flags, keys = data_arguments(column)
+            flags, keys = data_arguments(self.words[column])
         flags, settings = {**flags, "root": self.root}, ["DATASET.DOWNLOAD", "True", *keys]
         name = f"{trained.name}, tested on {column}"
         return Run(name, directory, flags, settings, self.args.plugin, model_dir=trained.output_dir)
@@ -163,8 +173,8 @@ class Comparison:
         seed, tag = trained.name, trained.parent.name
         if self.args.protocol == BASE_TO_NEW:
             return trained.parent.with_name(re.sub("base$", column, tag)) / seed
-        method = trained.parent.parent.relative_to(Path(self.args.output, self.args.dataset))
-        return Path(self.args.output, column, method, join_tags(tag, f"from-{self.args.dataset}"), seed)
+        method = trained.parent.parent.relative_to(Path(self.args.output, self.data))
+        return Path(self.args.output, column, method, join_tags(tag, f"from-{self.data}"), seed)
 
     @property
     def all_runs(self) -> list[Run]:
@@ -201,13 +211,13 @@ class Comparison:
         if not methods:
             return
         headers, rows, notes = self._table(methods)
-        print(f"\n{args.dataset}, {args.backbone}; protocol: {args.protocol}; {self.rule.text}\n")
+        print(f"\n{self.data}, {args.backbone}; protocol: {args.protocol}; {self.rule.text}\n")
         print(render(headers, rows, args.format), flush=True)
         for line in notes:
             say(line)
         content = {
-            "dataset": args.dataset,
-            **({"datasets": args.datasets} if len(args.datasets) > 1 else {}),
+            "dataset": self.data,
+            **({"datasets": list(self.words)} if len(args.datasets) > 1 else {}),
             "backbone": args.backbone,
             "protocol": args.protocol,
             "epochs_rule": self.rule.text,
@@ -241,7 +251,7 @@ class Comparison:
     def _draw_curve(self, methods):
         path = self._file(".png")
         try:
-            save(shots_figure(methods, self.columns, f"{self.args.dataset}, {self.args.backbone}"), path)
+            save(shots_figure(methods, self.columns, f"{self.data}, {self.args.backbone}"), path)
             say(f"wrote {path}")
         except ConfigError as error:  # the table is written; only the curve needs another package
             say(f"no curve: {error}")
@@ -251,7 +261,7 @@ class Comparison:
         shots = shots_tag(args.shots[0]) if len(args.shots) == 1 else ""
         epochs = {None: "", "recipe": "recipe-epochs"}.get(args.epochs, f"ep{args.epochs}")
         parts = ["comparison", args.backbone, args.protocol, join_tags(args.tag, shots, epochs)]
-        return Path(args.output, args.dataset, "-".join(part for part in parts if part != "default") + suffix)
+        return Path(args.output, self.data, "-".join(part for part in parts if part != "default") + suffix)
 
 
 def _takes_new_classes(cell, run):

@@ -61,6 +61,7 @@ HELP = """usage: {usage}
 Train {trainer} ({about}) with its recipe in configs/trainers/{trainer}.
 A run that was interrupted is resumed, one that is finished is left alone.
 
+  DATASET       a file in configs/datasets, a registered name, or a folder of images with one folder per class
   SEED          one or several, trained one after the other
   SHOTS         training images per class; 0 = all (default)
   KEY VALUE     keys of the configuration, on top of the recipe

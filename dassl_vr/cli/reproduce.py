@@ -39,6 +39,7 @@ class Work:
     """A table and the runs that it needs.
 
     Attributes:
+        datasets: what they are called in the runs' directories.
         cells: a row of the table, what is trained for it, and its runs by seed.
     """
 
@@ -96,7 +97,7 @@ def plan(args: argparse.Namespace, settings: list[str]) -> list[Work]:
 
 def _work(name, args, settings):
     from ..paper import paper_table
-    from ..runs.cells import check_settings, join_tags
+    from ..runs.cells import check_settings, data_called, join_tags
 
     table = paper_table(name)
     default = table.quick if args.quick else table
@@ -109,7 +110,8 @@ def _work(name, args, settings):
         tag, more = join_tags("quick", tag), [*(str(w) for pair in table.quick.settings.items() for w in pair), *settings]
     root, output = data_and_output()
     runs = [{seed: cell.run(seed, output, tag, root, more, args.plugin) for seed in seeds} for _, cell in cells]
-    return Work(table, name, backbones, datasets, seeds, [(*found, by_seed) for found, by_seed in zip(cells, runs)])
+    called = [data_called(dataset, root, settings) for dataset in datasets]
+    return Work(table, name, backbones, called, seeds, [(*found, by_seed) for found, by_seed in zip(cells, runs)])
 
 
 def print_work(work: Work, style: str) -> None:

@@ -1,6 +1,6 @@
 """Data: sets, transforms, samplers and loaders, under the names of the Dassl family."""
 
-from .datasets import DATASET_REGISTRY, ArrayDatum, DatasetBase, Datum, build_dataset, split_sha256
+from .datasets import DATASET_REGISTRY, ArrayDatum, DatasetBase, Datum, build_dataset, name_of_data, root_is_data, split_sha256
 from .loader import BatchLoader
 from .manager import DataManager
 from .pipeline import TRANSFORM_REGISTRY, Pipeline
@@ -22,5 +22,7 @@ __all__ = [
     "build_dataset",
     "build_sampler",
     "build_transform",
+    "name_of_data",
+    "root_is_data",
     "split_sha256",
 ]

@@ -11,6 +11,7 @@ from ..backbones.base import PRECISIONS
 from ..backbones.from_cfg import backbone_from_cfg
 from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, merge_mapping, read_yaml, validate_cfg
+from ..data import name_of_data
 from ..data.transforms import build_transform
 from ..engine import TRAINER_REGISTRY
 from ..engine.results import RESULTS_FILE, read_results
@@ -200,3 +201,8 @@ class Details:
     results: dict
     backbone: object
     modules: dict
+
+    @property
+    def data_name(self) -> str:
+        """What the data that it was trained on are called; a bundle knows it from its results, for it keeps no paths."""
+        return self.results.get("dataset") or name_of_data(self.cfg)

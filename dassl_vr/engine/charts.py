@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
+from ..data import name_of_data
 from ..utils.errors import LostProcessError, RunInterrupted
 from ..utils.text import one_line, printable, say
 from .events import EventWriter
@@ -75,7 +76,7 @@ def write_outcome(trainer: "SimpleTrainer") -> None:
         "trainer": cfg.TRAINER.NAME,
         "method": section.get("METHOD", cfg.TRAINER.NAME.lower()),
         "mapping": section.get("MAPPING", ""),
-        "dataset": cfg.DATASET.NAME,
+        "dataset": name_of_data(cfg),
         "backbone": cfg.MODEL.BACKBONE.NAME,
         "seed": cfg.SEED,
         "shots": cfg.DATASET.NUM_SHOTS,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from yacs.config import CfgNode
 
+from ..data import name_of_data
 from ..names import BASE_TO_NEW, CROSS_DATASET, EXTERNAL_TEST, FEW_SHOT, FULL
 from ..utils import kinds
 from ..utils.arguments import command_line
@@ -58,7 +59,7 @@ def write_results(trainer: "SimpleTrainer", eval_only: bool = False, trained_on:
     results = {
         "trainer": cfg.TRAINER.NAME,
         "method": section.get("METHOD", cfg.TRAINER.NAME.lower()),
-        "dataset": cfg.DATASET.NAME,
+        "dataset": name_of_data(cfg),
         "backbone": cfg.MODEL.BACKBONE.NAME,
         "mapping": section.get("MAPPING"),
         "seed": cfg.SEED,

@@ -12,7 +12,8 @@ from yacs.config import CfgNode
 from ..backbones.from_cfg import backbone_from_cfg
 from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, make_absolute, merge_mapping, read_yaml, to_yaml
-from ..data import DATASET_REGISTRY, build_dataset, split_sha256
+from ..data import build_dataset, root_is_data, split_sha256
+from ..data.datasets.split import same_files
 from ..evaluation.evaluator import CMAT_FILE
 from ..evaluation.predictions import PREDICTIONS_FILE
 from ..utils.distributed import is_main
@@ -235,7 +236,7 @@ def _check_same_config(cfg, directory):
     if cfg.SEED < 0:
         cfg.SEED = now["SEED"] = before.get("SEED", cfg.SEED)
     neutral = NEUTRAL_KEYS
-    if getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "root_is_data", False):
+    if root_is_data(cfg.DATASET.NAME):
         neutral = neutral - {"DATASET.ROOT"}
     declared = _flatten(get_cfg_default())  # what a key that is newer than the run was then
     differing = [key for key in sorted({*before, *now} - neutral) if before.get(key, declared.get(key)) != now.get(key)]
@@ -243,7 +244,7 @@ def _check_same_config(cfg, directory):
         if not holds_images_of(directory, cfg.DATASET.ROOT):
             raise ConfigError(
                 f"output directory {directory} holds a run on the images of {before.get('DATASET.ROOT')}, and those of"
-                f" {now['DATASET.ROOT']} are not the same, or not all; choose another --output-dir"
+                f" {now['DATASET.ROOT']} are not the same, or not all; rename one of the folders, or choose another --output-dir"
             )
         differing.remove("DATASET.ROOT")  # data that have moved are the same data
     if differing == [WEIGHTS] and (trained := weights_sha256_of(directory)):
@@ -258,19 +259,33 @@ def _check_same_config(cfg, directory):
 
 
 def holds_images_of(directory: str, root: str) -> bool:
-    """Whether the data set of the run in `directory`, with `root` as its DATASET.ROOT, has the images and labels of that run."""
+    """Whether the data set of the run in `directory`, with `root` as its DATASET.ROOT, has the images and labels of that run.
+
+    By names alone where the images of the run are gone from where they were.
+    """
     path = os.path.join(directory, CONFIG_FILE)
     trained_on = split_sha256_of(directory)
     if not trained_on or not os.path.isfile(path):
         return False
     cfg = get_cfg_default()
     merge_mapping(cfg, read_yaml(path), path)
-    cfg.DATASET.ROOT, cfg.DATASET.DOWNLOAD, cfg.VERBOSE = root, False, False
+    cfg.DATASET.DOWNLOAD, cfg.VERBOSE = False, False
+    there = _data_at(root, cfg)
+    if there is None or split_sha256(there) != trained_on:
+        return False
+    before = _data_at(cfg.DATASET.ROOT, cfg)
+    return before is None or split_sha256(before) != trained_on or same_files(there, before)
+
+
+def _data_at(root, cfg):
+    """The data set with another DATASET.ROOT; None if it is not there."""
+    cfg = cfg.clone()
+    cfg.DATASET.ROOT = root
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the run itself will say what there is to say
-            return split_sha256(build_dataset(cfg)) == trained_on
+            return build_dataset(cfg)
     except UserError:
-        return False
+        return None
 
 
 def split_sha256_of(directory: str) -> str | None:

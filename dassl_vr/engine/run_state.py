@@ -5,6 +5,7 @@ import os
 import torch
 
 from ..backbones.weights import require_same_weights
+from ..data import name_of_data
 from ..utils import distributed, kinds
 from ..utils.checkpoint import check_trained_state, load_trained_state, trained_state
 from ..utils.environment import peak_memory_bytes
@@ -90,7 +91,7 @@ class RunState:
         """
         if state["split_sha256"] != self._split_sha256():
             raise WeightsError(
-                f"{path} belongs to a run on other images or labels than {self.cfg.DATASET.NAME} has; choose another --output-dir"
+                f"{path} belongs to a run on other images or labels than {name_of_data(self.cfg)} has; choose another --output-dir"
             )
         require_same_weights(state.get("weights_sha256"), self.weights_sha256, path, "MODEL.BACKBONE.WEIGHTS")
         processes = state.get("processes", 1)

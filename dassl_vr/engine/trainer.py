@@ -17,7 +17,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from ..config.validate import lookup
-from ..data import DataManager
+from ..data import DataManager, name_of_data
 from ..data.augment_rng import derive_seed
 from ..data.loader import BatchLoader
 from ..evaluation import build_evaluator
@@ -194,7 +194,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
     def _check_data(self):
         cfg = self.cfg
         if self.num_classes < 2:
-            raise DataError(f"{cfg.DATASET.NAME} has {self.num_classes} class; expected two or more")
+            raise DataError(f"{name_of_data(cfg)} has {self.num_classes} class; expected two or more")
         only_tested = getattr(getattr(self.dm, "dataset", None), "test_only", False)  # the model was chosen before
         needs_val = [
             f"{key} is {value}"
@@ -204,7 +204,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         ]
         if needs_val:
             raise ConfigError(
-                f"{' and '.join(needs_val)}, but {cfg.DATASET.NAME} has no validation split, and the test split selects nothing"
+                f"{' and '.join(needs_val)}, but {name_of_data(cfg)} has no validation split, and the test split selects nothing"
             )
 
     def check_cfg(self, cfg: CfgNode) -> None:
@@ -328,7 +328,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         plain = {"val": self.val_loader, "test": self.test_loader}
         data_loader = self.dm.train_loader_plain if split == "train" else plain.get(split)
         if data_loader is None:
-            raise ConfigError(f"{self.cfg.DATASET.NAME} has no {split} split to evaluate on")
+            raise ConfigError(f"{name_of_data(self.cfg)} has no {split} split to evaluate on")
         line = f"Evaluate on the *{split}* set"
         print_brief("" if getattr(self.evaluator, "brief", "") else line, line)
         bar = tqdm(data_loader, desc=f"test on {split}", disable=distributed.no_progress_bar(), leave=False)
@@ -376,7 +376,7 @@ class TrainerXU(SimpleTrainer):
 
     def run_epoch(self) -> None:
         if self.train_loader_u is None:
-            raise ConfigError(f"trainer {self.cfg.TRAINER.NAME} needs unlabelled data; {self.cfg.DATASET.NAME} has none")
+            raise ConfigError(f"trainer {self.cfg.TRAINER.NAME} needs unlabelled data; {name_of_data(self.cfg)} has none")
         len_x, len_u = len(self.train_loader_x), len(self.train_loader_u)
         lengths = {"train_x": len_x, "train_u": len_u, "smaller_one": min(len_x, len_u)}
         num_batches = lengths[self.cfg.TRAIN.COUNT_ITER]

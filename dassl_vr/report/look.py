@@ -118,7 +118,7 @@ def title_of(model: PromptedModel) -> str:
     cfg = model.details.cfg
     method = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {}).get("METHOD", "")
     name = cfg.TRAINER.NAME + (f" ({method})" if method and method.lower() != cfg.TRAINER.NAME.lower() else "")
-    return f"{name} on {cfg.DATASET.NAME}, {cfg.MODEL.BACKBONE.NAME}"
+    return f"{name} on {model.details.data_name}, {cfg.MODEL.BACKBONE.NAME}"
 
 
 # ---------------------------------------------------------------------------------------------------- the images
@@ -143,7 +143,7 @@ def images_figure(
     grey_inputs = dict(columns)["input"].mean(dim=1)
     columns = [(heading, pictures if pictures.dim() == 3 else adjust(pictures)) for heading, pictures in columns]
     # On two lines: no room is made for a heading that is wider than its chart
-    charts = [(f"after: classes of\n{figure_text(look.model.details.cfg.DATASET.NAME, 24)}", look.after)]
+    charts = [(f"after: classes of\n{figure_text(look.model.details.data_name, 24)}", look.after)]
     if look.before is not None:
         charts.insert(0, (f"before:\n{look.before_what}", look.before))
 

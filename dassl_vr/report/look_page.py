@@ -120,7 +120,7 @@ class _LookPage:
 
     def _bars(self, index):
         look, truth = self.look, self.look.truth(index)
-        charts = [(f"after: classes of {look.model.details.cfg.DATASET.NAME}", look.after[index])]
+        charts = [(f"after: classes of {look.model.details.data_name}", look.after[index])]
         if look.before is not None:
             charts.insert(0, (f"before: {look.before_what}", look.before[index]))
         return [Bars(heading, [(name, share, name == truth) for name, share in classes]) for heading, classes in charts]

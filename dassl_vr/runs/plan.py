@@ -96,8 +96,12 @@ class Run:
 
 
 def unique(runs: Sequence[Run]) -> list[Run]:
-    """In order, each directory once."""
-    return list({run.output_dir: run for run in runs}.values())
+    """In order, each directory once. Raises `ConfigError` if two that differ would go to the same one."""
+    found = {}
+    for run in runs:
+        if found.setdefault(run.output_dir, run).cfg != run.cfg:
+            raise ConfigError(f"two different runs would go to {run.output_dir}; rename one, or start them with a --tag each")
+    return list(found.values())
 
 
 def describe(runs: Sequence[Run]) -> None:

@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 from ..backbones.weights import require_same_weights
 from ..config import get_cfg_default, merge_mapping, read_yaml
 from ..config.validate import lookup
-from ..data import DATASET_REGISTRY, build_dataset
+from ..data import DATASET_REGISTRY, build_dataset, root_is_data
 from ..data.datasets.names import differing_classes
 from ..engine.results import RESULTS_FILE, read_results, write_results
 from ..engine.run_directory import CONFIG_FILE, WEIGHTS, check_place, check_unused, hold_unused, holds_images_of, weights_sha256_of
@@ -86,7 +86,7 @@ def test_whole_if_other_images(cfg: CfgNode, directory: str, trained: dict) -> N
     Args:
         trained: content of the run's configuration file.
     """
-    if cfg.DATASET.TEST_CLASSES or not getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "root_is_data", False):
+    if cfg.DATASET.TEST_CLASSES or not root_is_data(cfg.DATASET.NAME):
         return
     theirs = trained.get("DATASET", {})
     if DATASET_REGISTRY.canonical_name(cfg.DATASET.NAME) == theirs.get("NAME"):

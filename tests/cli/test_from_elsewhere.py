@@ -1,6 +1,8 @@
 """A run with relative paths is found and used from another directory, by every command that reads it."""
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from dassl_vr.cli.train import main as train
 from dassl_vr.cli.visualize import main as visualize
 from dassl_vr.config import is_path, read_yaml
 from dassl_vr.config.validate import leaves
+from dassl_vr.deploy import load_prompted
 
 SETTINGS = ["MODEL.BACKBONE.WEIGHTS", "files/tiny.safetensors", "DATALOADER.STORE", "disk", "DATALOADER.STORE_DIR", "files/stores"]
 QUIET = ["TRAIN.END_FIGURES", "False", "DATALOADER.NUM_WORKERS", "0", "OPTIM.MAX_EPOCH", "2", "INPUT.SIZE", "(32, 32)"]
@@ -46,11 +49,13 @@ def test_a_run_is_continued_and_used_elsewhere(here, monkeypatch, stopped_once_s
 
     monkeypatch.chdir(here.parent / "elsewhere")
     assert train(["--config-file", f"{run}/config.yaml", "--resume", str(run)]) == 0, "in the place that it had"
-    assert (run / "results.json").is_file()
+    assert json.loads((run / "results.json").read_text())["dataset"] == "pets", "it is called as its folder is"
     assert train(["--eval-only", "--model-dir", str(run)]) == 0
     assert predict([str(run), str(here / "files/pets")]) == 0
     assert visualize([str(run), "--out", "look", "--number", "1", "--features", "0"]) == 0
+    assert "<title>LinearProbe on pets, tiny_vit" in Path("look/index.html").read_text()
     assert export([str(run), "bundle"]) == 0
+    assert load_prompted("bundle").details.data_name == "pets"
     assert sorted(path.name for path in (here.parent / "elsewhere").iterdir()) == ["bundle", "look"]
     assert str(here) not in (here.parent / "elsewhere/bundle/config.json").read_text(), "of no use to others"
 

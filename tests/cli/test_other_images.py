@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -131,6 +132,18 @@ def test_images_that_have_moved(tmp_path, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert "holds a run on the images of" in line and "choose another --output-dir" in line
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_other_images_of_the_same_names(finished, tmp_path, capsys):
+    """In a folder of the same name elsewhere: no other run is taken for this one, no other test images for its own."""
+    root, run = finished
+    other = fill(tmp_path / root.name, seed=1)
+    assert train(other, run) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"the images of {root}, and those of {other} are not the same" in line and "rename one of the folders" in line
+    assert evaluate(run, other, tmp_path / "out") == 0 and results(tmp_path / "out")["num_test"] == 18
+    shutil.copytree(root, tmp_path / "copy")
+    assert train(tmp_path / "copy", run) == 0 and "finished already" in capsys.readouterr().out
 
 
 def test_no_advice_that_is_refused_next(tmp_path, capsys):

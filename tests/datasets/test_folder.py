@@ -4,6 +4,9 @@ import os
 import pytest
 from PIL import Image
 
+from dassl_vr.config import get_cfg_default
+from dassl_vr.data import name_of_data
+from dassl_vr.plugins import load_plugins
 from dassl_vr.utils.errors import DataError
 
 
@@ -15,6 +18,31 @@ def fill(directory, draw, images=10, classes=("cat", "dog")):
     for name in classes:
         for number in range(images):
             draw(directory / name / f"{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [
+        ("a/pets", "pets"),
+        ("pets/", "pets"),
+        ("~/my pets", "my pets"),
+        (".", "here"),
+        ("", "folder"),
+        ("/", "folder"),
+        ("EuroSAT", "folder-EuroSAT"),  # whose figures are elsewhere
+        ("oxford_flowers", "folder-oxford_flowers"),
+        ("DTD", "folder-DTD"),
+    ],
+)
+def test_it_is_called_as_its_folder_is(root, name, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    load_plugins()
+    cfg = get_cfg_default()
+    cfg.DATASET.NAME, cfg.DATASET.ROOT = "folder", root
+    assert name_of_data(cfg) == name_of_data(cfg, "its yaml") == name
+    cfg.DATASET.NAME = "EuroSAT"
+    assert name_of_data(cfg) == "EuroSAT" and name_of_data(cfg, "eurosat") == "eurosat"
 
 
 def test_one_folder_a_class_is_split_loudly(tmp_path, draw, load, capsys):

@@ -412,7 +412,7 @@ def test_names_are_text_on_the_page_and_nothing_else(smm, tmp_path):
     model = load_prompted(smm)
     evil = '</title><script>alert("1")</script>\u202e {} <!-- `x` "onload=\'y\''
     model.classnames[0] = evil
-    model.details.cfg.DATASET.NAME = evil
+    model.details.results["dataset"] = evil
     model.details.results["command"] = f"python train.py {evil}"
     tested = tests.tested_of(smm, None)
     tested.confusion.classnames[0] = evil

@@ -3,7 +3,8 @@
 import pytest
 
 from dassl_vr.cli.train import build_parser, setup_cfg
-from dassl_vr.runs.cells import Cell, cell_of
+from dassl_vr.plugins import load_plugins
+from dassl_vr.runs.cells import Cell, cell_of, data_arguments
 from dassl_vr.runs.plan import Run, unique
 from dassl_vr.utils.errors import ConfigError
 
@@ -47,10 +48,36 @@ def test_the_cell_of_a_run_without_a_recipe_of_its_trainer():
     assert cell_of(cfg, "mine/recipe.yaml") == Cell("VR", "full", "digits", "timm-resnet18")
 
 
+@pytest.mark.parametrize("word", ["a/pets", "./a/pets", "folder"])
+def test_runs_on_a_folder_are_called_as_it_is(word, tmp_path, monkeypatch):
+    (tmp_path / "a/pets").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    load_plugins()
+    more = ["DATASET.ROOT", "a/pets"] if word == "folder" else []
+    run = Cell("SMM", "", word, "tiny_vit").run(0, "output", "default", "data", more)
+    assert str(run.output_dir) == "output/pets/SMM/tiny_vit/default/seed0" == run.cfg.OUTPUT_DIR
+    assert run.cfg.DATASET.NAME == "folder" and run.cfg.DATASET.ROOT == "a/pets"
+    assert cell_of(run.cfg, run.flags["config_file"]) == Cell("SMM", "", "pets", "tiny_vit")
+
+
+def test_a_data_set_before_a_folder_of_its_name(tmp_path, monkeypatch):
+    for name in ("digits", "pets"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    load_plugins()
+    assert data_arguments("digits") == ({"dataset_config_file": "configs/datasets/digits.yaml"}, [])
+    assert data_arguments("pets") == ({}, ["DATASET.NAME", "pets"]), "an alias of OxfordPets"
+    assert data_arguments("./digits") == ({}, ["DATASET.NAME", "folder", "DATASET.ROOT", "./digits"])
+    with pytest.raises(ConfigError, match="no such directory"):
+        data_arguments("cats/pets")
+
+
 def test_a_directory_is_one_run():
     cell = Cell("SMM", "", "digits", "lite0")
     runs = [cell.run(seed, "output", "default", "data") for seed in (1, 1, 2)]
     assert [run.name for run in unique(runs)] == ["SMM seed 1", "SMM seed 2"]
+    with pytest.raises(ConfigError, match="two different runs would go to output/digits/SMM"):
+        unique([*runs, cell.run(2, "output", "default", "data", ["OPTIM.LR", "0.5"])])
 
 
 def test_what_no_run_could_have_ends_the_plan():

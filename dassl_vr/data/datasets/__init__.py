@@ -2,7 +2,7 @@
 
 from .base_dataset import ArrayDatum, DatasetBase, Datum, read_item_image
 from .benchmark import BenchmarkDataset, ImageSplitDataset, TrainTestDataset
-from .build import DATASET_REGISTRY, build_dataset
+from .build import DATASET_REGISTRY, build_dataset, name_of_data, root_is_data
 from .split import split_sha256
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "ImageSplitDataset",
     "TrainTestDataset",
     "build_dataset",
+    "name_of_data",
     "read_item_image",
+    "root_is_data",
     "split_sha256",
 ]

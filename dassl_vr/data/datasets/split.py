@@ -19,6 +19,8 @@ from ...utils.files import read_checked_json, read_json, write_json
 from .base_dataset import DatasetBase, Datum, draw_shots, group_by
 from .names import SPLIT_NAMES, split_of
 
+BEGINNING = 2**16  # bytes of a file that are compared
+
 
 class Splits(NamedTuple):
     """Three lists of `Datum`."""
@@ -267,6 +269,29 @@ def split_sha256(dataset: DatasetBase) -> str:
             # JSON, so that no two different entries read the same
             digest.update(json.dumps([name, relative_path(item, base), item.label, item.classname]).encode())
     return digest.hexdigest()
+
+
+def same_files(one: DatasetBase, other: DatasetBase) -> bool:
+    """Whether the image files of two data sets with the same `split_sha256` are copies, by their sizes and beginnings: two folders
+    may use the same names for different images."""
+    return all(map(_look_the_same, _all_items(one), _all_items(other)))
+
+
+def _all_items(dataset):
+    return [item for items in (dataset.train_x, dataset.train_u, dataset.val, dataset.test) for item in items or ()]
+
+
+def _look_the_same(*items):
+    if any(getattr(item, "in_memory", False) for item in items):
+        return True
+    found = []
+    for item in items:
+        try:
+            with open(item.impath, "rb") as file:
+                found.append((os.path.getsize(item.impath), file.read(BEGINNING)))
+        except OSError:
+            return False
+    return found[0] == found[1]
 
 
 def _base_directory(dataset, items):
