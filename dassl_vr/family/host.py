@@ -45,7 +45,7 @@ class HostDatasetWrapper(dassl.data.DatasetWrapper):
 
 
 class HostDataManager(dassl.data.DataManager):
-    """The original's data manager with our transforms, DATALOADER.TRAIN_X.DROP_LAST and `train_loader_all`."""
+    """The original's data manager with our transforms, DATALOADER.TRAIN_X.DROP_LAST and the loaders of every training image once."""
 
     def __init__(self, cfg):
         transforms = [build_transform(cfg, is_train) for is_train in (True, False)]
@@ -55,8 +55,10 @@ class HostDataManager(dassl.data.DataManager):
         loader = self.train_loader_x
         if not cfg.DATALOADER.TRAIN_X.DROP_LAST:
             self.train_loader_x = _loader_like(loader, loader.dataset, loader.batch_size, loader.sampler)
-        everything = HostDatasetWrapper(cfg, self.dataset.train_x, transform=transforms[0])
-        self.train_loader_all = _loader_like(loader, everything, cfg.DATALOADER.TEST.BATCH_SIZE)
+        self.train_loader_all, self.train_loader_plain = (
+            _loader_like(loader, HostDatasetWrapper(cfg, self.dataset.train_x, transform=transform), cfg.DATALOADER.TEST.BATCH_SIZE)
+            for transform in transforms
+        )
 
 
 def _loader_like(loader, dataset, batch_size, sampler=None):

@@ -108,10 +108,6 @@ class FeatureLearning(PromptLearning):
         self.train_loader_x.set_epoch(self.epoch)
         super().run_epoch()
 
-    def training_labels(self) -> torch.Tensor:
-        """(training images,) labels, in the order of the features."""
-        return torch.tensor([item.label for item in self.dm.dataset.train_x], device=self.device)
-
     def parse_batch_train(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """((B, D) features of unit length, (B,) labels)"""
         return F.normalize(batch["features"], dim=-1), batch["label"].to(self.device)

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 
-from ..data import build_transform, split_sha256
+from ..data import BatchLoader, build_transform, split_sha256
 from ..data.store_content import fingerprint_of
 from ..engine.resume import stoppable
 from ..home import cache_directory
@@ -19,6 +20,28 @@ from ..utils.errors import UserError, WeightsError
 
 if TYPE_CHECKING:
     from .prompt_learning import PromptLearning
+
+
+def of_training_images(
+    trainer: "PromptLearning", loader: BatchLoader, compute: Callable[[torch.Tensor], torch.Tensor], name: str
+) -> torch.Tensor:
+    """What `compute` makes of all training images: (N, D), in their order, the same in all processes.
+
+    A row of zeros stands for each image that was left out because it cannot be read (DATASET.ON_BAD_IMAGE). The batches are always
+    the same, so that a resumed run has the same bits.
+
+    Args:
+        loader: of every training image once.
+        compute: (B, 3, S, S) -> (B, D)
+        name: for the progress bar.
+    """
+    rows = None
+    for batch in stoppable(trainer, tqdm(loader, desc=name, disable=no_progress_bar(), leave=False)):
+        part = compute(trainer.parse_batch_test(batch)[0])
+        if rows is None:
+            rows = part.new_zeros(len(trainer.dm.dataset.train_x), part.shape[1])
+        rows[batch["index"].to(part.device)] = part
+    return sum_(rows)  # each process has those of its part of the images
 
 
 class ImageFeatures:
@@ -49,18 +72,10 @@ class ImageFeatures:
 
     @torch.no_grad()
     def _computed(self, number):
-        """Always in the same batches, so that a resumed run has the same bits."""
-        trainer, features = self.trainer, None
-        loader = trainer.dm.train_loader_all
+        loader = self.trainer.dm.train_loader_all
         if hasattr(loader, "set_epoch"):  # an original Dassl's has none
             loader.set_epoch(number)
-        bar = tqdm(loader, desc="image features", disable=no_progress_bar(), leave=False)
-        for batch in stoppable(trainer, bar):
-            part = trainer.model.backbone.features(trainer.parse_batch_test(batch)[0])
-            if features is None:
-                features = part.new_zeros(len(trainer.dm.dataset.train_x), part.shape[1])
-            features[batch["index"].to(part.device)] = part
-        return sum_(features)  # each process has those of its part of the images
+        return of_training_images(self.trainer, loader, self.trainer.model.backbone.features, "image features")
 
     def _stored(self, number):
         """From the file of this version, which is written if there is none that can be used."""

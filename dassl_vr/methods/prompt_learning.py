@@ -194,6 +194,10 @@ class PromptLearning:
         self.model_backward_and_update(loss)
         return {"loss": loss.detach(), "acc": compute_accuracy(logits.detach(), labels)[0]}
 
+    def training_labels(self) -> torch.Tensor:
+        """(training images,) labels, in the order of the data set."""
+        return torch.tensor([item.label for item in self.dm.dataset.train_x], device=self.device)
+
     def parse_batch_train(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (B, 3, S, S) and labels (B,) of a batch, on the device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)

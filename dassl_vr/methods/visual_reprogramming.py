@@ -16,6 +16,7 @@ from ..reprogramming.classifier import ReprogrammedClassifier, SeveralViews, inn
 from ..reprogramming.mappings import CLASSES, LABELS
 from ..utils.distributed import is_main, is_parallel, no_progress_bar, sum_
 from ..utils.errors import ConfigError
+from .image_features import of_training_images
 from .pictures import RunPictures
 from .prompt_learning import PromptLearning
 from .words import words_of
@@ -85,8 +86,8 @@ class VisualReprogramming(PromptLearning):
     Its f_in is the one of `INPUT_REGISTRY` that TRAINER.<NAME>.METHOD names, or what `build_input(cfg, size)` gives, which raises
     `ValueError` for settings that cannot be. Its f_out is the one of `MAPPING_REGISTRY` that TRAINER.<NAME>.MAPPING names.
 
-    Besides what `PromptLearning` asks of the trainer behind it: `dm.train_loader_all` (every training image once, with the training
-    transform), `steps_done()` and `results` (split -> metrics of the last test).
+    Besides what `PromptLearning` asks of the trainer behind it: `dm.train_loader_all` and `dm.train_loader_plain` (every training
+    image once, with the transform for training and for testing), `steps_done()` and `results` (split -> metrics of the last test).
     """
 
     choices = {
@@ -222,6 +223,21 @@ class VisualReprogramming(PromptLearning):
             mapping.reset()
         elif mapping.refresh == "epoch" or (mapping.refresh == "start" and self.epoch == 0):
             self.refresh_mapping()
+        elif mapping.refresh == "ends" and self.epoch == 0:
+            self.solve_mapping(trained=False)
+
+    @torch.no_grad()
+    def solve_mapping(self, trained: bool) -> None:
+        """Compute the label mapping from all training images at once, without augmentation and with the current prompt."""
+        self.set_model_mode("eval")
+        mapping, backbone, f_in = self.model.f_out, self.model.backbone, self.model.f_in
+        plain = self.dm.train_loader_plain
+        logits = of_training_images(self, plain, lambda images: backbone.logits(f_in(images)), "label mapping")
+        labels = self.training_labels()
+        if self.cfg.DATASET.ON_BAD_IMAGE == "skip":
+            read = logits.any(dim=1)  # the others could not be
+            logits, labels = logits[read], labels[read]
+        mapping.solve(logits, labels, trained)
 
     @torch.inference_mode()
     def refresh_mapping(self) -> None:
@@ -277,6 +293,8 @@ class VisualReprogramming(PromptLearning):
             self.pictures.after(-1)
 
     def after_epoch(self) -> None:
+        if self.model.f_out.refresh == "ends" and self.epoch + 1 == self.max_epoch:
+            self.solve_mapping(trained=True)
         super().after_epoch()
         self.pictures.after(self.epoch)
 

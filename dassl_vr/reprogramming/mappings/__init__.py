@@ -9,7 +9,8 @@ that holds it carries it. Mappings that are computed from data are driven in thr
     mapping.update()
 
 and `mapping.refresh` says when: "never", "start" (once, before training) or "epoch" (before each epoch). On a mapping
-that needs no data the three do nothing. `observe` never waits for the device; `update` does.
+that needs no data the three do nothing. `observe` never waits for the device; `update` does. Those that look at all training
+samples at once have `mapping.solve(logits, labels, trained=False)` instead, before the first epoch and after the last ("ends").
 
 A new one is a class in a file of this folder, which is found by itself, or in a plug-in:
 

@@ -39,8 +39,9 @@ class LabelMapping(nn.Module):
     A subclass defines `forward`; all the rest has a default. Its parameters are trained with `cfg.OPTIM`'s optimizer.
 
     Attributes:
-        refresh: when the mapping is computed from data: "never", "start" (once, before training) or "epoch" (before each). By
-            default "epoch" where the class, or a base of it, defines `observe`, else "never".
+        refresh: when the mapping is computed from data: "never", "start" (once, before training), "epoch" (before each) or "ends"
+            (before the first epoch and after the last, see `solve`). By default "epoch" where the class, or a base of it, defines
+            `observe`, "ends" where it defines `solve`, else "never".
         reads: LABELS, FEATURES, CLASSES or EMBEDDING, or another name in `SOURCE_REGISTRY`.
         in_paper_table: the SMM paper's table of mappings (`reproduce.sh mapping`) has it, if it reads LABELS.
         takes_new_classes: what was trained on some classes works on others: nothing in it belongs to the classes.
@@ -55,8 +56,9 @@ class LabelMapping(nn.Module):
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        if "observe" in vars(cls) and "refresh" not in vars(cls):
-            cls.refresh = "epoch"
+        for method, refresh in (("observe", "epoch"), ("solve", "ends")):
+            if method in vars(cls) and "refresh" not in vars(cls):
+                cls.refresh = refresh
 
     def __init__(self, num_source: int, num_target: int):
         super().__init__()
@@ -109,6 +111,16 @@ class LabelMapping(nn.Module):
     def update(self) -> None:
         """Compute the mapping from what was observed since `reset`."""
 
+    def solve(self, logits: torch.Tensor, labels: torch.Tensor, trained: bool) -> None:
+        """Compute the mapping from all training samples at once, where `refresh` is "ends".
+
+        Args:
+            logits: (N, source) of the images as they are tested, without augmentation, in evaluation mode.
+            labels: (N,) target labels.
+            trained: False before the first epoch, True after the last. Called once more with the same where a run was
+                interrupted.
+        """
+
     @property
     def observed(self) -> dict[str, torch.Tensor]:
         """{name: tensor} of what `observe` took in since `reset`; empty where nothing is gathered, and after `update`.
@@ -127,6 +139,34 @@ class LabelMapping(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_source} -> {self.num_target}"
+
+
+class FromData(LabelMapping):
+    """A mapping that is nothing before it was computed from data, or the state of one that was is loaded.
+
+    Attributes:
+        computed_by: the calls that compute it, for the message.
+
+    Raises:
+        RuntimeError: it is used before.
+    """
+
+    computed_by = ""
+    computed = False
+
+    def _check_computed(self):
+        if not self.computed:
+            raise RuntimeError(
+                f"{type(self).__name__} was not computed from data yet: call {self.computed_by}; or load the state of one that was"
+            )
+
+    def _is_computed(self):
+        """Whether the state comes from data; waits for the device."""
+        raise NotImplementedError
+
+    def _load_from_state_dict(self, *arguments, **options):
+        super()._load_from_state_dict(*arguments, **options)
+        self.computed = self._is_computed()
 
 
 def largest_shares(weights: torch.Tensor, most: int) -> list[tuple[int, int, float]]:

@@ -3,40 +3,22 @@
 import torch
 
 from ...utils import devices
-from .base import LabelMapping
+from .base import FromData
 
 
-class Counted(LabelMapping):
+class Counted(FromData):
     """Adds the statistic `counts` (source, target): number of samples of a target class by their arg-max source class, or by those
     that a subclass names in `sources`.
 
     `counts` lives from `reset` to `update` and is no part of the state; None in between.
-
-    Raises:
-        RuntimeError: the mapping is used before it was computed.
     """
 
+    computed_by = "reset(), observe(logits, labels) for each batch of the training samples, then update()"
     counts_dtype = torch.int64
 
     def __init__(self, num_source: int, num_target: int, *more: object):
         super().__init__(num_source, num_target, *more)
         self.register_buffer("counts", None, persistent=False)
-        self.computed = False
-
-    def _check_computed(self):
-        if not self.computed:
-            raise RuntimeError(
-                f"{type(self).__name__} was not computed from data yet: call reset(), observe(logits, labels) for each batch of the"
-                " training samples, then update(); or load the state of one that was"
-            )
-
-    def _is_computed(self):
-        """Whether the state comes from data; waits for the device."""
-        raise NotImplementedError
-
-    def _load_from_state_dict(self, *arguments, **options):
-        super()._load_from_state_dict(*arguments, **options)
-        self.computed = self._is_computed()
 
     def reset(self) -> None:
         device = next(self.buffers()).device

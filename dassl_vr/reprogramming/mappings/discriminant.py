@@ -1,0 +1,121 @@
+"""A linear layer on the features that begins and ends with a linear discriminant."""
+
+import torch
+from torch.nn import functional as F
+
+from ...utils.devices import in_double
+from .base import MAPPING_REGISTRY, FromData
+from .linear import HeadMapping
+
+FOLDS = 5
+TEMPERATURES = 64  # that are tried, from 10^-3 to 10
+
+
+@MAPPING_REGISTRY.register(name="lda")
+class DiscriminantHead(FromData, HeadMapping):
+    """A trained fully connected layer on the backbone's features that begins and ends with a linear discriminant.
+
+    Training starts from the discriminant of the features of the images without a prompt, which is where a linear probe ends. At the
+    end, the weights are the mean of the trained ones and of the discriminant of the features of the prompted images: a layer that was
+    trained together with a prompt fits the training images too closely where there are few of them. See `fit_discriminant`;
+    docs/recipe.md has what both are worth.
+    """
+
+    computed_by = "solve(features, labels, trained=False) with those of all training samples"
+
+    def __init__(self, num_source: int, num_target: int):
+        super().__init__(num_source, num_target)
+        # The discriminant after the last epoch, of the same shapes as the trained layer, and its share of the weights until then
+        self.register_buffer("last_weight", torch.zeros_like(self.linear.weight))
+        self.register_buffer("last_bias", torch.zeros_like(self.linear.bias))
+        self.register_buffer("last_share", torch.zeros(()))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    @torch.no_grad()
+    def solve(self, features: torch.Tensor, labels: torch.Tensor, trained: bool) -> None:
+        weight, bias = fit_discriminant(features, labels, self.num_target)
+        if trained:
+            self.last_weight.copy_(weight)
+            self.last_bias.copy_(bias)
+            self.last_share.fill_(0.5)
+        else:
+            self.linear.weight.copy_(weight)
+            self.linear.bias.copy_(bias)
+            self.started.fill_(True)
+        self.computed = True
+
+    def _is_computed(self):
+        return bool(self.started)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        self._check_computed()
+        weight = torch.lerp(self.linear.weight, self.last_weight, self.last_share)
+        return F.linear(features, weight, torch.lerp(self.linear.bias, self.last_bias, self.last_share))
+
+
+def fit_discriminant(features: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A linear discriminant with a temperature: (weight (K, D), bias (K,)) of logits whose softmax is calibrated on held-out images.
+
+    The discriminant alone is far too sure of itself. The temperature is that with the lowest cross entropy in five-fold
+    cross-validation.
+
+    Args:
+        features: (N, D) of the training images.
+        labels: (N,), below `num_classes`.
+    """
+    features = in_double(features)
+    labels = labels.to(features.device)
+    centre = features.mean(dim=0)
+    features = features - centre
+    fold = _ranks_within_classes(labels, num_classes) % FOLDS
+    held_out = features.new_zeros(len(features), num_classes)
+    for number in range(FOLDS):
+        kept = (fold != number).to(features.dtype)
+        weight, bias = discriminant(features, labels, num_classes, kept)
+        held_out = torch.where((fold == number)[:, None], F.linear(features, weight, bias), held_out)
+    counts = F.one_hot(labels, num_classes).sum(dim=0)
+    known = (counts[labels] > 1).to(features.dtype)  # an only image of its class leaves none to learn the class from
+    log_shares = (counts / len(labels)).clamp(min=1e-12).log()
+    temperatures = torch.logspace(-3, 1, TEMPERATURES, dtype=features.dtype, device=features.device)
+    losses = torch.stack(
+        [(known * F.cross_entropy(t * held_out + log_shares, labels, reduction="none")).sum() for t in temperatures.unbind()]
+    )
+    temperature = torch.where(known.any(), temperatures.take(losses.argmin()), 1.0)
+    weight, bias = discriminant(features, labels, num_classes, torch.ones_like(known))
+    weight, bias = temperature * weight, temperature * bias + log_shares
+    return weight, bias - weight @ centre
+
+
+def discriminant(
+    features: torch.Tensor, labels: torch.Tensor, num_classes: int, kept: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(weight (K, D), bias (K,)) of a linear discriminant of equal class probabilities, of the samples that `kept` (N,) has 1 for.
+
+    The covariance within classes is shrunk towards a multiple of the identity by the oracle approximating shrinkage (Chen et al.,
+    "Shrinkage Algorithms for MMSE Covariance Estimation", 2010), which has no setting. Where no class has two samples, the
+    covariance of all samples stands in for it.
+
+    Args:
+        features: (N, D), in double precision.
+    """
+    number, size = kept.sum(), features.shape[1]
+    members = F.one_hot(labels, num_classes).to(features.dtype) * kept[:, None]  # (N, K)
+    counts = members.sum(dim=0)
+    means = (members.T @ features) / counts.clamp(min=1)[:, None]
+    deviations = (features - means[labels]) * kept[:, None]
+    deviations = torch.where((counts > 1).any(), deviations, features * kept[:, None])
+    covariance = deviations.T @ deviations / number
+    scale = covariance.diagonal().mean()
+    squares = covariance.square().mean()
+    share = (squares + scale**2) / ((number + 1) * (squares - scale**2 / size)).clamp(min=1e-300)
+    # Where the features of each class are all equal, the identity gives the nearest mean
+    share = torch.where(scale > 0, share.clamp(max=1), 1.0)
+    target = torch.where(scale > 0, scale, 1.0) * torch.eye(size, dtype=features.dtype, device=features.device)
+    weight = torch.linalg.solve((1 - share) * covariance + share * target, means.T).T
+    return weight, -0.5 * (weight * means).sum(dim=1)
+
+
+def _ranks_within_classes(labels, num_classes):
+    """(N,) the number of each sample among those of its class, in their order."""
+    members = F.one_hot(labels, num_classes)
+    return (members.cumsum(dim=0) * members).sum(dim=1) - 1

@@ -1,0 +1,96 @@
+"""The linear discriminant against slow, obvious versions."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.covariance import OAS
+from torch.nn import functional as F
+
+from dassl_vr.reprogramming import MAPPING_REGISTRY
+from dassl_vr.reprogramming.mappings.discriminant import FOLDS, discriminant, fit_discriminant
+
+DiscriminantHead = MAPPING_REGISTRY.get("lda")
+
+
+def samples(per_class=(30, 50, 40), size=8, apart=1.5, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.cat([torch.full((count,), label) for label, count in enumerate(per_class)])
+    means, mixing = torch.randn(len(per_class), size, generator=random), torch.randn(size, size, generator=random)
+    features = 5 + apart * means[labels] + torch.randn(len(labels), size, generator=random) @ mixing
+    order = torch.randperm(len(labels), generator=random)
+    return features[order], labels[order]
+
+
+def discriminant_slowly(features, labels, num_classes):
+    """Of each class the linear part of minus half the squared Mahalanobis distance to its mean."""
+    features, labels = features.numpy(), labels.numpy()
+    means = np.stack([features[labels == label].mean(axis=0) for label in range(num_classes)])
+    covariance = OAS(assume_centered=True).fit(features - means[labels]).covariance_
+    rows = [np.linalg.solve(covariance, mean) for mean in means]
+    return torch.tensor(np.stack(rows)), torch.tensor([-0.5 * row @ mean for row, mean in zip(rows, means, strict=True)])
+
+
+def test_it_is_the_discriminant_with_shrunk_covariance():
+    features, labels = samples()
+    weight, bias = discriminant(features.double(), labels, 3, torch.ones(len(labels)).double())
+    expected_weight, expected_bias = discriminant_slowly(features.double(), labels, 3)
+    torch.testing.assert_close(weight, expected_weight)
+    torch.testing.assert_close(bias, expected_bias)
+
+
+def test_its_temperature_is_the_best_of_cross_validation():
+    features, labels = samples()
+    held_out, answers, seen = [], [], [0, 0, 0]
+    folds = []
+    for label in labels.tolist():
+        folds.append(seen[label] % FOLDS)
+        seen[label] += 1
+    folds, centred = torch.tensor(folds), features.double() - features.double().mean(dim=0)
+    for fold in range(FOLDS):
+        weight, bias = discriminant_slowly(centred[folds != fold], labels[folds != fold], 3)
+        held_out.append(centred[folds == fold] @ weight.T + bias)
+        answers.append(labels[folds == fold])
+    held_out, answers = torch.cat(held_out), torch.cat(answers)
+    log_shares = (torch.bincount(labels) / len(labels)).double().log()
+    temperatures = torch.logspace(-3, 1, 64, dtype=torch.float64)
+    best = min(temperatures, key=lambda t: F.cross_entropy(t * held_out + log_shares, answers).item())
+    assert temperatures[0] < best < temperatures[-1]
+    weight, bias = discriminant_slowly(centred, labels, 3)
+    fitted_weight, fitted_bias = fit_discriminant(features, labels, 3)
+    torch.testing.assert_close(fitted_weight, best * weight)
+    expected = best * (centred @ weight.T + bias) + log_shares
+    torch.testing.assert_close(features.double() @ fitted_weight.T + fitted_bias, expected)
+
+
+@pytest.mark.parametrize("per_class", [(1, 1, 1), (2, 1, 1), (2, 2, 2), (0, 3, 4)])
+def test_few_samples_are_told_apart(per_class):
+    features, labels = samples(per_class, apart=20)
+    weight, bias = fit_discriminant(features, labels, 3)
+    assert torch.equal((features.double() @ weight.T + bias).argmax(dim=1), labels)
+
+
+def test_equal_samples_of_a_class_are_told_apart():
+    features, labels = torch.eye(3).repeat(4, 1), torch.arange(3).repeat(4)
+    weight, bias = fit_discriminant(features, labels, 3)
+    assert torch.equal((features.double() @ weight.T + bias).argmax(dim=1), labels)
+
+
+def test_it_starts_as_the_discriminant_and_ends_in_the_middle():
+    (plain, labels), (prompted, _) = samples(), samples(apart=3)
+    head = DiscriminantHead(8, 3)
+    with pytest.raises(RuntimeError, match=r"call solve\(features, labels, trained=False\)"):
+        head(plain)
+    head.solve(plain, labels, trained=False)
+    start = [part.float() for part in fit_discriminant(plain, labels, 3)]
+    torch.testing.assert_close(head(plain), F.linear(plain, *start))
+    with torch.no_grad():  # a step of training
+        head.linear.weight.add_(0.1)
+    for _ in range(2):  # an interrupted run does it again
+        head.solve(prompted, labels, trained=True)
+    end = [part.float() for part in fit_discriminant(prompted, labels, 3)]
+    expected = (F.linear(plain, start[0] + 0.1, start[1]) + F.linear(plain, *end)) / 2
+    torch.testing.assert_close(head(plain), expected, atol=1e-4, rtol=1e-4)
+    other = DiscriminantHead(8, 3)
+    other.load_state_dict(head.state_dict())
+    assert torch.equal(other(plain), head(plain))
+    assert {name for name, _ in head.named_parameters()} == {"linear.weight", "linear.bias"}
