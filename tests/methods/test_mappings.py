@@ -151,3 +151,23 @@ def test_names_are_compared_by_a_clip(tmp_path, tiny_command, capsys):
     assert main(command) == 2
     error = capsys.readouterr().err
     assert "TRAINER.VR.NAMES_BY is 'lite0'; it takes a CLIP" in error and error.count("\n") == 1
+
+
+def test_a_mapping_that_solves_sees_the_images_as_they_are_tested_before_and_after_training(tmp_path, tiny_command, trainer_of):
+    trainer = trainer_of(tiny_command(tmp_path / "run", "TRAINER.SMM.MAPPING", "lda", "OPTIM.MAX_EPOCH", "2"))
+    mapping, network, solved = trainer.model.f_out, trainer.model, []
+    solve = mapping.solve
+    mapping.solve = lambda *arguments: (solved.append(arguments), solve(*arguments))
+    network.eval()
+    with torch.no_grad():
+        plain = torch.cat([network.backbone.logits(batch["img"]) for batch in trainer.dm.train_loader_plain])
+    trainer.train()
+    (features, labels, trained), (prompted, again, at_the_end) = solved
+    assert (trained, at_the_end) == (False, True)
+    assert labels.tolist() == again.tolist() == [item.label for item in trainer.dm.dataset.train_x]
+    torch.testing.assert_close(features, plain, atol=1e-4, rtol=1e-4)  # the pattern starts at zero
+    network.eval()
+    with torch.no_grad():
+        now = torch.cat([network.backbone.logits(network.f_in(batch["img"])) for batch in trainer.dm.train_loader_plain])
+    torch.testing.assert_close(prompted, now, atol=1e-4, rtol=1e-4)
+    assert (now - plain).abs().max() > 1e-2 and mapping.last_share == 0.5

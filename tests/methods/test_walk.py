@@ -85,8 +85,10 @@ def test_a_step_moves_what_is_declared(repository, backbone, mapping):
         parts = trainer.trained_parts(cfg, network)
         network.f_out.prepare(words_of(Built(cfg, network)))
         network.f_out.reset()
-        network.f_out.observe(network.backbone.logits(network.f_in(images)).detach(), labels)
+        logits = network.backbone.logits(network.f_in(images)).detach()
+        network.f_out.observe(logits, labels)
         network.f_out.update()
+        network.f_out.solve(logits, labels, trained=False)
         before = snapshot(network)
         network.train()
         parameters = [p for module, _ in parts.values() for p in module.parameters()]

@@ -7,7 +7,7 @@ from sklearn.covariance import OAS
 from torch.nn import functional as F
 
 from dassl_vr.reprogramming import MAPPING_REGISTRY
-from dassl_vr.reprogramming.mappings.discriminant import FOLDS, discriminant, fit_discriminant
+from dassl_vr.reprogramming.mappings.discriminant import CONFIDENCE, FOLDS, discriminant, fit_discriminant
 
 DiscriminantHead = MAPPING_REGISTRY.get("lda")
 
@@ -81,7 +81,7 @@ def test_it_starts_as_the_discriminant_and_ends_in_the_middle():
     with pytest.raises(RuntimeError, match=r"call solve\(features, labels, trained=False\)"):
         head(plain)
     head.solve(plain, labels, trained=False)
-    start = [part.float() for part in fit_discriminant(plain, labels, 3)]
+    start = [CONFIDENCE * part.float() for part in fit_discriminant(plain, labels, 3)]
     torch.testing.assert_close(head(plain), F.linear(plain, *start))
     with torch.no_grad():  # a step of training
         head.linear.weight.add_(0.1)

@@ -9,14 +9,15 @@ from .linear import HeadMapping
 
 FOLDS = 5
 TEMPERATURES = 64  # that are tried, from 10^-3 to 10
+CONFIDENCE = 0.3  # of the layer that training starts from: a factor of its logits
 
 
 @MAPPING_REGISTRY.register(name="lda")
 class DiscriminantHead(FromData, HeadMapping):
     """A trained fully connected layer on the backbone's features that begins and ends with a linear discriminant.
 
-    Training starts from the discriminant of the features of the images without a prompt, which is where a linear probe ends. At the
-    end, the weights are the mean of the trained ones and of the discriminant of the features of the prompted images: a layer that was
+    Training starts from the discriminant of the features of the images without a prompt, about where a linear probe ends, but less
+    sure of itself, which leaves the prompt more to learn. At the end, the weights are the mean of the trained ones and of the discriminant of the features of the prompted images: a layer that was
     trained together with a prompt fits the training images too closely where there are few of them. See `fit_discriminant`;
     docs/recipe.md has what both are worth.
     """
@@ -39,8 +40,8 @@ class DiscriminantHead(FromData, HeadMapping):
             self.last_bias.copy_(bias)
             self.last_share.fill_(0.5)
         else:
-            self.linear.weight.copy_(weight)
-            self.linear.bias.copy_(bias)
+            self.linear.weight.copy_(CONFIDENCE * weight)
+            self.linear.bias.copy_(CONFIDENCE * bias)
             self.started.fill_(True)
         self.computed = True
 
