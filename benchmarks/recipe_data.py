@@ -1,26 +1,27 @@
-"""Data for the recipe study: 60 training images a class, and validation images enough to choose by.
+"""Data for the recipe study: few training images, and validation images enough to choose by.
 
-Used as `--plugin benchmarks/recipe_data.py` with `DATASET.NAME StudyDigits` or `StudyFashion`. Test images are the data sets'
-own and are not looked at until the recipes are chosen.
+Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits60, StudyFashion14 and the like; the number is that of
+training images per class. Validation images are the rest of the training sets (of Fashion-MNIST, 100 per class of it). Test images
+are the data sets' own (of Fashion-MNIST the first 2,000); they are not looked at before a recipe is chosen.
 """
 
 import random
 
 from dassl_vr.data import DATASET_REGISTRY, DatasetBase
 
-TRAIN_PER_CLASS = 60
+PER_CLASS = (6, 14, 60)
 
 
-def divide(items, seed, val_per_class=None):
-    """`TRAIN_PER_CLASS` images of each class for training; `val_per_class` others (None = all) for validation."""
+def divide(items, seed, per_class, val_per_class=None):
+    """(`per_class` images of each class for training, for validation those after the first 60, `val_per_class` or all of them)."""
     train, val, seen = [], [], {}
     items = list(items)
     random.Random(seed).shuffle(items)
     for item in items:
         number = seen[item.label] = seen.get(item.label, 0) + 1
-        if number <= TRAIN_PER_CLASS:
+        if number <= per_class:
             train.append(item)
-        elif val_per_class is None or number <= TRAIN_PER_CLASS + val_per_class:
+        elif number > max(PER_CLASS) and (val_per_class is None or number <= max(PER_CLASS) + val_per_class):
             val.append(item)
     return train, val
 
@@ -33,25 +34,21 @@ def whole(name, cfg):
     return DATASET_REGISTRY.get(name)(cfg)
 
 
-@DATASET_REGISTRY.register()
-class StudyDigits(DatasetBase):
-    """Digits: 600 for training, 658 for validation, 539 for testing."""
+def study(name, source, per_class, val_per_class=None, tested=None):
+    """Register the data set `name`: a part of `source`."""
 
-    facts = DATASET_REGISTRY.get("digits").facts
+    class Study(DatasetBase):
+        facts = DATASET_REGISTRY.get(source).facts
 
-    def __init__(self, cfg):
-        digits = whole("digits", cfg)
-        train, val = divide([*digits.train_x, *digits.val], cfg.SEED)
-        super().__init__(train_x=train, val=val, test=digits.test)
+        def __init__(self, cfg):
+            data = whole(source, cfg)
+            train, val = divide([*data.train_x, *(data.val or [])], cfg.SEED, per_class, val_per_class)
+            super().__init__(train_x=train, val=val, test=data.test[:tested])
+
+    Study.__name__ = name
+    DATASET_REGISTRY.register(name=name)(Study)
 
 
-@DATASET_REGISTRY.register()
-class StudyFashion(DatasetBase):
-    """Fashion-MNIST: 600 for training, 1,000 for validation, the first 2,000 of the test set for testing."""
-
-    facts = DATASET_REGISTRY.get("FashionMNIST").facts
-
-    def __init__(self, cfg):
-        fashion = whole("FashionMNIST", cfg)
-        train, val = divide(fashion.train_x, cfg.SEED, val_per_class=100)
-        super().__init__(train_x=train, val=val, test=fashion.test[:2000])
+for images in PER_CLASS:
+    study(f"StudyDigits{images}", "digits", images)
+    study(f"StudyFashion{images}", "FashionMNIST", images, val_per_class=100, tested=2000)

@@ -347,12 +347,12 @@ def test_every_recipe_is_compared_or_is_ours():
     }
     for path in TRAINERS.glob("*/*.yaml"):
         name = f"{path.parent.name}/{path.stem}"
-        if path.stem.startswith("tiny_") or path.stem.endswith("_robust") or path.parent.name == "ZeroshotCLIP":
+        if path.stem.startswith("tiny_") or path.stem.endswith("_best") or path.parent.name == "ZeroshotCLIP":
             continue
         assert (name in PUBLISHED) != (name in ours), name
 
 
-@pytest.mark.parametrize(("name", "side"), [("vit_b32", 48), ("vit_b32_robust", 48), ("clip_vit_b16", 28), ("clip_vit_b32", 28)])
+@pytest.mark.parametrize(("name", "side"), [("vit_b32", 48), ("vit_b32_best", 48), ("clip_vit_b16", 28), ("clip_vit_b32", 28)])
 def test_six_layers_and_three_pools_in_front_of_a_transformer(name, side):
     """102,339 parameters; patches of 8, so a mask of 48 x 48 at 384 (Cai et al., section 5 and appendix A.2)."""
     cfg = recipe(f"SMM/{name}")
