@@ -1,4 +1,4 @@
-"""Data for the recipe study: few training images, and validation images enough to choose by.
+"""Data for the recipe study, few training images and validation images enough to choose by, and heads that lack a part.
 
 Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits60, StudyFashion14 and the like; the number is that of
 training images per class. Validation images are the rest of the training sets (of Fashion-MNIST, 100 per class of it). Test images
@@ -8,6 +8,8 @@ are the data sets' own (of Fashion-MNIST the first 2,000); they are not looked a
 import random
 
 from dassl_vr.data import DATASET_REGISTRY, DatasetBase
+from dassl_vr.reprogramming import MAPPING_REGISTRY
+from dassl_vr.reprogramming.mappings.discriminant import CONFIDENCE, DiscriminantHead
 
 PER_CLASS = (6, 14, 60)
 
@@ -52,3 +54,35 @@ def study(name, source, per_class, val_per_class=None, tested=None):
 for images in PER_CLASS:
     study(f"StudyDigits{images}", "digits", images)
     study(f"StudyFashion{images}", "FashionMNIST", images, val_per_class=100, tested=2000)
+
+
+class StartOnly(DiscriminantHead):
+    """The head that starts with a discriminant and is trained, no more."""
+
+    def solve(self, features, labels, trained):
+        if not trained:
+            super().solve(features, labels, trained)
+
+
+class EndOnly(DiscriminantHead):
+    """The head that starts as `head` does and ends in the middle between its weights and a discriminant."""
+
+    def solve(self, features, labels, trained):
+        if trained:
+            super().solve(features, labels, trained)
+        self.started.fill_(True)
+        self.computed = True
+
+
+class SureStart(DiscriminantHead):
+    """The head that starts with the discriminant's own confidence."""
+
+    def solve(self, features, labels, trained):
+        super().solve(features, labels, trained)
+        if not trained:
+            self.linear.weight.data.div_(CONFIDENCE)
+            self.linear.bias.data.div_(CONFIDENCE)
+
+
+for name, mapping in {"lda_start": StartOnly, "lda_end": EndOnly, "lda_sure": SureStart}.items():
+    MAPPING_REGISTRY.register(name=name)(mapping)

@@ -1,116 +1,138 @@
-"""Which start, label mapping and schedule suit SMM at short budgets? Chosen on validation images; see docs/recipe.md.
+"""What each part of SMM's best recipe is worth, and how the recipe does against others; see docs/recipe.md.
 
-    python benchmarks/recipe_study.py --root /usr/share/datasets [--epochs 8] [--variants smm-ilm ones-blm] [--jobs 2] [--test]
+    python benchmarks/recipe_study.py --root /usr/share/datasets --backbones tiny_vit tiny_clip lite0 --seeds 1 2 3           # choose
+    python benchmarks/recipe_study.py --root /usr/share/datasets --variants best LinearProbe --seeds 1 2 3 4 5 6 7 8 9 10 --test
 
-Each run is a process of `train.py` with one thread; finished runs are not repeated. `--test` measures the runs on the test images
-as well, which is for the table, not for choosing.
+Accuracy on validation images; `--test` measures the runs on the test images instead, which is for the last table, not for choosing.
+Each run has one core and a directory below --out; finished runs are not repeated. The differences are those to the first variant, with
+the same seed; the interval is Student's, for 95 %.
 """
 
-import checkout  # noqa: F401
-
-# isort: split
 import argparse
-import json
+import contextlib
+import math
 import os
 import statistics
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-from tabulate import tabulate
-
-DATASETS = ("StudyDigits", "StudyFashion")
-ONES = ["TRAINER.SMM.MASK_INIT", "ones"]
-STEPS = ["OPTIM.LR_SCHEDULER", "multi_step", "OPTIM.STEPSIZE", "(0.5, 0.72)"]
-
-
-def smm(*settings, mapping="ilm"):
-    return "SMM", ["TRAINER.SMM.MAPPING", mapping, *settings]
-
-
-def full(*settings, mapping="ilm"):
-    return "VR", ["TRAINER.VR.MAPPING", mapping, *settings]
-
-
-# Everything else is as in configs/trainers/*/lite0.yaml: Adam, both rates 0.01, cosine
+DATASETS = ("StudyDigits14", "StudyFashion14", "StudyDigits60", "StudyFashion60")
+SMM = "TRAINER.SMM."
+# Variant -> (trainer, what follows the backbone in the recipe's name, settings). Those of the recipe differ from it in one thing
 VARIANTS = {
-    "full-ilm": full(),
-    "full-blm": full(mapping="blm"),
-    "smm-ilm": smm(),
-    "smm-blm": smm(mapping="blm"),
-    "ones-ilm": smm(*ONES),
-    "ones-blm": smm(*ONES, mapping="blm"),
-    "ones-blm+": smm(*ONES, mapping="blm+"),
-    "ones-blm-steps": smm(*ONES, *STEPS, mapping="blm"),
-    "smm-ilm-steps": smm(*STEPS),
-    "ones-blm-mask0.003": smm(*ONES, "TRAINER.SMM.MASK_LR", "0.003", mapping="blm"),
-    "ones-blm-mask0.001": smm(*ONES, "TRAINER.SMM.MASK_LR", "0.001", mapping="blm"),
-    "smm-blm-mask0.003": smm("TRAINER.SMM.MASK_LR", "0.003", mapping="blm"),
-    "ones-blm+-mask0.003": smm(*ONES, "TRAINER.SMM.MASK_LR", "0.003", mapping="blm+"),
-    "full-blm-lr0.03": full("OPTIM.LR", "0.03", mapping="blm"),
-    "ones-blm-lr0.03-mask0.003": smm(*ONES, "OPTIM.LR", "0.03", "TRAINER.SMM.MASK_LR", "0.003", mapping="blm"),
+    "best": ("SMM", "_best", {}),
+    "LinearProbe": ("LinearProbe", "", {}),
+    "no prompt": ("SMM", "_best", {"OPTIM.LR": 1e-9, SMM + "MASK_LR": 1e-9}),
+    "start only": ("SMM", "_best", {SMM + "MAPPING": "lda_start"}),
+    "end only": ("SMM", "_best", {SMM + "MAPPING": "lda_end"}),
+    "neither": ("SMM", "_best", {SMM + "MAPPING": "head"}),
+    "sure start": ("SMM", "_best", {SMM + "MAPPING": "lda_sure"}),
+    "wide crops": ("SMM", "_best", {"INPUT.MARGIN": -1}),
+    "rates x 2": ("SMM", "_best", None),
+    "rates / 2": ("SMM", "_best", None),
+    "ones": ("SMM", "_best", {SMM + "MASK_INIT": "ones"}),
+    "SMM": ("SMM", "", {}),
+    "SMM head": ("SMM", "_head", {}),
+    "VR full": ("VR", "", {}),
+    "VR acavp": ("VR", "_acavp", {}),
+    "VR autovp": ("VR", "_autovp", {}),
+    "VR lorvp": ("VR", "_lorvp", {}),
+    "VR ar": ("VR", "_ar", {}),
+    "VR attrvr": ("VR", "_attrvr", {}),
+    "VR rvp": ("VR", "_rvp", {}),
+    "SMM rvp": ("SMM", "_rvp", {}),
+    "SMM attrvr": ("SMM", "_attrvr", {}),
+    "CoOp": ("CoOp", "", {}),
+    "MaPLe": ("MaPLe", "", {}),
 }
+FACTORS = {"rates x 2": 2, "rates / 2": 0.5}
+PLUGIN = str(Path(__file__).with_name("recipe_data.py"))
 
 
-def run(out, root, variant, dataset, seed, epochs, test):
-    """Train (and test) one run; returns {"val": accuracy, "test": accuracy or None}, or None if it failed."""
-    trainer, settings = VARIANTS[variant]
-    directory = Path(out, dataset, variant, f"epochs{epochs}", f"seed{seed}")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    plugin = ["--plugin", "benchmarks/recipe_data.py"]
-    train = ["--trainer", trainer, "--config-file", f"configs/trainers/{trainer}/lite0.yaml", "--root", root, "--seed", str(seed)]
-    train += ["--output-dir", str(directory), "--resume", str(directory), "DATASET.NAME", dataset, "VERBOSE", "False"]
-    train += ["TEST.SPLIT", "val", "OPTIM.MAX_EPOCH", str(epochs), "TRAIN.PICTURE_FREQ", "1000", *settings]
-    commands = {directory: train}
-    if test:
-        where = ["--eval-only", "--model-dir", str(directory), "--output-dir", str(directory / "test"), "TEST.SPLIT", "test"]
-        commands[directory / "test"] = where
-    accuracy = []
-    for place, arguments in commands.items():
-        if not (place / "results.json").is_file():
-            done = subprocess.run(
-                [sys.executable, "train.py", *plugin, *arguments], env=environment, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                print(f"{place} failed: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-                return None
-        accuracy.append(json.loads((place / "results.json").read_text())["accuracy"])
-    return dict(zip(("val", "test"), (*accuracy, None), strict=False))
+def start_worker():
+    """Once in each process: a core of its own, and the study's data sets."""
+    import torch
+
+    from dassl_vr.plugins import load_plugins
+
+    torch.set_num_threads(1)
+    load_plugins([PLUGIN])
 
 
-def cell(results, split):
-    values = [result[split] for result in results if result and result[split] is not None]
-    if not values:
-        return ""
+def train(out, root, variant, dataset, backbone, seed, epochs, test):
+    """One run; gives its accuracy in percent, or None with the reason on the screen."""
+    from dassl_vr import build_cfg, run
+    from dassl_vr.utils.errors import UserError
+
+    trainer, suffix, settings = VARIANTS[variant]
+    recipe = f"configs/trainers/{trainer}/{backbone}{suffix}.yaml"
+    directory = Path(out, "test" if test else "val", dataset, variant.replace("/", "by").replace(" ", "_"), backbone, f"ep{epochs}")
+    directory /= f"seed{seed}"
+    if settings is None:
+        rate = build_cfg([recipe]).OPTIM.LR * FACTORS[variant]
+        settings = {"OPTIM.LR": rate, SMM + "MASK_LR": rate}
+    fixed = {"TRAINER.NAME": trainer, "DATASET.NAME": dataset, "DATASET.ROOT": root, "SEED": seed, "OPTIM.MAX_EPOCH": epochs}
+    fixed |= {"OUTPUT_DIR": str(directory), "RESUME": str(directory) if directory.is_dir() else "", "TEST.VAL_CURVE": False}
+    fixed |= {"TEST.TRAIN_GAP": False, "TEST.SPLIT": "test" if test else "val", "TRAIN.END_FIGURES": False, "TRAIN.PICTURE_FREQ": 1000}
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            return run(build_cfg([recipe], {**fixed, **settings}))["accuracy"]
+    except UserError as error:
+        print(f"{directory}: {error}", file=sys.stderr, flush=True)
+        return None
+
+
+def mean_and_spread(values):
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.1f}{spread}"
 
 
+def mean_and_interval(differences):
+    """The mean of paired differences with Student's interval of 95 %."""
+    from scipy.stats import t
+
+    count = len(differences)
+    half = t.ppf(0.975, count - 1) * statistics.stdev(differences) / math.sqrt(count) if count > 1 else math.nan
+    return f"{statistics.fmean(differences):+.1f} ± {half:.1f}"
+
+
 def main():
+    from tabulate import tabulate
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default="data", help="directory that holds fashion-mnist")
     parser.add_argument("--out", default="output/recipe_study")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS)[:11], metavar="NAME", help=", ".join(VARIANTS))
+    parser.add_argument("--datasets", nargs="+", default=DATASETS, metavar="NAME", help=f"default: {', '.join(DATASETS)}")
+    parser.add_argument("--backbones", nargs="+", default=["tiny_vit", "tiny_clip", "lite0"], metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--test", action="store_true")
     args = parser.parse_args()
-    grid = [(v, d, s) for s in args.seeds for d in args.datasets for v in args.variants]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        results = pool.map(lambda g: run(args.out, args.root, *g, args.epochs, args.test), grid)
-        results = dict(zip(grid, results, strict=True))
+    places = [(d, b) for d in args.datasets for b in args.backbones]
+    grid = [(v, *place, s) for place in places for s in args.seeds for v in args.variants]
+    with ProcessPoolExecutor(args.jobs, get_context("spawn"), start_worker) as pool:
+        runs = {key: pool.submit(train, args.out, args.root, *key, args.epochs, args.test) for key in grid}
+        found = {}
+        for number, (key, future) in enumerate(runs.items(), start=1):
+            found[key] = future.result()
+            print(f"[{number}/{len(grid)}] {' '.join(map(str, key))}: {found[key]}", flush=True)
+    split = "test" if args.test else "validation"
+    print(f"\nAccuracy in percent on {split} images, {args.epochs} epochs, seeds {' '.join(map(str, args.seeds))}\n")
     rows = []
     for variant in args.variants:
-        row = [variant]
-        for split in ("val", "test") if args.test else ("val",):
-            row += [cell([results[variant, dataset, seed] for seed in args.seeds], split) for dataset in args.datasets]
-        rows.append(row)
-    splits = ("val", "test") if args.test else ("val",)
-    headers = [f"{args.epochs} epochs", *(f"{d.removeprefix('Study')} {split}" for split in splits for d in args.datasets)]
-    print(tabulate(rows, headers, tablefmt="github"))
+        means, gains = [], []
+        for place in places:
+            values = {seed: found[variant, *place, seed] for seed in args.seeds if found[variant, *place, seed] is not None}
+            first = {seed: found[args.variants[0], *place, seed] for seed in values}
+            means.append(mean_and_spread(list(values.values())) if values else "")
+            gains += [values[seed] - first[seed] for seed in values if first[seed] is not None]
+        rows.append([variant, *means, mean_and_interval(gains) if gains and variant != args.variants[0] else ""])
+    names = [f"{dataset.removeprefix('Study')}, {backbone}" for dataset, backbone in places]
+    print(tabulate(rows, [f"{args.epochs} epochs", *names, f"to {args.variants[0]}"], tablefmt="github"))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def build_compare_parser() -> OneLineParser:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="further recipes: robust adds each trainer's <BACKBONE>_robust.yaml",
+        help="further recipes: best adds <BACKBONE>_best.yaml of each trainer that has one",
     )
     parser.add_argument("--output", metavar="DIR", help="directory for the runs and the results (default: $OUTPUT or ./output)")
     add_table_flags(parser)

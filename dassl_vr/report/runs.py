@@ -136,7 +136,7 @@ def find_unfinished(directories: Iterable[str | Path]) -> list[Path]:
 
 def tag_of(directory: Path, run: Mapping) -> str:
     """What distinguishes a run's recipe from others of the same method: `<tag>` in the scripts' `.../<recipe>/<tag>/seed<N>`, after
-    `robust` where the recipe is `<backbone>_robust`. (`<backbone>_pad` is the recipe of a method, or of a mapping.)"""
+    `best` where the recipe is `<backbone>_best`. (`<backbone>_pad` is the recipe of a method, or of a mapping.)"""
     if not directory.name.startswith("seed"):
         return directory.name
     tag, recipe, start = directory.parent.name, directory.parent.parent.name, f"{run['backbone']}_"

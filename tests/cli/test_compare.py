@@ -131,9 +131,9 @@ def test_shots_epochs_recipes_and_tags_keep_runs_apart(capsys):
     tag = "mine-4shots-ep3"
     places = ("SMM/lite0", "SMM/lite0_head", "VR-pad/lite0")
     assert directories == [f"{place}/{tag}/seed{seed}" for place in places for seed in (1, 2)]
-    announced, directories = dry_run(capsys, "lite0", "--trainers", "SMM", "--recipes", "robust", "--epochs", "recipe")
-    assert "each recipe's own number" in announced and "SMM, SMM head, SMM robust" in announced
-    assert directories == [f"SMM/{name}/default/seed1" for name in ("lite0", "lite0_head", "lite0_robust")]
+    announced, directories = dry_run(capsys, "lite0", "--trainers", "SMM", "--recipes", "best", "--epochs", "recipe")
+    assert "each recipe's own number" in announced and "SMM, SMM head, SMM best" in announced
+    assert directories == [f"SMM/{name}/default/seed1" for name in ("lite0", "lite0_head", "lite0_best")]
     _, directories = dry_run(capsys, "lite0", "--trainers", "VR-pad", "--protocol", "few-shot")
     assert directories == [f"VR-pad/lite0/{shots}shots/seed1" for shots in (1, 2, 4, 8, 16)]
 
@@ -156,7 +156,7 @@ def test_warm_up_and_steps_keep_their_share(monkeypatch):
         (["digits", "lite1"], "there are: clip_rn101"),
         (["digitz", "lite0"], "did you mean 'digits'"),
         (["digits", "lite0", "--trainers", "CoOp"], "--trainers CoOp: no such trainer with a recipe for lite0"),
-        (["digits", "lite0", "--recipes", "weak"], "there are: robust"),
+        (["digits", "lite0", "--recipes", "weak"], "there are: best"),
         (["digits", "lite0", "--epochs", "0"], "--epochs"),
         (["digits", "lite0", "--jobs", "none"], "--jobs"),
         (["digits", "lite0", "--seeds", "-1"], "--seeds -1"),
