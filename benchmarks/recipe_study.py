@@ -1,11 +1,11 @@
 """What each part of SMM's best recipe is worth, and how the recipe does against others; see docs/recipe.md.
 
-    python benchmarks/recipe_study.py --root /usr/share/datasets --backbones tiny_vit tiny_clip lite0 --seeds 1 2 3           # choose
-    python benchmarks/recipe_study.py --root /usr/share/datasets --variants best LinearProbe --seeds 1 2 3 4 5 6 7 8 9 10 --test
+    python benchmarks/recipe_study.py --root /usr/share/datasets                                       # parts, on validation images
+    python benchmarks/recipe_study.py --root /usr/share/datasets --variants best LinearProbe --test    # against others, on test images
 
 Accuracy on validation images; `--test` measures the runs on the test images instead, which is for the last table, not for choosing.
-Each run has one core and a directory below --out; finished runs are not repeated. The differences are those to the first variant, with
-the same seed; the interval is Student's, for 95 %.
+Each run has one core and a directory below --out; finished runs are not repeated. The differences are those to the first variant,
+with the same seed; the interval is Student's, for 95 %.
 """
 
 import argparse
@@ -75,7 +75,12 @@ def train(out, root, variant, dataset, backbone, seed, epochs, test):
         settings = {"OPTIM.LR": rate, SMM + "MASK_LR": rate}
     fixed = {"TRAINER.NAME": trainer, "DATASET.NAME": dataset, "DATASET.ROOT": root, "SEED": seed, "OPTIM.MAX_EPOCH": epochs}
     fixed |= {"OUTPUT_DIR": str(directory), "RESUME": str(directory) if directory.is_dir() else "", "TEST.VAL_CURVE": False}
-    fixed |= {"TEST.TRAIN_GAP": False, "TEST.SPLIT": "test" if test else "val", "TRAIN.END_FIGURES": False, "TRAIN.PICTURE_FREQ": 1000}
+    fixed |= {
+        "TEST.TRAIN_GAP": False,
+        "TEST.SPLIT": "test" if test else "val",
+        "TRAIN.END_FIGURES": False,
+        "TRAIN.PICTURE_FREQ": 1000,
+    }
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             return run(build_cfg([recipe], {**fixed, **settings}))["accuracy"]
@@ -104,7 +109,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default="data", help="directory that holds fashion-mnist")
     parser.add_argument("--out", default="output/recipe_study")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS)[:11], metavar="NAME", help=", ".join(VARIANTS))
+    parser.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS)[:11], metavar="NAME", help=", ".join(VARIANTS)
+    )
     parser.add_argument("--datasets", nargs="+", default=DATASETS, metavar="NAME", help=f"default: {', '.join(DATASETS)}")
     parser.add_argument("--backbones", nargs="+", default=["tiny_vit", "tiny_clip", "lite0"], metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])

@@ -74,7 +74,12 @@ def mappings():
     rows = [("`MAPPING`", "what it is", "computed", "trained", *KINDS)]
     for name in MAPPING_REGISTRY.registered_names():
         mapping = MAPPING_REGISTRY.get(name)
-        when = {"never": "", "start": "once, before training", "epoch": "before every epoch", "ends": "before training and after it"}[mapping.refresh]
+        when = {
+            "never": "",
+            "start": "once, before training",
+            "epoch": "before every epoch",
+            "ends": "before training and after it",
+        }[mapping.refresh]
         size = 2 if mapping.reads == CLASSES else 4
         trained = "yes" if any(True for _ in mapping(size, 2).parameters()) else ""
         works = {

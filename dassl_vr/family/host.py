@@ -45,7 +45,7 @@ class HostDatasetWrapper(dassl.data.DatasetWrapper):
 
 
 class HostDataManager(dassl.data.DataManager):
-    """The original's data manager with our transforms, DATALOADER.TRAIN_X.DROP_LAST and the loaders of every training image once."""
+    """The original's data manager with our transforms, DATALOADER.TRAIN_X.DROP_LAST and the loaders of all training images."""
 
     def __init__(self, cfg):
         transforms = [build_transform(cfg, is_train) for is_train in (True, False)]

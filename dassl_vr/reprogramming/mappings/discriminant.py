@@ -17,9 +17,9 @@ class DiscriminantHead(FromData, HeadMapping):
     """A trained fully connected layer on the backbone's features that begins and ends with a linear discriminant.
 
     Training starts from the discriminant of the features of the images without a prompt, about where a linear probe ends, but less
-    sure of itself, which leaves the prompt more to learn. At the end, the weights are the mean of the trained ones and of the discriminant of the features of the prompted images: a layer that was
-    trained together with a prompt fits the training images too closely where there are few of them. See `fit_discriminant`;
-    docs/recipe.md has what both are worth.
+    sure of itself, which leaves the prompt more to learn. At the end, the weights are the mean of the trained ones and of the
+    discriminant of the features of the prompted images: a layer that was trained together with a prompt fits the training images too
+    closely where there are few of them. See `fit_discriminant`; docs/recipe.md has what both are worth.
     """
 
     computed_by = "solve(features, labels, trained=False) with those of all training samples"
@@ -55,7 +55,7 @@ class DiscriminantHead(FromData, HeadMapping):
 
 
 def fit_discriminant(features: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A linear discriminant with a temperature: (weight (K, D), bias (K,)) of logits whose softmax is calibrated on held-out images.
+    """A linear discriminant with a temperature: (weight (K, D), bias (K,)) of calibrated logits.
 
     The discriminant alone is far too sure of itself. The temperature is that with the lowest cross entropy in five-fold
     cross-validation.
