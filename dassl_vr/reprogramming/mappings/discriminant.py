@@ -18,8 +18,8 @@ class DiscriminantHead(FromData, HeadMapping):
 
     Training starts from the discriminant of the features of the images without a prompt, about where a linear probe ends, but less
     sure of itself, which leaves the prompt more to learn. At the end, the weights are the mean of the trained ones and of the
-    discriminant of the features of the prompted images: a layer that was trained together with a prompt fits the training images too
-    closely where there are few of them. See `fit_discriminant`; docs/recipe.md has what both are worth.
+    discriminant of the features of the prompted images: a layer that was trained together with a prompt fits the training images
+    too closely where there are few of them. See `fit_discriminant`; docs/recipe.md has what both are worth.
     """
 
     computed_by = "solve(features, labels, trained=False) with those of all training samples"
