@@ -1,7 +1,7 @@
 """What each part of SMM's best recipe is worth, and how the recipe does against others; see docs/recipe.md.
 
-    python benchmarks/recipe_study.py --root /usr/share/datasets                                     # parts, on validation images
-    python benchmarks/recipe_study.py --root /usr/share/datasets --variants best LinearProbe --test  # against others, on test images
+    python benchmarks/recipe_study.py --root /usr/share/datasets                                    # parts, on validation images
+    python benchmarks/recipe_study.py --root /usr/share/datasets --variants best LinearProbe --test # against others, on test images
 
 Accuracy on validation images; `--test` measures the runs on the test images instead, which is for the last table, not for choosing.
 Each run has one core and a directory below --out; finished runs are not repeated. The differences are those to the first variant,
