@@ -12,12 +12,14 @@ from dassl_vr.reprogramming import MAPPING_REGISTRY
 from dassl_vr.reprogramming.inputs.smm import MaskGenerator
 from dassl_vr.utils import devices, seeding
 from dassl_vr.utils.devices import (
+    Recorder,
     check_precision,
     choose_device,
     compensated_sum,
     device_label,
     fastest_precision,
     has_float64,
+    has_graphs,
     open_device,
     peak_bytes,
     pins_memory,
@@ -40,7 +42,7 @@ class Machine:
         monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
         monkeypatch.setattr(torch.accelerator, "set_device_index", self.current.append)
         monkeypatch.setattr(torch, "get_device_module", lambda device: SimpleNamespace(**module))
-        for function in (has_float64, pins_memory):
+        for function in (has_float64, has_graphs, pins_memory):
             function.cache_clear()
 
     def all_states(self):
@@ -59,7 +61,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch):
     yield lambda kind="", count=1, **module: Machine(monkeypatch, kind, count, **module)
-    for function in (has_float64, pins_memory):
+    for function in (has_float64, has_graphs, pins_memory):
         function.cache_clear()
 
 
@@ -260,6 +262,68 @@ def test_what_is_missing_is_told(machine, monkeypatch):
     machine("cuda")
     monkeypatch.setattr(devices, "pins_memory", lambda device: True)
     assert shortcomings(torch.device("cuda"), True, False) == []
+
+
+# ----------------------------------------------------------------------------------------------------------- graphs of its work
+def test_which_devices_have_graphs(machine, monkeypatch):
+    def none():
+        raise RuntimeError("Graph is not supported on device type: mps")
+
+    machine("cuda")
+    monkeypatch.setattr(torch.accelerator, "Graph", object, raising=False)
+    assert has_graphs(torch.device("cuda")) and not has_graphs(torch.device("cpu")) and not has_graphs(torch.device("meta"))
+    machine("mps")
+    monkeypatch.setattr(torch.accelerator, "Graph", none)
+    assert not has_graphs(torch.device("mps"))
+    machine("xpu")
+    monkeypatch.delattr(torch.accelerator, "Graph")  # an older torch
+    assert not has_graphs(torch.device("xpu"))
+
+
+def test_what_is_recorded_waits_for_the_work_before_and_is_waited_for(monkeypatch):
+    events = []
+
+    class Stream:
+        def __init__(self, name):
+            self.name = name if name == "current" else "own"
+
+        def wait_stream(self, other):
+            events.append(f"{self.name} waits for {other.name}")
+
+        def __enter__(self):
+            events.append(f"on {self.name}")
+
+        def __exit__(self, *_):
+            events.append(f"off {self.name}")
+
+    class Graph:
+        def __init__(self, pool, capture_error_mode):
+            events.append(f"graph in pool {pool}, {capture_error_mode}")
+
+        def __enter__(self):
+            events.append("begin")
+
+        def __exit__(self, *_):
+            events.append("end")
+
+        def pool(self):
+            return 7
+
+        def replay(self):
+            events.append("replay")
+
+    monkeypatch.setattr(torch, "Stream", Stream)
+    monkeypatch.setattr(torch.accelerator, "current_stream", lambda device: Stream("current"))
+    monkeypatch.setattr(torch.accelerator, "Graph", Graph, raising=False)
+    recorder = Recorder(torch.device("cuda"))
+    for pool in (None, 7):  # all share the memory of the first
+        result, replay = recorder.record(lambda: events.append("work") or "result")
+        assert result == "result" and events[0] == f"graph in pool {pool}, thread_local"
+        around = ["own waits for current", "on own"], ["off own", "current waits for own"]
+        assert events[1:] == [*around[0], "begin", "work", "end", *around[1]]
+        replay()
+        assert events.pop() == "replay"
+        events.clear()
 
 
 # --------------------------------------------------------------------------------------------------- what it says of itself
