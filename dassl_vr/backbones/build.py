@@ -2,11 +2,13 @@
 
 import difflib
 from dataclasses import replace
+from functools import partial
 
 from ..utils.errors import ConfigError
 from ..utils.registry import Registry
 from .adapters import Adapter, adapters
 from .base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, FrozenBackbone
+from .class_token import read_class_token_alone
 from .fold import fold_batch_norm
 from .probe import side_problem
 from .weights import WeightsFile, weights_sha256
@@ -162,7 +164,8 @@ def build_backbone(
             entry of it; see `weights.WeightsFile`.
         frozen: False = a trainable model in train mode, for full fine-tuning.
         precision: arithmetic of the forward pass, "fp32", "bf16" or "fp16".
-        fold: fold batch norms into convolutions where that leaves the logits the same (frozen CNNs and CLIP's CNNs only).
+        fold: leave out work that leaves the logits the same: batch norms are folded into convolutions (frozen CNNs and CLIP's
+            CNNs), the last block of a frozen transformer computes the class token alone where nothing else of it is read.
         channels_last: store the weights and images of CNNs, CLIP's too, in channels_last order.
         compiled: run a frozen model through `torch.compile`.
         check_side: refuse a `size` that the model cannot take, or at which it does not see all pixels (see `check_backbone`).
@@ -192,6 +195,9 @@ def build_backbone(
     elif fold and frozen and clip_cnn:
         model.visual = fold_batch_norm(model.visual.eval(), spec.input_size)
     backbone = adapter.wrap(model, spec, frozen=frozen, precision=precision)
+    if fold and frozen and spec.tokens and adapter is not _REGISTERED:
+        run = backbone.adapter.logits if spec.num_source_classes else backbone.adapter.features
+        read_class_token_alone(model, backbone.tokens.blocks, partial(run, model), spec.input_size)
     backbone.num_parameters = num_parameters
     if channels_last and (spec.kind == "cnn" or clip_cnn):
         backbone.use_channels_last()

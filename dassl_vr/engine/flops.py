@@ -8,6 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..backbones.class_token import whole_blocks
 from ..utils.text import one_line
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def _layer_by_layer() -> Iterator[None]:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         # With gradients the mask generator's blocks work layer by layer (`reprogramming.pooled_block.applies`)
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"):
+        stance = torch.compiler.set_stance("force_eager")
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), stance, whole_blocks():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
