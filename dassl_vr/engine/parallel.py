@@ -1,9 +1,9 @@
 """One model trained by several processes, each on its part of every batch.
 
 A process computes the mean loss over its own samples; a `StepShare` says what that counts in the mean over the whole batch.
-The gradients of the trained parameters, and what batch norms say of the batch, are summed over the processes with these shares
-while the backward pass runs. So each process ends up with the gradient of the whole batch, however a trainer goes about its
-losses, scalers and optimizers, and all take the same step.
+What batch norms say of the batch is summed over the processes with these shares while the passes run, the gradients of the trained
+parameters at the end of each backward pass, many in one message. So each process ends up with the gradient of the whole batch,
+however a trainer goes about its losses, scalers and optimizers, and all take the same step.
 """
 
 from collections.abc import Iterable
@@ -16,6 +16,8 @@ from ..utils import distributed
 from ..utils.checkpoint import trained_state
 from ..utils.devices import in_double
 from ..utils.distributed import StepShare
+
+MESSAGE = 1 << 23  # values at least of which a further message of gradients begins
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -91,6 +93,54 @@ class _Synchronized:
         self.running_var.lerp_((variance * number / (number - 1)).to(self.running_var), pace)
 
 
+class _GradientSums:
+    """Sums the gradients of parameters over the processes, at the end of each backward pass and before anybody sees them.
+
+    Args:
+        share: of this process in the current step.
+    """
+
+    def __init__(self, share):
+        self.share = share
+        self._own = []  # (parameter, its gradient before this pass, what this process adds) since the last sum
+
+    def watch(self, parameter):
+        """Sum the gradients of `parameter` from now on."""
+        node = torch.autograd.graph.get_gradient_edge(parameter).node  # it adds to `parameter.grad`
+
+        def hook(gradient):
+            if not _is_added(node):
+                return _sum_of_shares(gradient, self.share.value)
+            before = None if parameter.grad is None else parameter.grad.clone()
+            self._own.append((parameter, before, gradient))
+            torch.autograd.Variable._execution_engine.queue_callback(self._sum)  # as DistributedDataParallel does
+            return None
+
+        parameter.register_hook(hook)
+
+    @torch.no_grad()
+    def _sum(self):
+        own, self._own = self._own, []
+        while own:  # a callback of each parameter: the first has done it for all
+            message, kind = [], (own[-1][2].dtype, own[-1][2].device)
+            while own and (own[-1][2].dtype, own[-1][2].device) == kind and sum(g.numel() for *_, g in message) < MESSAGE:
+                message.append(own.pop())
+            sizes = [gradient.numel() for _, _, gradient in message]
+            flat = torch.cat([gradient.flatten() for _, _, gradient in message])
+            parts = _sum_of_shares(flat, self.share.value).split(sizes)
+            for (parameter, before, gradient), part in zip(message, parts, strict=True):
+                total = part.view(gradient.shape)
+                parameter.grad.copy_(total if before is None else before + total)
+
+
+def _is_added(node):
+    """Whether the running backward pass, one over the whole graph, adds a gradient to its parameter by `node`."""
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # in `torch.autograd.grad` or `backward(inputs=...)`: there may be no later moment
+        return False
+
+
 def synchronize_batch_norms(module: nn.Module, share: StepShare) -> None:
     """Make every batch norm in `module` see the whole batch in training. Its state dict stays what it was.
 
@@ -110,7 +160,7 @@ def train_together(models: Iterable[nn.Module], share: StepShare) -> None:
         models: modules that are the same on every process (the main process's are taken in any case).
         share: of this process in the current step; read while the backward pass runs.
     """
-    seen = set()
+    seen, gradients = set(), _GradientSums(share)
     for model in models:
         synchronize_batch_norms(model, share)
         for tensor in trained_state(model).values():
@@ -118,4 +168,4 @@ def train_together(models: Iterable[nn.Module], share: StepShare) -> None:
         for p in model.parameters():
             if p.requires_grad and id(p) not in seen:
                 seen.add(id(p))
-                p.register_hook(lambda gradient: _sum_of_shares(gradient, share.value))
+                gradients.watch(p)

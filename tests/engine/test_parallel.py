@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dassl_vr.cli.train import build_parser, main, setup_cfg
-from dassl_vr.engine import build_trainer
+from dassl_vr.engine import build_trainer, parallel
 from dassl_vr.engine.parallel import synchronize_batch_norms, train_together
 from dassl_vr.evaluation.predictions import read_predictions
 from dassl_vr.plugins import load_plugins
@@ -77,6 +77,41 @@ def test_gradients_and_batch_norm_are_those_of_the_whole_batch(processes, number
             assert result.keys() == one.keys()
             for key, value in one.items():
                 np.testing.assert_allclose(result[key], value, rtol=1e-4, atol=1e-6, err_msg=f"{kind} {key}")
+
+
+def test_the_gradients_of_a_backward_pass_go_together(processes, monkeypatch):
+    """Added up over several passes, handed out by `torch.autograd.grad`, cut into messages: the whole batch's each time."""
+    x, layers = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), 3
+
+    def model():
+        torch.manual_seed(0)
+        return nn.Sequential(*(nn.Linear(3, 3) for _ in range(layers)))
+
+    def gradients(net, x):
+        net(x).square().mean().backward()
+        net(x + 1).square().mean().backward()
+        found = [p.grad.tolist() for p in net.parameters()]
+        return found + [g.tolist() for g in torch.autograd.grad(net(x).mean(), list(net.parameters()))]
+
+    def part():
+        with distributed.process_group(use_cuda=False):
+            counts, results, sum_ = [], [], distributed.sum_
+            monkeypatch.setattr(distributed, "sum_", lambda tensor: (counts.append(tensor.numel()), sum_(tensor))[1])
+            for message in (parallel.MESSAGE, 13):
+                monkeypatch.setattr(parallel, "MESSAGE", message)
+                net = model()
+                train_together([net], distributed.StepShare())
+                results.append(gradients(net, x[distributed.rank() :: 2]))
+            return results, counts[:2], len(counts)
+
+    expected = gradients(model(), x)
+    for code, (results, first, messages) in processes(2, part):
+        assert code == 0
+        for result in results:
+            for got, wanted in zip(result, expected, strict=True):
+                np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7)
+        assert first == [12 * layers] * 2, "one message for each of the two passes"
+        assert messages == 2 + 2 * 2 + 2 * 2 * layers, "three parameters a message, then one by one"
 
 
 def test_synchronized_batch_norm_is_torchs_in_evaluation_and_in_state():
