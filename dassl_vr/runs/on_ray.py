@@ -19,6 +19,7 @@ from .plan import CANNOT, IS_FINISHED, Run
 
 LOOK_SECONDS = 1.0
 POLL_SECONDS = 0.05
+DEATHS = 5  # of machines under a run, from which on the run may be what they die of
 RAY_ADDRESS_FILE = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray/ray_current_cluster"
 
 
@@ -92,11 +93,11 @@ class OnRay:
     def execute(self, runs: Sequence[Run]) -> None:
         """Do what is left to do of `runs`; one that cannot be done or fails to the end gets a `problem`.
 
-        A run that saved itself because its machine was taken away continues elsewhere, and that counts as no attempt.
+        A run whose machine was taken away continues elsewhere, from what it has saved, and that counts as no attempt.
         """
         with LiveTable(runs) as table, interrupt_on_signals(), self.cluster() as resources:
             task = self.ray.remote(max_retries=0, **resources)(run_task)
-            pending, attempts = {}, Counter()
+            pending, attempts, deaths = {}, Counter(), Counter()
             tasks = [run.task() for run in runs]
             pace = Pace(tasks)
 
@@ -114,8 +115,8 @@ class OnRay:
                     ready, _ = self.ray.wait(list(pending), timeout=LOOK_SECONDS)
                     for reference in ready:
                         run = pending.pop(reference)
-                        run.problem, preempted = self._outcome(reference)
-                        attempts[run.name, run.output_dir] -= preempted
+                        run.problem, excused = self._outcome(reference, run, deaths)
+                        attempts[run.name, run.output_dir] -= excused
                         if run.problem and attempts[run.name, run.output_dir] <= self.retries:
                             table.note(f"again: {run.output_dir}: {run.problem}")
                             run.problem = ""
@@ -142,10 +143,13 @@ class OnRay:
             self.ray.wait(list(pending), num_returns=len(pending), timeout=STOP_SECONDS + LOOK_SECONDS)
             raise
 
-    def _outcome(self, reference):
-        """(why the run failed, "" if it did not; whether it was pre-empted)."""
+    def _outcome(self, reference, run, deaths):
+        """(why the run failed, "" if it did not; whether that counts as no attempt); machines that died under it are counted."""
         try:
             return self.ray.get(reference)
+        except self.ray.exceptions.NodeDiedError:
+            deaths[run.output_dir] += 1
+            return "its machine died", deaths[run.output_dir] <= DEATHS
         except self.ray.exceptions.RayError as error:
             *_, last = str(error).strip().split("\n")
             return f"its Ray task died ({type(error).__name__}: {last[:200]})", False
