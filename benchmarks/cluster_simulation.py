@@ -7,6 +7,9 @@ node of one core in processes of its own. At random times, EVERY seconds apart o
 with all of their processes, half of them after a notice (SIGTERM) to the runs on them. Another one comes later. Then all runs are
 made once more, one after the other in this process, and compared: results, what was said of each test image, and each tensor of
 each checkpoint. The exit code is 1 if one differs. Linux only.
+
+The processes of runs are forks of one that has the libraries, which each machine starts once: to import them takes ten times as
+long as such a run.
 """
 
 from checkout import REPOSITORY
@@ -21,6 +24,7 @@ import os
 import random
 import re
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -33,9 +37,9 @@ from tabulate import tabulate
 
 import dassl_vr
 from dassl_vr.plugins import load_plugins
+from dassl_vr.runs import executors, on_ray
 from dassl_vr.runs.cells import Cell
-from dassl_vr.runs.executors import CONSOLE_FILE, TRAIN
-from dassl_vr.runs.on_ray import OnRay
+from dassl_vr.runs.executors import CONSOLE_FILE
 from dassl_vr.utils.checkpoint import load_checkpoint
 from dassl_vr.utils.environment import collect_env_info
 
@@ -47,6 +51,8 @@ EPOCHS = 3
 SETTINGS = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", str(EPOCHS), "DATALOADER.STORE", "off"]
 SETTINGS += ["TRAIN.END_FIGURES", "False", "DEVICE", "cpu"]
 SAME = ("accuracy", "macro_f1", "ece", "nll", "accuracy_train", "split_sha256", "params_trainable")  # of results.json
+HELPERS = REPOSITORY / "tests" / "helpers"
+SERVER = b"multiprocessing.forkserver"
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -54,6 +60,19 @@ def grid(number, output):
     """`number` runs."""
     seeds = range(math.ceil(number / len(CELLS)))
     return [cell.run(seed, str(output), "default", "data", SETTINGS) for seed in seeds for cell in CELLS][:number]
+
+
+def run_task(directory, parts):
+    """That of `on_ray`, with forks for the processes of runs."""
+    import served
+
+    served.preload("sklearn.datasets", "timm.models.vision_transformer", "torch.utils.tensorboard", "dassl_vr.runs")
+    vars(sys.modules["__main__"]).pop("__file__", None)  # of Ray, which each fork would import
+    executors.subprocess = served
+    return RUN_TASK(directory, parts)
+
+
+RUN_TASK = on_ray.run_task
 
 
 # -------------------------------------------------------------------------------------------------------- the machines
@@ -107,7 +126,7 @@ class Machines(threading.Thread):
         raylet = machine.all_processes["raylet"][0].process.pid
         table = processes()
         tree = below(raylet, table)
-        runs = [process for process in tree if TRAIN.encode() in table[process][2]]
+        runs = [process for process in tree if SERVER in table[process][2] and SERVER in table[table[process][0]][2]]
         self.cut += [(table[process][1], notice) for process in runs]
         for process in runs if notice else [raylet, *tree]:
             with contextlib.suppress(ProcessLookupError):
@@ -123,9 +142,12 @@ class Machines(threading.Thread):
 
 def disturbed(runs, number, every, seed, retries, said):
     """Execute `runs` on machines that come and go, with what the executor says in the file `said`; returns (machines, seconds)."""
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - it is read so; else what else is at work comes first
     os.environ["RAY_AUTH_MODE"] = "disabled"  # where Ray has made a token before, it would ask for it
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HELPERS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    on_ray.run_task = run_task
     machines = Machines(number, every, seed)
-    executor = OnRay(machines.cluster.address, retries=retries)
+    executor = on_ray.OnRay(machines.cluster.address, retries=retries)
     begin = time.monotonic()
     try:
         machines.start()

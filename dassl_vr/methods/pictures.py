@@ -17,7 +17,7 @@ from ..utils.text import markdown_cell
 
 SHOWN = 10  # images in a grid
 PER_ROW = 5
-PIXELS = 50_000  # of a grid, which is made smaller above it: a run's TensorBoard files are to stay below 3 MB
+PIXELS = 36_000  # of a grid, which is made smaller above it: a run's TensorBoard files are to stay below 3 MB
 SNAPSHOTS = 4  # a run, besides the one before training, if TRAIN.PICTURE_FREQ is 0
 
 
@@ -79,7 +79,7 @@ class RunPictures:
         if is_plain_grey(shown.added):
             return  # nothing is added yet
         if shown.pattern is None or not _is_same(shown.added):
-            self._grid(f"4 {shown.added_what}", shown.added, step)
+            self._grid(f"4 {self.trainer.model.f_in.adds}", shown.added, step)
         self._grid("5 result", shown.results, step)
 
     def _read_images(self):

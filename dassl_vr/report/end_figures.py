@@ -29,7 +29,7 @@ def _show(trainer):
     from ..names import TSNE_SAMPLES
     from .canvas import pixels
     from .features import features_figure
-    from .look import image_figure, look_at, mapping_figure, pattern_figure, title_of
+    from .look import look_at, mapping_figure, pattern_figure, stacked_figure, title_of
     from .samples import spread
 
     model, dataset = model_of(trainer), trainer.dm.dataset
@@ -37,7 +37,7 @@ def _show(trainer):
     order = labels.argsort(stable=True)
     images, labels = [images[position] for position in order.tolist()], labels[order]
     look = look_at(model, images, [f"test image {number}" for number in range(1, len(images) + 1)], labels)
-    figures = {f"1 image {number + 1}": image_figure(look, number) for number in range(len(images))}
+    figures = {f"1 image {number + 1}": stacked_figure(look, number) for number in range(len(images))}
     figures |= {"2 pattern": pattern_figure(model), "3 label mapping": mapping_figure(model)}
     figures["4 features"] = features_figure(model, dataset.train_x, TSNE_SAMPLES, title_of(model))
     step = trainer.steps_done()

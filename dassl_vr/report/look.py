@@ -124,9 +124,27 @@ def title_of(model: PromptedModel) -> str:
 # ---------------------------------------------------------------------------------------------------- the images
 def image_figure(look: Look, index: int) -> Figure:
     """`images_figure` of one image."""
-    truth = look.truth(index)
-    of_class = "" if truth is None else f" (true class: {figure_text(truth, 34)})"
-    return images_figure(look, [index], figure_text(look.names[index]) + of_class)
+    return images_figure(look, [index], _title(look, index))
+
+
+def stacked_figure(look: Look, index: int) -> Figure:
+    """`image_figure` with the pictures above the charts, for a place that is not wide."""
+    columns, charts, truth = look.panels([index]), _charts(look), look.truth(index)
+    figure = new_figure(6.4, 3.8)
+    above, below = figure.subfigures(2, 1, height_ratios=(1.0, 1.25))
+    grid = above.subplots(1, len(columns), squeeze=False)
+    grey = dict(columns)["input"].mean(dim=1)[0].numpy()
+    for axes, (heading, pictures) in zip(grid[0], columns):
+        shown = _picture(axes, pictures[0], grey, look.limit)
+        axes.set_title(heading.replace(", ", "\n") if len(columns) > 4 else heading, fontsize=9)
+        if pictures.dim() == 3:
+            colours = shown
+    if any(pictures.dim() == 3 for _, pictures in columns):
+        above.colorbar(colours, ax=list(grid[0]), location="right", fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
+    for axes, (heading, classes) in zip(below.subplots(1, len(charts), squeeze=False)[0], charts):
+        _bars(axes, heading, classes[index], truth)
+    figure.suptitle(_title(look, index), fontsize=10)
+    return figure
 
 
 def images_figure(
@@ -142,10 +160,7 @@ def images_figure(
     masks = sum(pictures.dim() == 3 for _, pictures in columns)
     grey_inputs = dict(columns)["input"].mean(dim=1)
     columns = [(heading, pictures if pictures.dim() == 3 else adjust(pictures)) for heading, pictures in columns]
-    # On two lines: no room is made for a heading that is wider than its chart
-    charts = [(f"after: classes of\n{figure_text(look.model.details.data_name, 24)}", look.after)]
-    if look.before is not None:
-        charts.insert(0, (f"before:\n{look.before_what}", look.before))
+    charts = _charts(look)
 
     rows, widths = len(indices), [1.0] * len(columns) + [1.4] * len(charts)
     figure = new_figure(1.45 * len(columns) + 2.5 * len(charts), 1.65 * rows + (0.65 if masks else 0.45))
@@ -154,13 +169,8 @@ def images_figure(
     for row, index in enumerate(indices):
         grey = grey_inputs[row].numpy()
         for axes, (heading, pictures) in zip(grid[row], columns):
-            picture = pictures[row]
-            if picture.dim() == 2:  # a mask: white at zero, over the image in grey
-                axes.imshow(grey, cmap="gray", vmin=0, vmax=1)
-                shown = axes.imshow(picture.numpy(), cmap="bwr", vmin=-limit, vmax=limit, alpha=0.65)
-            else:
-                axes.imshow(picture.permute(1, 2, 0).numpy())
-            without_ticks(axes)
+            drawn = _picture(axes, pictures[row], grey, limit)
+            shown = drawn if pictures.dim() == 3 else shown
             if row == 0:
                 axes.set_title(heading, fontsize=9)
         for axes, (heading, classes) in zip(grid[row][len(columns) :], charts):
@@ -176,6 +186,26 @@ def images_figure(
         colours.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _title(look, index):
+    truth = look.truth(index)
+    return figure_text(look.names[index]) + ("" if truth is None else f" (true class: {figure_text(truth, 34)})")
+
+
+def _charts(look):
+    """[(heading, N lists of (class, probability))]; on two lines, for no room is made for a heading wider than its chart."""
+    charts = [(f"after: classes of\n{figure_text(look.model.details.data_name, 24)}", look.after)]
+    return charts if look.before is None else [(f"before:\n{look.before_what}", look.before), *charts]
+
+
+def _picture(axes, picture, grey, limit):
+    """Draw (3, H, W) RGB, or a mask (H, W): white at zero, over the image in grey, whose colours are returned."""
+    without_ticks(axes)
+    if picture.dim() == 3:
+        return axes.imshow(picture.permute(1, 2, 0).numpy())
+    axes.imshow(grey, cmap="gray", vmin=0, vmax=1)
+    return axes.imshow(picture.numpy(), cmap="bwr", vmin=-limit, vmax=limit, alpha=0.65)
 
 
 def _bars(axes, heading, classes, truth):

@@ -15,7 +15,7 @@ from .samples import prepared_batches
 
 IMAGES = 300  # or more, so that every class is there
 COMPONENTS = 32  # principal components that are written
-THUMBNAILS = 180_000  # pixels of all together: a run's TensorBoard files are to stay below 3 MB
+THUMBNAILS = 140_000  # pixels of all together: a run's TensorBoard files are to stay below 3 MB
 FRAME = 2  # pixels
 
 

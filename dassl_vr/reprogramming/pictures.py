@@ -86,11 +86,6 @@ class PromptPictures:
     added: torch.Tensor
     results: torch.Tensor
 
-    @property
-    def added_what(self) -> str:
-        """What `added` is, in words."""
-        return "mask x pattern" if self.masks and self.pattern is not None else "added"
-
 
 @torch.no_grad()
 def prompt_pictures(f_in: InputPrompt, x: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> PromptPictures:

@@ -6,6 +6,7 @@ a library reads when it is imported have no effect; a test that is about these, 
 """
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import runpy
@@ -23,6 +24,13 @@ LIBRARIES = ["torch", "torch.optim", "torch._dynamo", "torchvision.transforms.v2
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(LIBRARIES)
+
+
+def preload(*modules):
+    """Have the server import further modules, if it is not there yet."""
+    _context.set_forkserver_preload([*LIBRARIES, *modules])
+
+
 _lock = threading.Lock()  # whoever starts a process asks all others for their exit codes, each of which can be read once
 
 
@@ -32,7 +40,7 @@ _file = partial(tempfile.TemporaryFile, "w+")
 class Popen:
     """A program `[sys.executable, FILE or -m MODULE or -c CODE, argument, ...]`, as `subprocess.Popen` starts it."""
 
-    def __init__(self, command, cwd=None, env=None, stdin=None, stdout=None, stderr=None, text=True):
+    def __init__(self, command, cwd=None, env=None, stdin=None, stdout=None, stderr=None, text=True, preexec_fn=None):
         executable, *words = map(str, command)
         assert executable == sys.executable and text
         self.args, self.returncode = command, None
@@ -42,7 +50,7 @@ class Popen:
             err = self._captured[1] or {None: sys.__stderr__, subprocess.DEVNULL: null, subprocess.STDOUT: out}.get(stderr, stderr)
             streams = [_Descriptor(file.fileno()) for file in (null, out, err)]
             environment = dict(os.environ if env is None else env)
-            options = (words, str(cwd or os.getcwd()), environment, streams)
+            options = (words, str(cwd or os.getcwd()), environment, streams, preexec_fn is not None)
             self._process = _context.Process(target=_program, args=options)
             with _lock:
                 self._process.start()
@@ -97,7 +105,9 @@ def _detach(duplicate):
     return duplicate.detach()
 
 
-def _program(words, cwd, environment, streams):
+def _program(words, cwd, environment, streams, ends_with_parent):
+    if ends_with_parent:  # all that ours are started with: that is the server, which ends with the process that uses it
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

@@ -106,6 +106,9 @@ def test_every_f_in_is_drawn_as_it_is(repository, backbone, tmp_path, method):
     assert {"1 input", "5 result"} <= parts(shown)
     assert any("mask" in part and part.startswith("2") for part in parts(shown)) == masked, "a mask of ones is none"
     assert ("3 pattern" in parts(shown)) == (pattern is not None)
+    claims = {"mask x pattern": lambda: masks * pattern, "mask": lambda: masks}
+    if network.f_in.adds in claims:
+        assert torch.allclose(network.f_in.added(x), claims[network.f_in.adds]()), "its heading is not true"
     for picture in parts(shown) - {"1 input"}:
         pixels = torch.tensor(list(shown[f"{PROMPT}/{picture}"][0].encoded_image_string))
         assert len(pixels) > 100, picture
@@ -151,7 +154,7 @@ def test_nothing_is_drawn_of_a_pattern_that_is_still_zero(tmp_path):
 
 def test_pictures_of_large_images_are_small(tmp_path):
     """Of noise, which nothing compresses, on noise. With what every run has at its end it has to be less than 3 MB."""
-    f_in = SampleSpecificMask(224, patch_size=8)
+    f_in = SampleSpecificMask(224, patch_size=1)
     torch.manual_seed(0)
     f_in.delta.data.normal_()
     network = SimpleNamespace(f_in=f_in, eval=lambda: None)

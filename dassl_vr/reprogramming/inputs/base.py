@@ -27,6 +27,7 @@ class InputPrompt(nn.Module):
             are those with `transforms`.
         changes_nothing: forward(x) is x.
         views: versions of an image that `forward` gives, each of which goes through the backbone.
+        adds: what `added` is, as the heading of a picture.
     """
 
     transforms = ()
@@ -34,6 +35,7 @@ class InputPrompt(nn.Module):
     own_recipe = False
     changes_nothing = False
     views = 1
+    adds = "change"
 
     @staticmethod
     def add_keys(node: CfgNode) -> None:

@@ -201,6 +201,10 @@ class SampleSpecificMask(InputPrompt):
     def pattern(self) -> torch.Tensor | None:
         return self.delta
 
+    @property
+    def adds(self) -> str:
+        return "mask" if self.delta is None else "mask x pattern"
+
     def captions(self) -> dict[str, str]:
         patch = self.generator.patch_size
         of = "one for all colours" if self.generator.channels == 1 else "one for each colour"
