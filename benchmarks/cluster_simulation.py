@@ -117,7 +117,7 @@ class Machines(threading.Thread):
                 if self.there and (len(self.there) == self.number or self.rng.random() < 0.5):
                     self._take(self.there.pop(self.rng.randrange(len(self.there))), notice=self.rng.random() < 0.5)
                 if len(self.there) < self.number and self.rng.random() < 0.7:
-                    self.there.append(self.cluster.add_node(**self.options))
+                    self.there.append(self.cluster.add_node(wait=False, **self.options))  # it joins when it is ready
                     self.came += 1
         except Exception as error:  # shown at the end
             self.problem = error

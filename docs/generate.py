@@ -220,10 +220,13 @@ def _tree(function):
 
 # -------------------------------------------------------------------------------------------------------- architecture
 def imports():
-    """The packages and which imports which, as a mermaid flow chart. An arrow that others imply is left out."""
+    """The packages and which imports which; an import that others imply is left out."""
     edges = _package_imports()
-    lines = [f"    {a} --> {b}" for a, b in sorted(edges) if not _implied(edges, a, b)]
-    return "```mermaid\nflowchart TD\n" + "\n".join(lines) + "\n```"
+    names = {}
+    for package, other in sorted(edges):
+        if not _implied(edges, package, other):
+            names.setdefault(package, []).append(f"`{other}`")
+    return _table([("package", "imports"), *((f"`{package}`", ", ".join(others)) for package, others in names.items())])
 
 
 def _implied(edges, start, end):

@@ -84,7 +84,8 @@ def described(figure: Figure) -> str:
     legends = [*figure.legends, *filter(None, (axes.get_legend() for axes in figure.axes))]
     entries = [text.get_text() for legend in legends for text in legend.get_texts()]
     parts = [suptitle, "; ".join(dict.fromkeys(filter(None, titles))), "; ".join(dict.fromkeys(labels)), ", ".join(entries)]
-    return ". ".join(one_line(part).replace(r"\$", "$") for part in parts if part)
+    lines = [part.replace(":\n", ": ").replace("\n", ", ") for part in parts if part]
+    return ". ".join(one_line(line).replace(r"\$", "$") for line in lines)
 
 
 def save(figure: Figure, path: str | Path) -> None:

@@ -20,7 +20,7 @@ def about_model(model: PromptedModel) -> list[str]:
     parts = []
     for name, module in model.details.modules.items():
         number = sum(parameter.numel() for parameter in module.parameters())
-        parts.append(f"`{name}` ({number:,} parameters)")
+        parts.append(f"`{name}` ({number:,} parameter{'s' * (number != 1)})")
     texts.append(f"Trained: {', '.join(parts)}." if parts else "Nothing is trained.")
     return list(dict.fromkeys(filter(None, texts)))
 
@@ -79,11 +79,14 @@ def _where_it_learns(model):
 def alt_of_picture(heading: str, picture: torch.Tensor) -> str:
     """What a picture of a row is, with the numbers of a mask."""
     if picture.dim() == 2:
-        return f"{heading}, {_range(picture)}, mean {float(picture.mean()):.2g}"
+        mean = "" if picture.min() == picture.max() else f", mean {float(picture.mean()):.2g}"
+        return f"{heading}, {_range(picture)}{mean}"
     return heading
 
 
 def _range(numbers):
+    if numbers.min() == numbers.max():
+        return f"{float(numbers.min()):.2g} everywhere"
     return f"values from {float(numbers.min()):.2g} to {float(numbers.max()):.2g}"
 
 

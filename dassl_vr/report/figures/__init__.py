@@ -75,10 +75,11 @@ def _draw_task(task, directory):
             for kind, picture in figure.draw():
                 path = directory / f"{task.stem}-{kind}.png"
                 save_figure(picture, path)
-                caption = f"{figure.what}: {task.title}. Figure {figure.number} of the SMM paper, of these runs."
+                caption = f"{figure.what}: {task.title}. As {figure.published_as} of the SMM paper."
                 files.append(Drawn(path, caption[0].upper() + caption[1:], described(picture)))
         except MissingError as missing:
-            say(f"note: figure {figure.number} of the paper ({figure.what}) is not drawn for {task.title}: {missing}")
+            verb = "are" if " " in figure.number else "is"
+            say(f"note: {figure.published_as} of the paper ({figure.what}) {verb} not drawn for {task.title}: {missing}")
     return files
 
 

@@ -76,6 +76,11 @@ class PaperFigure:
     def __init__(self, task: Task):
         self.task = task
 
+    @property
+    def published_as(self) -> str:
+        """`figure 5`, `figures 13 to 23`."""
+        return f"figure{'s' * (' ' in self.number)} {self.number}"
+
     def look(self, run: TrainedRun) -> None:
         """Take what the figure needs of a run's model."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @FIGURES.register(name="features")
 class OutputFeatures(PaperFigure):
-    number, what = "6", "t-SNE of the outputs before the mapping"
+    number, what = "6", "outputs before the mapping (t-SNE)"
 
     def __init__(self, task: Task):
         super().__init__(task)

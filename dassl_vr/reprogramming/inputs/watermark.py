@@ -78,20 +78,20 @@ class _FramedWatermark(Watermark):
 
 @INPUT_REGISTRY.register(name="narrow")
 class NarrowWatermark(_FramedWatermark):
-    """A frame of an eighth of the side (SMM paper, section 5)."""
+    """A pattern on a frame as wide as an eighth of the side: `x + M * delta` (SMM paper, section 5)."""
 
     frame = "narrow"
 
 
 @INPUT_REGISTRY.register(name="medium")
 class MediumWatermark(_FramedWatermark):
-    """A frame of a quarter of the side (SMM paper, section 5)."""
+    """A pattern on a frame as wide as a quarter of the side: `x + M * delta` (SMM paper, section 5)."""
 
     frame = "medium"
 
 
 @INPUT_REGISTRY.register(name="full")
 class FullWatermark(_FramedWatermark):
-    """The whole image (SMM paper, section 5), also the ablation without a mask."""
+    """A pattern on the whole image, `x + delta` (SMM paper, section 5); also the ablation without a mask."""
 
     frame = "full"
