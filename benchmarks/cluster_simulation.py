@@ -53,6 +53,7 @@ SETTINGS += ["TRAIN.END_FIGURES", "False", "DEVICE", "cpu"]
 SAME = ("accuracy", "macro_f1", "ece", "nll", "accuracy_train", "split_sha256", "params_trainable")  # of results.json
 HELPERS = REPOSITORY / "tests" / "helpers"
 SERVER = b"multiprocessing.forkserver"
+TRIES = 20  # machines that may fail to start
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -105,9 +106,10 @@ class Machines(threading.Thread):
 
         self.options = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
         self.cluster = Cluster(initialize_head=True, head_node_args={**self.options, "num_cpus": 0})
-        self.there = [self.cluster.add_node(**self.options) for _ in range(number)]
         self.number, self.every, self.rng = number, every, random.Random(seed)
-        self.came, self.went, self.cut, self.problem = number, Counter(), [], None
+        self.there, self.came, self.failed, self.went, self.cut, self.problem = [], 0, 0, Counter(), [], None
+        while len(self.there) < number:
+            self._bring()
         self._ends = threading.Event()
 
     def run(self):
@@ -117,10 +119,18 @@ class Machines(threading.Thread):
                 if self.there and (len(self.there) == self.number or self.rng.random() < 0.5):
                     self._take(self.there.pop(self.rng.randrange(len(self.there))), notice=self.rng.random() < 0.5)
                 if len(self.there) < self.number and self.rng.random() < 0.7:
-                    self.there.append(self.cluster.add_node(wait=False, **self.options))  # it joins when it is ready
-                    self.came += 1
+                    self._bring()
         except Exception as error:  # shown at the end
             self.problem = error
+
+    def _bring(self):
+        try:
+            self.there.append(self.cluster.add_node(wait=False, **self.options))  # it joins when it is ready
+            self.came += 1
+        except Exception:  # Ray gives it half a minute to start, which beside other work may not be enough
+            self.failed += 1
+            if self.failed > TRIES:
+                raise
 
     def _take(self, machine, notice):
         raylet = machine.all_processes["raylet"][0].process.pid
