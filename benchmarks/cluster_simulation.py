@@ -24,6 +24,7 @@ import os
 import random
 import re
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -93,6 +94,14 @@ def below(top, table):
     return [*children, *(process for child in children for process in below(child, table))]
 
 
+def agent_ports():
+    """Free ports for the helpers of a node; given none, Ray waits for theirs, and beside other work not long enough."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return {"metrics_agent_port": one.getsockname()[1], "runtime_env_agent_port": other.getsockname()[1]}
+
+
 class Machines(threading.Thread):
     """A cluster whose machines come and go until `stop`.
 
@@ -105,7 +114,7 @@ class Machines(threading.Thread):
         from ray.cluster_utils import Cluster
 
         self.options = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args={**self.options, "num_cpus": 0})
+        self.cluster = Cluster(initialize_head=True, head_node_args={**self.options, **agent_ports(), "num_cpus": 0})
         self.number, self.every, self.rng = number, every, random.Random(seed)
         self.there, self.came, self.failed, self.went, self.cut, self.problem = [], 0, 0, Counter(), [], None
         while len(self.there) < number:
@@ -125,9 +134,9 @@ class Machines(threading.Thread):
 
     def _bring(self):
         try:
-            self.there.append(self.cluster.add_node(wait=False, **self.options))  # it joins when it is ready
+            self.there.append(self.cluster.add_node(wait=False, **self.options, **agent_ports()))  # it joins when it is ready
             self.came += 1
-        except Exception:  # Ray gives it half a minute to start, which beside other work may not be enough
+        except Exception:  # Ray gives it a time to start, which beside other work may not be enough
             self.failed += 1
             if self.failed > TRIES:
                 raise
@@ -153,6 +162,7 @@ class Machines(threading.Thread):
 def disturbed(runs, number, every, seed, retries, said):
     """Execute `runs` on machines that come and go, with what the executor says in the file `said`; returns (machines, seconds)."""
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - it is read so; else what else is at work comes first
+    os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112 - likewise
     os.environ["RAY_AUTH_MODE"] = "disabled"  # where Ray has made a token before, it would ask for it
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HELPERS), *filter(None, [os.environ.get("PYTHONPATH")])])
     on_ray.run_task = run_task
@@ -225,11 +235,12 @@ def main(argv=None):
     load_plugins()
     with tempfile.TemporaryDirectory() as temporary:
         output = Path(args.output or temporary).resolve()
-        runs, references = grid(args.runs, output / "cluster"), grid(args.runs, output / "undisturbed")
+        runs = grid(args.runs, output / "cluster")
         output.mkdir(parents=True, exist_ok=True)
         said = output / "executor.txt"
         machines, seconds = disturbed(runs, args.machines, args.every, args.seed, args.retries, said)
         again = said.read_text().count("again: ")
+        references = grid(args.runs, output / "undisturbed")
         seconds_alone = undisturbed(references)
         failed = {run.name: run.problem for run in runs if run.problem}
         different = {
