@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..runs.plan import Run
 
 SEEDS, SHOTS = "[SEED...]", "[SHOTS]"
+BEST = "best"  # `<backbone>_best.yaml` is the recipe for few images and few epochs, as own images are: docs/recipe.md
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ SCRIPTS = {
 }
 HELP = """usage: {usage}
 
-Train {trainer} ({about}) with its recipe in configs/trainers/{trainer}.
+Train {trainer} ({about}) with its recipe in configs/trainers/{trainer},
+BACKBONE.yaml, or for a folder of images BACKBONE_best.yaml where there is one.
 A run that was interrupted is resumed, one that is finished is left alone.
 
   DATASET       a file in configs/datasets, a registered name, or a folder of images with one folder per class
@@ -80,7 +82,7 @@ def usage_of(script: Script) -> str:
 def plan(script: Script, words: list[str], settings: list[str]) -> list[Run]:
     """The runs, one per seed. Raises `ConfigError` for what no run could do."""
     from ..config.recipes import find_config, recipe_path, recipes_of
-    from ..runs.cells import Cell, join_tags, shots_tag
+    from ..runs.cells import Cell, join_tags, of_own_images, shots_tag
 
     needed = 3 if script.method is None else 2
     if len(words) < needed:
@@ -102,6 +104,10 @@ def plan(script: Script, words: list[str], settings: list[str]) -> list[Run]:
         if not re.fullmatch("[0-9]+", word):
             raise ConfigError(f"{name} '{word}' is not a whole number; further settings go after --")
     shots = shots.lstrip("0")  # a text, however long: the configuration says which numbers can be
+    best = f"{backbone}_{BEST}"
+    if of_own_images(dataset) and os.path.isfile(find_config(recipe_path(script.trainer, best))):
+        backbone = best
+        print(f"Own images: the recipe is {best}.yaml; for {script.trainer}'s own call train.py with --config-file")
     cell = Cell(script.trainer, method, dataset, backbone)
     if not os.path.isfile(find_config(cell.recipe)):
         path, known = recipe_path(script.trainer, backbone), " ".join(recipes_of(script.trainer))

@@ -112,6 +112,12 @@ def _as_folder(name):
     return name.replace("/", "-").replace(":", "-")
 
 
+def of_own_images(dataset: str) -> bool:
+    """Whether a data set as `Cell` takes it is a folder of the user's images. Raises `ConfigError` as `data_arguments`."""
+    flags, keys = data_arguments(dataset)
+    return "folder" in (*keys, Path(flags.get("dataset_config_file", "")).stem)
+
+
 def data_arguments(dataset: str) -> tuple[dict, list]:
     """(flags, KEY VALUE pairs) for a data set: its YAML, its registered name where it has none, or a folder of images. `./digits`
     is a folder, whatever `digits` is.
