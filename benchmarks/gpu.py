@@ -102,6 +102,19 @@ def figures(device, tiny):
     return found, notes
 
 
+def end(process):
+    """End a process with all that it has started: torchrun's workers are in sessions of their own, and end when it is asked to."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                process.poll()
+                os.killpg(process.pid, 0)  # raises once there is none left
+                time.sleep(0.05)
+    process.wait()
+
+
 def measure(figure, out):
     """Run the command of a figure; returns "", or in a few words why it failed. Its file is there only if it ended well."""
     file, part, log = (out / f"{figure.name}.{ending}" for ending in ("json", "json.part", "log"))
@@ -117,9 +130,7 @@ def measure(figure, out):
         except subprocess.TimeoutExpired:
             status = None
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
-            process.wait()
+            end(process)
     if status == 0 and part.is_file():
         os.replace(part, file)
         return ""

@@ -43,6 +43,13 @@ def test_a_figure_that_fails_leaves_no_file(gpu, script, tmp_path, text, limit, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.log", "script.py"]
 
 
+def test_a_figure_that_takes_too_long_may_end_what_it_has_started(gpu, script, tmp_path):
+    handler = "lambda *_: (open(sys.argv[-1] + '.ended', 'w').close(), sys.exit(1))"
+    text = f"import signal\nsignal.signal(signal.SIGTERM, {handler})\ntime.sleep(600)"
+    assert gpu.measure(gpu.Figure(gpu.SPEED, "one", [script(text)], 3), tmp_path) == "not done after 3 s"
+    assert (tmp_path / "one.json.part.ended").is_file()
+
+
 def test_what_fails_is_measured_again_and_nothing_else(gpu, script, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     record = {"backbone": "tiny_vit", "precision": "fp32", "seeds": [1], "accuracies": [{"exact": 50.0}]}
