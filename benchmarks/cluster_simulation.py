@@ -96,10 +96,12 @@ def below(top, table):
 
 def agent_ports():
     """Free ports for the helpers of a node; given none, Ray waits for theirs, and beside other work not long enough."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return {"metrics_agent_port": one.getsockname()[1], "runtime_env_agent_port": other.getsockname()[1]}
+    names = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
+    with contextlib.ExitStack() as held:
+        places = [held.enter_context(socket.socket()) for _ in names]
+        for place in places:
+            place.bind(("127.0.0.1", 0))
+        return {name: place.getsockname()[1] for name, place in zip(names, places, strict=True)}
 
 
 class Machines(threading.Thread):
