@@ -1,8 +1,8 @@
 """Data for the recipe study, few training images and validation images enough to choose by, and heads that lack a part.
 
-Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits60, StudyFashion14 and the like; the number is that of
-training images per class. Validation images are the rest of the training sets (of Fashion-MNIST, 100 per class of it). Test images
-are the data sets' own (of Fashion-MNIST the first 2,000); they are not looked at before a recipe is chosen.
+Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits or StudyFashion and DATASET.NUM_SHOTS, 60 at the most. The
+seed draws the training images from the same 60 per class; validation images are the rest of the training sets (of Fashion-MNIST
+100 per class). Test images are the data sets' own (of Fashion-MNIST the first 2,000); they are not looked at before a recipe is chosen.
 """
 
 import random
@@ -11,21 +11,20 @@ from dassl_vr.data import DATASET_REGISTRY, DatasetBase
 from dassl_vr.reprogramming import MAPPING_REGISTRY
 from dassl_vr.reprogramming.mappings.discriminant import CONFIDENCE, DiscriminantHead
 
-PER_CLASS = (6, 14, 60)
+DRAWN_FROM = 60  # images of each class
 
 
-def divide(items, seed, per_class, val_per_class=None):
-    """(`per_class` images of each class for training, for validation those after the first 60, `val_per_class` or all of them)."""
-    train, val, seen = [], [], {}
+def divide(items, shots, seed, val_per_class=None):
+    """(`shots` images of each class for training, `val_per_class` or all of the others for validation)."""
+    classes = {}
     items = list(items)
-    random.Random(seed).shuffle(items)
+    random.Random(0).shuffle(items)
     for item in items:
-        number = seen[item.label] = seen.get(item.label, 0) + 1
-        if number <= per_class:
-            train.append(item)
-        elif number > max(PER_CLASS) and (val_per_class is None or number <= max(PER_CLASS) + val_per_class):
-            val.append(item)
-    return train, val
+        classes.setdefault(item.label, []).append(item)
+    draw = random.Random(seed)
+    train = [item for _, members in sorted(classes.items()) for item in draw.sample(members[:DRAWN_FROM], shots)]
+    last = None if val_per_class is None else DRAWN_FROM + val_per_class
+    return train, [item for _, members in sorted(classes.items()) for item in members[DRAWN_FROM:last]]
 
 
 def whole(name, cfg):
@@ -36,24 +35,28 @@ def whole(name, cfg):
     return DATASET_REGISTRY.get(name)(cfg)
 
 
-def study(name, source, per_class, val_per_class=None, tested=None):
-    """Register the data set `name`: a part of `source`."""
+@DATASET_REGISTRY.register()
+class StudyDigits(DatasetBase):
+    """Digits: 658 images for validation, 539 for testing."""
 
-    class Study(DatasetBase):
-        facts = DATASET_REGISTRY.get(source).facts
+    facts = DATASET_REGISTRY.get("digits").facts
 
-        def __init__(self, cfg):
-            data = whole(source, cfg)
-            train, val = divide([*data.train_x, *(data.val or [])], cfg.SEED, per_class, val_per_class)
-            super().__init__(train_x=train, val=val, test=data.test[:tested])
-
-    Study.__name__ = name
-    DATASET_REGISTRY.register(name=name)(Study)
+    def __init__(self, cfg):
+        digits = whole("digits", cfg)
+        train, val = divide([*digits.train_x, *digits.val], cfg.DATASET.NUM_SHOTS, cfg.SEED)
+        super().__init__(train_x=train, val=val, test=digits.test)
 
 
-for images in PER_CLASS:
-    study(f"StudyDigits{images}", "digits", images)
-    study(f"StudyFashion{images}", "FashionMNIST", images, val_per_class=100, tested=2000)
+@DATASET_REGISTRY.register()
+class StudyFashion(DatasetBase):
+    """Fashion-MNIST: 1,000 images for validation, 2,000 for testing."""
+
+    facts = DATASET_REGISTRY.get("FashionMNIST").facts
+
+    def __init__(self, cfg):
+        fashion = whole("FashionMNIST", cfg)
+        train, val = divide(fashion.train_x, cfg.DATASET.NUM_SHOTS, cfg.SEED, val_per_class=100)
+        super().__init__(train_x=train, val=val, test=fashion.test[:2000])
 
 
 class StartOnly(DiscriminantHead):

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-DATASETS = ("StudyDigits14", "StudyFashion14", "StudyDigits60", "StudyFashion60")
+DATASETS = ("StudyDigits", "StudyFashion")
 SMM = "TRAINER.SMM."
 # Variant -> (trainer, what follows the backbone in the recipe's name, settings). Those of the recipe differ from it in one thing
 VARIANTS = {
@@ -61,20 +61,28 @@ def start_worker():
     load_plugins([PLUGIN])
 
 
-def train(out, root, variant, dataset, backbone, seed, epochs, test):
+def train(out, root, variant, dataset, shots, backbone, seed, epochs, test):
     """One run; gives its accuracy in percent, or None with the reason on the screen."""
     from dassl_vr import build_cfg, run
     from dassl_vr.utils.errors import UserError
 
     trainer, suffix, settings = VARIANTS[variant]
     recipe = f"configs/trainers/{trainer}/{backbone}{suffix}.yaml"
-    directory = Path(out, "test" if test else "val", dataset, variant.replace("/", "by").replace(" ", "_"), backbone, f"ep{epochs}")
+    directory = Path(
+        out, "test" if test else "val", dataset, variant.replace("/", "by").replace(" ", "_"), backbone, f"ep{epochs}-{shots}shots"
+    )
     directory /= f"seed{seed}"
     if settings is None:
         rate = build_cfg([recipe]).OPTIM.LR * FACTORS[variant]
         settings = {"OPTIM.LR": rate, SMM + "MASK_LR": rate}
-    fixed = {"TRAINER.NAME": trainer, "DATASET.NAME": dataset, "DATASET.ROOT": root, "SEED": seed, "OPTIM.MAX_EPOCH": epochs}
-    fixed |= {"OUTPUT_DIR": str(directory), "RESUME": str(directory) if directory.is_dir() else "", "TEST.VAL_CURVE": False}
+    fixed = {"TRAINER.NAME": trainer, "DATASET.NAME": dataset, "DATASET.ROOT": root, "DATASET.NUM_SHOTS": shots}
+    fixed |= {
+        "SEED": seed,
+        "OPTIM.MAX_EPOCH": epochs,
+        "OUTPUT_DIR": str(directory),
+        "RESUME": str(directory) if directory.is_dir() else "",
+        "TEST.VAL_CURVE": False,
+    }
     fixed |= {
         "TEST.TRAIN_GAP": False,
         "TEST.SPLIT": "test" if test else "val",
@@ -113,13 +121,14 @@ def main():
         "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS)[:11], metavar="NAME", help=", ".join(VARIANTS)
     )
     parser.add_argument("--datasets", nargs="+", default=DATASETS, metavar="NAME", help=f"default: {', '.join(DATASETS)}")
+    parser.add_argument("--shots", nargs="+", type=int, default=[14], help="training images of each class, 60 at the most")
     parser.add_argument("--backbones", nargs="+", default=["tiny_vit", "tiny_clip", "lite0"], metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--test", action="store_true")
     args = parser.parse_args()
-    places = [(d, b) for d in args.datasets for b in args.backbones]
+    places = [(d, n, b) for d in args.datasets for n in args.shots for b in args.backbones]
     grid = [(v, *place, s) for place in places for s in args.seeds for v in args.variants]
     with ProcessPoolExecutor(args.jobs, get_context("spawn"), start_worker) as pool:
         runs = {key: pool.submit(train, args.out, args.root, *key, args.epochs, args.test) for key in grid}
@@ -138,7 +147,7 @@ def main():
             means.append(mean_and_spread(list(values.values())) if values else "")
             gains += [values[seed] - first[seed] for seed in values if first[seed] is not None]
         rows.append([variant, *means, mean_and_interval(gains) if gains and variant != args.variants[0] else ""])
-    names = [f"{dataset.removeprefix('Study')}, {backbone}" for dataset, backbone in places]
+    names = [f"{dataset.removeprefix('Study')} {shots}, {backbone}" for dataset, shots, backbone in places]
     print(tabulate(rows, [f"{args.epochs} epochs", *names, f"to {args.variants[0]}"], tablefmt="github"))
 
 
