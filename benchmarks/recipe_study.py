@@ -68,24 +68,23 @@ def train(out, root, variant, dataset, shots, backbone, seed, epochs, test):
 
     trainer, suffix, settings = VARIANTS[variant]
     recipe = f"configs/trainers/{trainer}/{backbone}{suffix}.yaml"
-    directory = Path(
-        out, "test" if test else "val", dataset, variant.replace("/", "by").replace(" ", "_"), backbone, f"ep{epochs}-{shots}shots"
-    )
-    directory /= f"seed{seed}"
+    place = variant.replace("/", "by").replace(" ", "_"), backbone, f"ep{epochs}-{shots}shots", f"seed{seed}"
+    directory = Path(out, "test" if test else "val", dataset, *place)
     if settings is None:
         rate = build_cfg([recipe]).OPTIM.LR * FACTORS[variant]
         settings = {"OPTIM.LR": rate, SMM + "MASK_LR": rate}
-    fixed = {"TRAINER.NAME": trainer, "DATASET.NAME": dataset, "DATASET.ROOT": root, "DATASET.NUM_SHOTS": shots}
-    fixed |= {
+    fixed = {
+        "TRAINER.NAME": trainer,
+        "DATASET.NAME": dataset,
+        "DATASET.ROOT": root,
+        "DATASET.NUM_SHOTS": shots,
         "SEED": seed,
         "OPTIM.MAX_EPOCH": epochs,
         "OUTPUT_DIR": str(directory),
         "RESUME": str(directory) if directory.is_dir() else "",
-        "TEST.VAL_CURVE": False,
-    }
-    fixed |= {
-        "TEST.TRAIN_GAP": False,
         "TEST.SPLIT": "test" if test else "val",
+        "TEST.VAL_CURVE": False,
+        "TEST.TRAIN_GAP": False,
         "TRAIN.END_FIGURES": False,
         "TRAIN.PICTURE_FREQ": 1000,
     }
