@@ -2,9 +2,9 @@
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by people. Some take arguments:
 `<!-- generated: cards digits/lite0/full -->` is the table of the cards in that folder of results/, which
-`python -m dassl_vr.report OUTPUT --cards results` writes, and `accuracies` a short form of it. The accuracies in the heads of
-recipes come from these cards, too, where there are some. With `--check` nothing is written, and the exit code is 1 if a part is out
-of date.
+`python -m dassl_vr.report OUTPUT --cards results` writes, `accuracies` a short form of it, `side_by_side` that of several folders.
+The accuracies in the heads of recipes come from these cards, too, where there are some. With `--check` nothing is written, and the
+exit code is 1 if a part is out of date.
 """
 
 import argparse
@@ -304,6 +304,26 @@ def accuracies(folder, *names):
     return _table([[row[index] for index in kept] for row in (headers, *rows)])
 
 
+def side_by_side(*folders):
+    """Accuracy of the cards in several folders, a column each, with the number of seeds where it is not the same everywhere."""
+    columns, names = {}, []
+    for folder in folders:
+        groups = read_table(REPOSITORY / RESULTS / folder)
+        columns[f"{groups[0].dataset}, {groups[0].backbone}"] = found = {}
+        for group in groups:
+            found[" ".join(filter(None, (group.name, group.mapping)))] = group
+        names += [name for name in found if name not in names]
+    counts = {len(group.runs) for found in columns.values() for group in found.values()}
+
+    def cell(group):
+        if group is None:
+            return ""
+        return mean_std(group.mean("accuracy"), group.std("accuracy")) + (f" ({len(group.runs)})" if len(counts) > 1 else "")
+
+    rows = [[name, *(cell(found.get(name)) for found in columns.values())] for name in names]
+    return _table([["method", *columns], *rows])
+
+
 SHORT = ("method", "mapping", "accuracy %", "trained")
 LEFT_OUT = ("data", "backbone", "recipe", "train s", "memory MiB", "images/s")
 
@@ -360,7 +380,8 @@ def _table(rows):
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-PARTS = {function.__name__: function for function in (trainers, matrix, mappings, inputs, keys, imports, cards, accuracies)}
+MADE = (trainers, matrix, mappings, inputs, keys, imports, cards, accuracies, side_by_side)
+PARTS = {function.__name__: function for function in MADE}
 
 
 def generated(text):
