@@ -83,6 +83,7 @@ def train(out, root, variant, dataset, shots, backbone, seed, epochs, test):
         "OUTPUT_DIR": str(directory),
         "RESUME": str(directory) if directory.is_dir() else "",
         "TEST.SPLIT": "test" if test else "val",
+        "DATALOADER.NUM_WORKERS": 0,
         "TEST.VAL_CURVE": False,
         "TEST.TRAIN_GAP": False,
         "TRAIN.END_FIGURES": False,
