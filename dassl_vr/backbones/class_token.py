@@ -17,7 +17,8 @@ from .fold import TOLERANCE
 class ClassTokenBlock(nn.Module):
     """A transformer's last block that gives its first token alone: (B, L, width) -> (B, 1, width).
 
-    Where it is not what it was built as (a low-rank update with dropout replaces its layers), the block works as it is.
+    Where it is not what it was built as (a low-rank update with dropout replaces its layers), the block works as it is. Its parts
+    have the names that they have in the block, so a model's state does not tell whether one of its blocks is such a one.
 
     Args:
         block: of timm's `Block`, torchvision's `EncoderBlock` or open_clip's `ResidualAttentionBlock`, in evaluation mode.
@@ -27,11 +28,18 @@ class ClassTokenBlock(nn.Module):
 
     def __init__(self, block: nn.Module):
         super().__init__()
-        self.block = block
+        self._whole = (block,)  # no submodule: its parts are, in the same dictionaries
+        self._parameters, self._buffers, self._modules = block._parameters, block._buffers, block._modules
+        self._non_persistent_buffers_set = block._non_persistent_buffers_set
 
     def forward(self, x: torch.Tensor, *more: object, **named: object) -> torch.Tensor:
-        form = None if self.whole or more or any(value not in (None, False) for value in named.values()) else _form(self.block)
-        return self.block(x, *more, **named) if form is None else form(self.block, x)
+        (block,) = self._whole
+        form = None if self.whole or more or any(value not in (None, False) for value in named.values()) else _form(block)
+        return block(x, *more, **named) if form is None else form(block, x)
+
+    def train(self, mode: bool = True) -> "ClassTokenBlock":
+        self._whole[0].training = mode
+        return super().train(mode)
 
 
 @contextlib.contextmanager
