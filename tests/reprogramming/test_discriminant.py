@@ -30,8 +30,9 @@ def discriminant_slowly(features, labels, num_classes):
     return torch.tensor(np.stack(rows)), torch.tensor([-0.5 * row @ mean for row, mean in zip(rows, means, strict=True)])
 
 
-def test_it_is_the_discriminant_with_shrunk_covariance():
-    features, labels = samples()
+@pytest.mark.parametrize("size", [8, 119, 121, 300])
+def test_it_is_the_discriminant_with_shrunk_covariance(size):
+    features, labels = samples(size=size)
     weight, bias = discriminant(features.double(), labels, 3, torch.ones(len(labels)).double())
     expected_weight, expected_bias = discriminant_slowly(features.double(), labels, 3)
     torch.testing.assert_close(weight, expected_weight)

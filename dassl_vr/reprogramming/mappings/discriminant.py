@@ -105,14 +105,22 @@ def discriminant(
     means = (members.T @ features) / counts.clamp(min=1)[:, None]
     deviations = (features - means[labels]) * kept[:, None]
     deviations = torch.where((counts > 1).any(), deviations, features * kept[:, None])
-    covariance = deviations.T @ deviations / number
-    scale = covariance.diagonal().mean()
-    squares = covariance.square().mean()
+    few = len(features) < size
+    # Of the smaller side: both products have the same trace and the same sum of squares
+    product = deviations @ deviations.T if few else deviations.T @ deviations
+    scale = product.diagonal().sum() / (number * size)
+    squares = product.square().sum() / (number * size) ** 2
     share = (squares + scale**2) / ((number + 1) * (squares - scale**2 / size)).clamp(min=1e-300)
     # Where the features of each class are all equal, the identity gives the nearest mean
     share = torch.where(scale > 0, share.clamp(max=1), 1.0)
-    target = torch.where(scale > 0, scale, 1.0) * torch.eye(size, dtype=features.dtype, device=features.device)
-    weight = torch.linalg.solve((1 - share) * covariance + share * target, means.T).T
+    identity_part, covariance_part = share * torch.where(scale > 0, scale, 1.0), (1 - share) / number
+    shrunk = covariance_part * product
+    shrunk.diagonal().add_(identity_part)
+    if few:  # Woodbury's identity
+        inner = torch.linalg.solve(shrunk, deviations @ means.T)  # (N, K)
+        weight = (means - covariance_part * inner.T @ deviations) / identity_part
+    else:
+        weight = torch.linalg.solve(shrunk, means.T).T
     return weight, -0.5 * (weight * means).sum(dim=1)
 
 
