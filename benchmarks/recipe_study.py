@@ -47,6 +47,7 @@ VARIANTS = {
     "CoOp": ("CoOp", "", {}),
     "MaPLe": ("MaPLe", "", {}),
 }
+BANKS = {"StudyDigits": "digits", "StudyFashion": "fashion_mnist"}  # descriptions of the classes, which come with the package
 FACTORS = {"rates x 2": 2, "rates / 2": 0.5}
 PLUGIN = str(Path(__file__).with_name("recipe_data.py"))
 
@@ -63,7 +64,7 @@ def start_worker():
 
 def train(out, root, variant, dataset, shots, backbone, seed, epochs, test):
     """One run; gives its accuracy in percent, or None with the reason on the screen."""
-    from dassl_vr import build_cfg, run
+    from dassl_vr import build_cfg, data, run
     from dassl_vr.utils.errors import UserError
 
     trainer, suffix, settings = VARIANTS[variant]
@@ -89,6 +90,10 @@ def train(out, root, variant, dataset, shots, backbone, seed, epochs, test):
         "TRAIN.END_FIGURES": False,
         "TRAIN.PICTURE_FREQ": 1000,
     }
+    if suffix in ("_attrvr", "_rvp"):
+        banks = Path(data.__file__).parent / "banks"
+        files = [str(banks / f"{BANKS[dataset]}_{kind}.json") for kind in ("des", "dist")]
+        fixed[f"TRAINER.{trainer}.DESCRIPTIONS"] = files
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             return run(build_cfg([recipe], {**fixed, **settings}))["accuracy"]
