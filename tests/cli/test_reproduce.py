@@ -177,11 +177,11 @@ def rows_of(text):
 
 
 def test_failure_interruption_and_the_same_table(one_cell, monkeypatch, tmp_path, capfd):
-    # A run that fails is named, and the one after it done; `folder` has no images here
+    # A run that fails is named, and the one after it done; `folder`, here `data`, has no images
     command = ["one", "--backbone", "tiny_vit", "--datasets", "folder", "digits", "--seeds", "1", "--format", "csv", *RUN]
     assert main(command) == 1
     out, err = capfd.readouterr()
-    failed, good = tmp_path / "out/folder/SMM/tiny_vit/default/seed1", tmp_path / "out/digits/SMM/tiny_vit/default/seed1"
+    failed, good = tmp_path / "out/data/SMM/tiny_vit/default/seed1", tmp_path / "out/digits/SMM/tiny_vit/default/seed1"
     assert f"1 of 2 runs failed:\n  {failed}: " in err and "console.txt)" in err
     assert "failed: " in out and "error:" in (failed / "console.txt").read_text()
     assert re.search(r"\[2/2\] [\d.]+ % after 0:00:\d\d\n", out), "its accuracy and time, and nothing is left"

@@ -61,7 +61,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def there(tmp_path, monkeypatch):
-    """Directory of two classes of images, with `test` images that cannot be read; and where the runs on them go."""
+    """`data`, a directory of two classes of images, with `test` images that cannot be read; and where the runs on them go."""
     place = tmp_path / "sweep"
     for split, number in (("train", 4), ("val", 2), ("test", 2)):
         for name, colour in (("blue", (0, 0, 200)), ("red", (200, 0, 0))):
@@ -107,7 +107,7 @@ def test_a_run_that_fails_is_tried_again_the_others_end_and_a_restart_does_the_r
     options = ["--datasets", "folder", "digits", "--seeds", "1", "--address", cluster, "--gpus-per-run", "0.5", *plugin]
     assert in_a_fork([*GRID, *options, "--format", "csv", *tiny]) == 1
     out, err = capfd.readouterr()
-    failed, good = (there / f"out/{name}/LinearProbe/tiny_vit/default/seed1" for name in ("folder", "digits"))
+    failed, good = (there / f"out/{name}/LinearProbe/tiny_vit/default/seed1" for name in ("data", "digits"))
     assert out.count(f"again: {failed}: ") == 1 and out.count("again: ") == 1, "one further attempt, at that run only"
     assert f"failed    {failed}: " in out and f"finished  {good}: " in out and "\n1 failed, 1 finished\n" in out
     assert err.count("\n") == 3 and f"1 of 2 runs failed:\n  {failed}: " in err and "test/" in err, "named, with the reason"
@@ -136,7 +136,7 @@ def test_a_search_selects_on_the_validation_split_alone(there, cluster, tmp_path
     space.write_text("OPTIM.LR: {loguniform: [1e-4, 1e-1]}\nDATALOADER.TRAIN_X.BATCH_SIZE: {choice: [2, 4]}\n")
     options = ["--datasets", "folder", "digits", "--seeds", "1", "--search", str(space), "--trials", "2"]
     assert main([*GRID, *options, "--dry-run", *TINY]) == 0
-    places = [there / f"out/{name}/LinearProbe/tiny_vit/default/seed1-search" for name in ("folder", "digits")]
+    places = [there / f"out/{name}/LinearProbe/tiny_vit/default/seed1-search" for name in ("data", "digits")]
     assert capfd.readouterr().out == "".join(f"search    {path}, 2 trials\n" for path in places)
     assert not any(path.exists() for path in places)
 
@@ -168,7 +168,7 @@ def test_failed_trials_are_named_and_the_next_search_continues(there, cluster, t
     space.write_text("OPTIM.LR: {choice: [0.1]}\n")
     options = ["--datasets", "folder", "digits", "--seeds", "1", "--search", str(space), "--trials", "1", "--address", cluster]
     assert in_a_fork([*GRID, *options, *TINY]) == 1
-    failed, good = (there / f"out/{name}/LinearProbe/tiny_vit/default/seed1" for name in ("folder", "digits"))
+    failed, good = (there / f"out/{name}/LinearProbe/tiny_vit/default/seed1" for name in ("data", "digits"))
     out, err = capfd.readouterr()
     assert f"1 of 2 runs failed:\n  {failed}: 1 of 1 trials failed: " in err and "val/" in err.split("trials failed")[1]
     assert f"{good}: 1 of 1 trials succeeded" in out and (good.with_name("seed1-search") / SEARCH_FILE).is_file()
