@@ -8,6 +8,9 @@ Each run has one core and a directory below --out; finished runs are not repeate
 with the same seed; the interval is Student's, for 95 %.
 """
 
+import checkout  # noqa: F401
+
+# isort: split
 import argparse
 import contextlib
 import math
@@ -17,6 +20,14 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+
+import torch
+from scipy.stats import t
+from tabulate import tabulate
+
+from dassl_vr import build_cfg, data, run
+from dassl_vr.plugins import load_plugins
+from dassl_vr.utils.errors import UserError
 
 DATASETS = ("StudyDigits", "StudyFashion")
 SMM = "TRAINER.SMM."
@@ -54,19 +65,12 @@ PLUGIN = str(Path(__file__).with_name("recipe_data.py"))
 
 def start_worker():
     """Once in each process: a core of its own, and the study's data sets."""
-    import torch
-
-    from dassl_vr.plugins import load_plugins
-
     torch.set_num_threads(1)
     load_plugins([PLUGIN])
 
 
 def train(out, root, variant, dataset, shots, backbone, seed, epochs, test):
     """One run; gives its accuracy in percent, or None with the reason on the screen."""
-    from dassl_vr import build_cfg, data, run
-    from dassl_vr.utils.errors import UserError
-
     trainer, suffix, settings = VARIANTS[variant]
     recipe = f"configs/trainers/{trainer}/{backbone}{suffix}.yaml"
     place = variant.replace("/", "by").replace(" ", "_"), backbone, f"ep{epochs}-{shots}shots", f"seed{seed}"
@@ -109,16 +113,12 @@ def mean_and_spread(values):
 
 def mean_and_interval(differences):
     """The mean of paired differences with Student's interval of 95 %."""
-    from scipy.stats import t
-
     count = len(differences)
     half = t.ppf(0.975, count - 1) * statistics.stdev(differences) / math.sqrt(count) if count > 1 else math.nan
     return f"{statistics.fmean(differences):+.1f} ± {half:.1f}"
 
 
 def main():
-    from tabulate import tabulate
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default="data", help="directory that holds fashion-mnist")
     parser.add_argument("--out", default="output/recipe_study")
