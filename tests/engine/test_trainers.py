@@ -36,10 +36,10 @@ def test_validation_every_so_many_epochs_and_after_the_last(tmp_path, tiny_comma
 
 def test_anomaly_on_an_accelerator_waits_for_the_next_look(tmp_path, tiny_command, trainer_of, monkeypatch):
     """Off the CPU `detect_anomaly` must not read the loss; `raise_if_anomaly`, called before each checkpoint, does."""
-    trainer = trainer_of(tiny_command(tmp_path / "run"))
-    trainer.detect_anomaly(torch.full((), float("inf"), device="meta"))  # reading a meta tensor would raise
+    elsewhere, trainer = (trainer_of(tiny_command(tmp_path / name)) for name in ("elsewhere", "here"))
+    elsewhere.detect_anomaly(torch.full((), float("inf"), device="meta"))  # reading a meta tensor would raise
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-        trainer.raise_if_anomaly()
+        elsewhere.raise_if_anomaly()
     with monkeypatch.context() as patch:
         patch.setattr("dassl_vr.utils.distributed.is_parallel", lambda: True)  # nor does it where processes have to agree
         trainer.detect_anomaly(torch.tensor(float("inf")))
