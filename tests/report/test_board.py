@@ -108,8 +108,17 @@ def test_what_is_there_already_stays(tmp_path, kind):
     assert sorted(links.rglob("*")) == before and not list(mine.iterdir())
 
 
+@pytest.fixture
+def hangup():
+    """hangup(handler): SIGHUP is handled so until the test ends, whatever these tests were started with (`nohup`)."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield lambda handler: signal.signal(signal.SIGHUP, handler)
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_tensorboard_and_removes_the_links(tmp_path, monkeypatch, capsys, number):
+def test_a_signal_ends_tensorboard_and_removes_the_links(tmp_path, monkeypatch, capsys, number, hangup):
+    hangup(signal.SIG_DFL)
     started, (root, temporary) = [], (tmp_path / "output", tmp_path / "temporary")
     runs(root, "run")
     temporary.mkdir()
@@ -131,11 +140,8 @@ def test_a_signal_ends_tensorboard_and_removes_the_links(tmp_path, monkeypatch, 
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_nohup_stays_nohup():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with interrupt_on_signals():
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+def test_nohup_stays_nohup(hangup):
+    hangup(signal.SIG_IGN)
+    with interrupt_on_signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
