@@ -4,7 +4,7 @@ import torch
 from tqdm import tqdm
 
 from ..engine.resume import stoppable
-from ..utils.distributed import is_main, is_parallel, no_progress_bar, sum_
+from ..utils.distributed import broadcast_, is_main, is_parallel, no_progress_bar, sum_
 from .image_features import of_training_images
 from .prompt_learning import PromptLearning
 from .words import words_of
@@ -52,6 +52,9 @@ class MappingPasses(PromptLearning):
             read = logits.any(dim=1)  # the others could not be
             logits, labels = logits[read], labels[read]
         mapping.solve(logits, labels, trained)
+        for part in mapping.state_dict().values():
+            if part.is_floating_point():  # processors of different kinds may round differently
+                broadcast_(part)
 
     @torch.inference_mode()
     def refresh_mapping(self) -> None:

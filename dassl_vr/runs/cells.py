@@ -8,7 +8,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from ..config.recipes import data_path, find_config, recipe_path
-from ..data import DATASET_REGISTRY, name_of_data
+from ..data import DATASET_REGISTRY, name_of_data, root_is_data
 from ..home import expand_home
 from ..utils.errors import ConfigError
 from .plan import Run
@@ -115,7 +115,7 @@ def _as_folder(name):
 def of_own_images(dataset: str) -> bool:
     """Whether a data set as `Cell` takes it is a folder of the user's images. Raises `ConfigError` as `data_arguments`."""
     flags, keys = data_arguments(dataset)
-    return "folder" in (*keys, Path(flags.get("dataset_config_file", "")).stem)
+    return root_is_data(keys[1] if keys else Path(flags["dataset_config_file"]).stem)
 
 
 def data_arguments(dataset: str) -> tuple[dict, list]:

@@ -2,10 +2,7 @@
 
 import re
 
-import pytest
 
-
-@pytest.mark.slow
 def test_one_and_two_processes(benchmark, tmp_path, capsys):
     scaling = benchmark("scaling")
     words = ["INPUT.SIZE", "(32, 32)", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "2", "OPTIM.NAME", "sgd"]

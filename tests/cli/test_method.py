@@ -4,6 +4,9 @@ import pytest
 from PIL import Image
 
 from dassl_vr.cli.method import SCRIPTS, plan
+from dassl_vr.plugins import load_plugins
+
+load_plugins()
 
 
 @pytest.fixture

@@ -54,13 +54,22 @@ def test_its_temperature_is_the_best_of_cross_validation():
     held_out, answers = torch.cat(held_out), torch.cat(answers)
     log_shares = (torch.bincount(labels) / len(labels)).double().log()
     temperatures = torch.logspace(-3, 1, 64, dtype=torch.float64)
-    best = min(temperatures, key=lambda t: F.cross_entropy(t * held_out + log_shares, answers).item())
+    targets = torch.full((len(answers), 3), 1 / (len(answers) + 3)).double()
+    targets[range(len(answers)), answers] = (len(answers) + 1) / (len(answers) + 3)
+    best = min(temperatures, key=lambda t: F.cross_entropy(t * held_out + log_shares, targets).item())
     assert temperatures[0] < best < temperatures[-1]
     weight, bias = discriminant_slowly(centred, labels, 3)
     fitted_weight, fitted_bias = fit_discriminant(features, labels, 3)
     torch.testing.assert_close(fitted_weight, best * weight)
     expected = best * (centred @ weight.T + bias) + log_shares
     torch.testing.assert_close(features.double() @ fitted_weight.T + fitted_bias, expected)
+
+
+def test_classes_that_are_easily_told_apart_leave_it_as_sure_as_so_many_samples_can_make_it():
+    features, labels = samples(apart=50)
+    weight, bias = fit_discriminant(features, labels, 3)
+    sureness = (features.double() @ weight.T + bias).softmax(dim=1).amax(dim=1)
+    assert sureness.min() > 0.9 and sureness.mean() < 1 - 1e-4
 
 
 @pytest.mark.parametrize("per_class", [(1, 1, 1), (2, 1, 1), (2, 2, 2), (0, 3, 4)])
@@ -91,6 +100,10 @@ def test_it_starts_as_the_discriminant_and_ends_in_the_middle():
     end = [part.float() for part in fit_discriminant(prompted, labels, 3)]
     expected = (F.linear(plain, start[0] + 0.1, start[1]) + F.linear(plain, *end)) / 2
     torch.testing.assert_close(head(plain), expected, atol=1e-4, rtol=1e-4)
+    again = DiscriminantHead(8, 3)
+    again.load_state_dict(head.state_dict())
+    again.solve(plain, labels, trained=False)  # a run that starts from the weights of a finished one
+    torch.testing.assert_close(again(plain), F.linear(plain, *start))
     other = DiscriminantHead(8, 3)
     other.load_state_dict(head.state_dict())
     assert torch.equal(other(plain), head(plain))
