@@ -61,8 +61,8 @@ def fit_discriminant(features: torch.Tensor, labels: torch.Tensor, num_classes: 
     """A linear discriminant with a temperature: (weight (K, D), bias (K,)) of calibrated logits.
 
     The discriminant alone is far too sure of itself. The temperature is that with the lowest cross entropy in five-fold
-    cross-validation. Its targets are (N + 1) / (N + K) for the class of an image, in place of 1 (Platt 1999, for K classes): where no
-    held-out image is misclassified, any confidence would do otherwise.
+    cross-validation. Its targets are (N + 1) / (N + K) for the class of an image, in place of 1 (Platt 1999, for K classes): else
+    it would have no bound where no held-out image is misclassified.
 
     Args:
         features: (N, D) of the training images.
