@@ -25,12 +25,14 @@ class Words:
         source_classes: names of the logits that the mapping reads.
         encode: N sentences -> (N, D) text features of unit length.
         descriptions: gives lists of sentences about each target class, a list for each bank: [bank][class][sentence].
+        prompts: a sentence for each target class: its name in the template of the data set.
     """
 
     classnames: Sequence[str]
     source_classes: Sequence[str]
     encode: Callable[[Sequence[str]], torch.Tensor]
     descriptions: Callable[[], list[list[list[str]]]]
+    prompts: Sequence[str] = ()
 
 
 class LabelMapping(nn.Module):

@@ -1,16 +1,18 @@
 """A linear layer on the features that begins and ends with a linear discriminant."""
 
 import functools
+import math
 
 import torch
 from torch.nn import functional as F
 
 from ...utils.devices import in_double
-from .base import MAPPING_REGISTRY, FromData
+from .base import EMBEDDING, MAPPING_REGISTRY, FromData, Words
 from .linear import HeadMapping
 
 FOLDS = 5
-TEMPERATURES = 64  # that are tried, from 10^-3 to 10
+FACTORS = 64  # that are tried, from 10^-3 to 10
+ROUNDS = 4  # in which two factors are chosen in turns
 CONFIDENCE = 0.3  # of the layer that training starts from: a factor of its logits
 
 
@@ -36,7 +38,7 @@ class DiscriminantHead(FromData, HeadMapping):
 
     @torch.no_grad()
     def solve(self, features: torch.Tensor, labels: torch.Tensor, trained: bool) -> None:
-        weight, bias = fit_discriminant(features, labels, self.num_target)
+        weight, bias = self._fit(features, labels)
         if trained:
             self.last_weight.copy_(weight)
             self.last_bias.copy_(bias)
@@ -48,6 +50,9 @@ class DiscriminantHead(FromData, HeadMapping):
             self.started.fill_(True)
         self.computed = True
 
+    def _fit(self, features, labels):
+        return fit_discriminant(features, labels, self.num_target)
+
     def _is_computed(self):
         return bool(self.started)
 
@@ -57,7 +62,38 @@ class DiscriminantHead(FromData, HeadMapping):
         return F.linear(features, weight, torch.lerp(self.linear.bias, self.last_bias, self.last_share))
 
 
-def fit_discriminant(features: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+@MAPPING_REGISTRY.register(name="lda_text")
+class TextDiscriminantHead(DiscriminantHead):
+    """`lda` on a CLIP: the layer begins and ends with a discriminant and the text features of the class names, added up.
+
+    How much of each is chosen together, by the same cross-validation as the temperature of `lda`. Image features count with a
+    length of sqrt(D), at which Adam's steps are those of a layer on ordinary features.
+    """
+
+    reads = EMBEDDING
+
+    def __init__(self, num_source: int, num_target: int):
+        super().__init__(num_source, num_target)
+        # Needed by `solve` alone
+        self.register_buffer("text", torch.zeros(num_target, num_source), persistent=False)
+
+    def prepare(self, words: Words) -> None:
+        self.text.copy_(words.encode(words.prompts))
+
+    def _fit(self, features, labels):
+        scale = features.norm(dim=1).mean() / math.sqrt(self.num_source)  # of what `forward` makes of them
+        return fit_discriminant(self._of_one_length(features), labels, self.num_target, scale * self.text)
+
+    def _of_one_length(self, features):
+        return math.sqrt(self.num_source) * F.normalize(features, dim=1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return super().forward(self._of_one_length(features))
+
+
+def fit_discriminant(
+    features: torch.Tensor, labels: torch.Tensor, num_classes: int, known: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A linear discriminant with a temperature: (weight (K, D), bias (K,)) of calibrated logits.
 
     The discriminant alone is far too sure of itself. The temperature is that with the lowest cross entropy in five-fold
@@ -67,28 +103,41 @@ def fit_discriminant(features: torch.Tensor, labels: torch.Tensor, num_classes: 
     Args:
         features: (N, D) of the training images.
         labels: (N,), below `num_classes`.
+        known: (K, D) weights of other logits that are added, times a factor of their own, chosen together with the temperature.
     """
     features = in_double(features)
     labels = labels.to(features.device)
     centre = features.mean(dim=0)
-    features = features - centre
+    centred = features - centre
     fold = _ranks_within_classes(labels, num_classes) % FOLDS
     held_out = features.new_zeros(len(features), num_classes)
     for number in range(FOLDS):
         kept = (fold != number).to(features.dtype)
-        weight, bias = discriminant(features, labels, num_classes, kept)
-        held_out = torch.where((fold == number)[:, None], F.linear(features, weight, bias), held_out)
+        weight, bias = discriminant(centred, labels, num_classes, kept)
+        held_out = torch.where((fold == number)[:, None], F.linear(centred, weight, bias), held_out)
     counts = F.one_hot(labels, num_classes).sum(dim=0)
-    known = (counts[labels] > 1).to(features.dtype)  # an only image of its class leaves none to learn the class from
+    learned = (counts[labels] > 1).to(features.dtype)  # an only image of its class leaves none to learn the class from
     log_shares = (counts / len(labels)).clamp(min=1e-12).log()
     smoothing = num_classes / (len(labels) + num_classes)
-    temperatures = torch.logspace(-3, 1, TEMPERATURES, dtype=features.dtype, device=features.device)
     each = functools.partial(F.cross_entropy, target=labels, reduction="none", label_smoothing=smoothing)
-    losses = torch.stack([(known * each(t * held_out + log_shares)).sum() for t in temperatures.unbind()])
-    temperature = torch.where(known.any(), temperatures.take(losses.argmin()), 1.0)
-    weight, bias = discriminant(features, labels, num_classes, torch.ones_like(known))
+
+    def best_factor(logits, others):
+        factors = torch.logspace(-3, 1, FACTORS, dtype=features.dtype, device=features.device)
+        losses = torch.stack([(learned * each(factor * logits + others)).sum() for factor in factors.unbind()])
+        return torch.where(learned.any(), factors.take(losses.argmin()), 1.0)
+
+    temperature = best_factor(held_out, log_shares)
+    weight, bias = discriminant(centred, labels, num_classes, torch.ones_like(learned))
+    if known is None:
+        weight, bias = temperature * weight, temperature * bias + log_shares
+        return weight, bias - weight @ centre
+    known = known.to(features)
+    of_known = features @ known.T
+    for _ in range(ROUNDS):  # the loss is convex in both
+        share = best_factor(of_known, temperature * held_out + log_shares)
+        temperature = best_factor(held_out, share * of_known + log_shares)
     weight, bias = temperature * weight, temperature * bias + log_shares
-    return weight, bias - weight @ centre
+    return weight + share * known, bias - weight @ centre
 
 
 def discriminant(
