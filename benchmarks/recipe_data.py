@@ -9,7 +9,7 @@ import random
 
 from dassl_vr.data import DATASET_REGISTRY, DatasetBase
 from dassl_vr.reprogramming import MAPPING_REGISTRY
-from dassl_vr.reprogramming.mappings.discriminant import CONFIDENCE, DiscriminantHead
+from dassl_vr.reprogramming.mappings.discriminant import CONFIDENCE, DiscriminantHead, TextDiscriminantHead
 
 DRAWN_FROM = 60  # images of each class
 
@@ -59,33 +59,37 @@ class StudyFashion(DatasetBase):
         super().__init__(train_x=train, val=val, test=fashion.test[:2000])
 
 
-class StartOnly(DiscriminantHead):
-    """The head that starts with a discriminant and is trained, no more."""
+def without_a_part(head):
+    """{ending of the name: what `head` is without a part}"""
 
-    def solve(self, features, labels, trained):
-        if not trained:
+    class StartOnly(head):
+        """Starts with a discriminant and is trained, no more."""
+
+        def solve(self, features, labels, trained):
+            if not trained:
+                super().solve(features, labels, trained)
+
+    class EndOnly(head):
+        """Starts as `head` does and ends in the middle between its weights and a discriminant."""
+
+        def solve(self, features, labels, trained):
+            if trained:
+                super().solve(features, labels, trained)
+            self.started.fill_(True)
+            self.computed = True
+
+    class SureStart(head):
+        """Starts with the discriminant's own confidence."""
+
+        def solve(self, features, labels, trained):
             super().solve(features, labels, trained)
+            if not trained:
+                self.linear.weight.data.div_(CONFIDENCE)
+                self.linear.bias.data.div_(CONFIDENCE)
+
+    return {"start": StartOnly, "end": EndOnly, "sure": SureStart}
 
 
-class EndOnly(DiscriminantHead):
-    """The head that starts as `head` does and ends in the middle between its weights and a discriminant."""
-
-    def solve(self, features, labels, trained):
-        if trained:
-            super().solve(features, labels, trained)
-        self.started.fill_(True)
-        self.computed = True
-
-
-class SureStart(DiscriminantHead):
-    """The head that starts with the discriminant's own confidence."""
-
-    def solve(self, features, labels, trained):
-        super().solve(features, labels, trained)
-        if not trained:
-            self.linear.weight.data.div_(CONFIDENCE)
-            self.linear.bias.data.div_(CONFIDENCE)
-
-
-for name, mapping in {"lda_start": StartOnly, "lda_end": EndOnly, "lda_sure": SureStart}.items():
-    MAPPING_REGISTRY.register(name=name)(mapping)
+for name, head in (("lda", DiscriminantHead), ("lda_text", TextDiscriminantHead)):
+    for ending, mapping in without_a_part(head).items():
+        MAPPING_REGISTRY.register(name=f"{name}_{ending}")(mapping)

@@ -14,6 +14,7 @@ import checkout  # noqa: F401
 import argparse
 import contextlib
 import math
+import operator
 import os
 import statistics
 import sys
@@ -31,16 +32,21 @@ from dassl_vr.utils.errors import UserError
 
 DATASETS = ("StudyDigits", "StudyFashion")
 SMM = "TRAINER.SMM."
-# Variant -> (trainer, what follows the backbone in the recipe's name, settings). Those of the recipe differ from it in one thing
+CROPS = ("vr_squash", "vr_crop", "vr_flip", "normalize")
+# Variant -> (trainer, what follows the backbone in the recipe's name, settings). Those of the recipe differ from it in one thing;
+# * is its own mapping
 VARIANTS = {
     "best": ("SMM", "_best", {}),
     "LinearProbe": ("LinearProbe", "", {}),
     "no prompt": ("SMM", "_best", {"OPTIM.LR": 1e-9, SMM + "MASK_LR": 1e-9}),
-    "start only": ("SMM", "_best", {SMM + "MAPPING": "lda_start"}),
-    "end only": ("SMM", "_best", {SMM + "MAPPING": "lda_end"}),
+    "start only": ("SMM", "_best", {SMM + "MAPPING": "*_start"}),
+    "end only": ("SMM", "_best", {SMM + "MAPPING": "*_end"}),
     "neither": ("SMM", "_best", {SMM + "MAPPING": "head"}),
-    "sure start": ("SMM", "_best", {SMM + "MAPPING": "lda_sure"}),
-    "wide crops": ("SMM", "_best", {"INPUT.MARGIN": -1}),
+    "sure start": ("SMM", "_best", {SMM + "MAPPING": "*_sure"}),
+    "images only": ("SMM", "_best", {SMM + "MAPPING": "lda"}),
+    "wide crops": ("SMM", "_best", {"INPUT.TRANSFORMS": CROPS, "INPUT.MARGIN": -1}),
+    "narrow crops": ("SMM", "_best", {"INPUT.TRANSFORMS": CROPS, "INPUT.MARGIN": 4}),
+    "TrivialAugment": ("SMM", "_best", {"INPUT.TRANSFORMS": ("vr_squash", "trivialaugment", "normalize")}),
     "rates x 2": ("SMM", "_best", None),
     "rates / 2": ("SMM", "_best", None),
     "ones": ("SMM", "_best", {SMM + "MASK_INIT": "ones"}),
@@ -70,14 +76,19 @@ def start_worker():
 
 
 def train(out, root, variant, dataset, shots, backbone, seed, epochs, test):
-    """One run; gives its accuracy in percent, or None with the reason on the screen."""
+    """One run; gives its accuracy in percent, or None for a variant that differs in nothing, or with the reason on the screen."""
     trainer, suffix, settings = VARIANTS[variant]
     recipe = f"configs/trainers/{trainer}/{backbone}{suffix}.yaml"
     place = variant.replace("/", "by").replace(" ", "_"), backbone, f"ep{epochs}-{shots}shots", f"seed{seed}"
     directory = Path(out, "test" if test else "val", dataset, *place)
+    cfg = build_cfg([recipe])
     if settings is None:
-        rate = build_cfg([recipe]).OPTIM.LR * FACTORS[variant]
+        rate = cfg.OPTIM.LR * FACTORS[variant]
         settings = {"OPTIM.LR": rate, SMM + "MASK_LR": rate}
+    mapping = cfg.TRAINER.SMM.MAPPING
+    settings = {key: value.replace("*", mapping) if isinstance(value, str) else value for key, value in settings.items()}
+    if settings and all(operator.attrgetter(key)(cfg) == value for key, value in settings.items()):
+        return None  # the recipe itself
     fixed = {
         "TRAINER.NAME": trainer,
         "DATASET.NAME": dataset,
@@ -123,7 +134,7 @@ def main():
     parser.add_argument("--root", default="data", help="directory that holds fashion-mnist")
     parser.add_argument("--out", default="output/recipe_study")
     parser.add_argument(
-        "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS)[:11], metavar="NAME", help=", ".join(VARIANTS)
+        "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS)[:14], metavar="NAME", help=", ".join(VARIANTS)
     )
     parser.add_argument("--datasets", nargs="+", default=DATASETS, metavar="NAME", help=f"default: {', '.join(DATASETS)}")
     parser.add_argument("--shots", nargs="+", type=int, default=[14], help="training images of each class, 60 at the most")
