@@ -86,7 +86,7 @@ def mappings():
             LABELS: ("source classes", "source classes", "templates x classes"),
             FEATURES: ("features", "features", "features"),
             CLASSES: ("", "", "one sentence per class"),
-            EMBEDDING: ("", "", "sentences about the classes"),
+            EMBEDDING: ("", "", "image features, beside sentences about the classes"),
         }[mapping.reads]
         rows.append((f"`{name}`", _first_line(mapping), when, trained, *works))
     return _table(rows)
