@@ -1,8 +1,8 @@
 """Data for the recipe study, few training images and validation images enough to choose by, and heads that lack a part.
 
-Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits or StudyFashion and DATASET.NUM_SHOTS, 60 at the most.
-The seed draws the training images from the same 60 per class; validation images are the rest of the training sets (of Fashion-MNIST
-100 per class). Test images are the data sets' own (of Fashion-MNIST the first 2,000); no recipe was chosen by them.
+Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits, StudyStripes or StudyFashion and DATASET.NUM_SHOTS, 60 at
+the most. The seed draws the training images from the same 60 per class; validation images are the rest of the training sets (of
+Fashion-MNIST 100 per class). Test images are the data sets' own (of Fashion-MNIST the first 2,000); no recipe was chosen by them.
 """
 
 import random
@@ -39,12 +39,20 @@ def whole(name, cfg):
 class StudyDigits(DatasetBase):
     """Digits: 658 images for validation, 539 for testing."""
 
-    facts = DATASET_REGISTRY.get("digits").facts
+    of = "digits"
+    facts = DATASET_REGISTRY.get(of).facts
 
     def __init__(self, cfg):
-        digits = whole("digits", cfg)
+        digits = whole(self.of, cfg)
         train, val = divide([*digits.train_x, *digits.val], cfg.DATASET.NUM_SHOTS, cfg.SEED)
         super().__init__(train_x=train, val=val, test=digits.test)
+
+
+@DATASET_REGISTRY.register()
+class StudyStripes(StudyDigits):
+    """The digits behind stripes: images for validation are too few to choose by, 539 for testing."""
+
+    of = "digits_stripes"
 
 
 @DATASET_REGISTRY.register()

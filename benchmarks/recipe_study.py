@@ -64,7 +64,8 @@ VARIANTS = {
     "CoOp": ("CoOp", "", {}),
     "MaPLe": ("MaPLe", "", {}),
 }
-BANKS = {"StudyDigits": "digits", "StudyFashion": "fashion_mnist"}  # descriptions of the classes, which come with the package
+# Descriptions of the classes, which come with the package
+BANKS = {"StudyDigits": "digits", "StudyStripes": "digits", "StudyFashion": "fashion_mnist"}
 FACTORS = {"rates x 2": 2, "rates / 2": 0.5}
 PLUGIN = str(Path(__file__).with_name("recipe_data.py"))
 
