@@ -1,7 +1,7 @@
 """Data for the recipe study, few training images and validation images enough to choose by, and heads that lack a part.
 
-Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits, StudyStripes or StudyFashion and DATASET.NUM_SHOTS, 60 at
-the most. The seed draws the training images from the same 60 per class; validation images are the rest of the training sets (of
+Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits, StudyStripes or StudyFashion and DATASET.NUM_SHOTS, at
+most 60. The seed draws the training images from the same 60 per class; validation images are the rest of the training sets (of
 Fashion-MNIST 100 per class). Test images are the data sets' own (of Fashion-MNIST the first 2,000); no recipe was chosen by them.
 """
 
