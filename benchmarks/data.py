@@ -5,6 +5,9 @@
 Both give the same training batches for the recipe `vr_squash vr_crop vr_flip normalize` at 224 pixels, from JPEGs of
 256 x 256 pixels that are made for it. Two things are timed: the uint8 batches, which is what the store stands in for
 (the rest happens on the accelerator where there is one), and the finished batches on this machine's CPU.
+
+Epoch 1 reads each file, decodes and resizes it, with the store as without. Beside the uint8 batches stands what libjpeg-turbo
+allows: torchvision's `decode_jpeg` on the bytes of the same files, in a thread for each core, with nothing else to do.
 """
 
 import checkout  # noqa: F401
@@ -15,12 +18,14 @@ import multiprocessing
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from tabulate import tabulate
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from dassl_vr.config import get_cfg_default, merge_list
 from dassl_vr.data import BatchLoader, DatasetWrapper, Datum, Pipeline, build_sampler, build_transform
@@ -78,14 +83,14 @@ class PeakMemory:
         self.extra = self.peak - self.before
 
 
-def measure(how, finished, directory, items, args, results):
-    """In a process of its own: seconds of each epoch, and extra memory."""
+def measure(how, finished, directory, items, args):
+    """Seconds of each epoch, and extra memory."""
     torch.set_num_threads(cpu_cores())
     cfg = get_cfg_default()
     merge_list(cfg, ["SEED", 0, "INPUT.SIZE", (224, 224), "INPUT.TRANSFORMS", RECIPE, "DATALOADER.STORE", how])
     pipeline = build_transform(cfg)
     if not finished:
-        pipeline = Pipeline(pipeline.image_ops, [], deterministic=True)
+        pipeline = Pipeline(pipeline.image_ops, [], deterministic=True, repeatable=True)
     seconds = []
     with PeakMemory() as memory:
         loader = BatchLoader(
@@ -102,7 +107,24 @@ def measure(how, finished, directory, items, args, results):
             count = sum(len(batch["label"]) for batch in loader)
             seconds.append(time.perf_counter() - start)
             assert count == len(items)
-    results.put((seconds, memory.extra))
+    return seconds, memory.extra
+
+
+def decode_alone(items):
+    """Seconds that torchvision takes to decode all files, whose bytes are in memory already."""
+    torch.set_num_threads(1)
+    files = [torch.frombuffer(bytearray(Path(item.impath).read_bytes()), dtype=torch.uint8) for item in items]
+    with ThreadPoolExecutor(cpu_cores()) as pool:
+        start = time.perf_counter()
+        for image in pool.map(lambda file: decode_jpeg(file, ImageReadMode.RGB), files):
+            assert image.shape == (3, 256, 256)
+        return time.perf_counter() - start
+
+
+def apart(function, *arguments):
+    """`function(*arguments)` in a new process, which has nothing of what others have loaded."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def main():
@@ -112,7 +134,6 @@ def main():
     parser.add_argument("--workers", type=int, default=cpu_cores(), help="of the ordinary loader (default: one a core)")
     parser.add_argument("--batch-size", type=int, default=64)
     args = parser.parse_args()
-    context = multiprocessing.get_context("spawn")  # so that none inherits what another has loaded
     print(collect_env_info(), end="\n\n")
     with tempfile.TemporaryDirectory() as directory:
         items = make_images(directory, args.images)
@@ -123,13 +144,12 @@ def main():
                 ("memory", "store in memory"),
                 ("disk", "store on disk"),
             ):
-                results = context.Queue()
-                process = context.Process(target=measure, args=(how, finished, directory, items, args, results))
-                process.start()
-                seconds, memory = results.get()
-                process.join()
+                seconds, memory = apart(measure, how, finished, directory, items, args)
                 rate[how] = len(items) / min(seconds[1:])
                 rows.append([label, len(items) / seconds[0], rate[how], rate[how] / rate["off"], memory / 1e6])
+            if not finished:
+                label = f"decode_jpeg alone, {cpu_cores()} threads"
+                rows.append([label, len(items) / apart(decode_alone, items), None, None, None])
             print("Finished batches, on the CPU" if finished else "uint8 batches")
             headers = ["", "epoch 1, images/s", "later, images/s", "times the loader", "memory, MB"]
             print(tabulate(rows, headers, floatfmt=".1f"), end="\n\n")

@@ -23,7 +23,8 @@ def add_reprogramming_keys(cfg: CN, name: str) -> CN:
     # How source labels become target labels, any f_out of MAPPING_REGISTRY: rlm, flm, ilm, blm, blm+, linear, freq, semantic; text
     # (CLIP: the target classes' text features are the head); attrvr, dvp, rvp (CLIP: sentences about the classes are); head (a
     # trained linear layer on the features), lda (one that begins and ends with a linear discriminant), lda_text (CLIP: and with the
-    # text features); one of a plug-in. On CLIP the source labels of those of the first line are a set of templates times the classes
+    # text features); one of a plug-in. On CLIP the source labels of those of the first line are a set of templates times the
+    # classes
     node.MAPPING = "ilm"
     # That set. Options: ensemble (DATASET.TEMPLATE and seven general ones), imagenet (the 81 published with ilm and blm: "This is a
     # photo of a {}." and the eighty of CLIP's authors), vp ("This is a photo of a {}" alone), ar ("This is a photo of {}." alone).
