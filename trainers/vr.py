@@ -19,7 +19,7 @@ def extend_cfg(cfg: CN) -> None:
 
 @TRAINER_REGISTRY.register()
 class VR(VisualReprogramming):
-    """An f_in in front of a frozen classifier."""
+    """What is learned changes the input image, in front of a frozen classifier; `METHOD` says how."""
 
     choices = {"METHOD": INPUT_REGISTRY}
     variants = {}  # those that `compared_as` adds

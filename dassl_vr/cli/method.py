@@ -93,7 +93,9 @@ def plan(script: Script, words: list[str], settings: list[str]) -> list[Run]:
     elif method:
         method = os.environ.get("METHOD") or method
     dataset, backbone, *more = words
-    shots, seeds = os.environ.get("SHOTS") or "0", (os.environ.get("SEEDS") or script.seeds).split()
+    # Own images are not in a published table, whose seeds some scripts have: one seed, so that runs on them pair up
+    default = Script.seeds if of_own_images(dataset) else script.seeds
+    shots, seeds = os.environ.get("SHOTS") or "0", (os.environ.get("SEEDS") or default).split()
     if script.words == SEEDS:
         seeds = more or seeds
     elif more:
@@ -134,6 +136,11 @@ def main(argv: list[str] | None = None) -> int:
 
     load_plugins()
     runs = plan(script, words[1:], settings)
+    for run in runs:
+        try:
+            run.state()
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("another --tag", "another tag with TAG=NAME before the command")) from error
     Here().execute(runs)
     code = next((run.code for run in runs if run.code), 0)
     return code if code >= 0 else 128 - code  # as a shell has it for a signal

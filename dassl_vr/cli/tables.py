@@ -54,7 +54,7 @@ def add_table_flags(parser: argparse.ArgumentParser, ray_only: bool = False) -> 
         help="format of the table (default: plain); `python -m dassl_vr.report` makes a page of the same runs",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, without doing it")
-    add_plugin_flag(parser, "more trainers, f_in, label mappings or data sets")
+    add_plugin_flag(parser, "more trainers, f_in, f_out, data sets or backbones")
     if not ray_only:
         parser.add_argument(
             "--jobs", type=positive, default=1, metavar="N", help="parallel runs; with several, each uses one thread (default: 1)"

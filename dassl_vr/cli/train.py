@@ -45,7 +45,7 @@ def build_parser() -> OneLineParser:
     parser.add_argument("--trainer", metavar="NAME", help=f"{', '.join(TRAINERS)}, or one of a plug-in")
     parser.add_argument("--backbone", metavar="NAME", help="see --list backbones; default: the recipe's")
     parser.add_argument("--head", metavar="NAME", help="name of the head")
-    add_plugin_flag(parser, "more trainers or data sets")
+    add_plugin_flag(parser, "more trainers, f_in, f_out, data sets or backbones")
     parser.add_argument("--eval-only", action="store_true", help="test a checkpoint, train nothing")
     parser.add_argument("--model-dir", default="", metavar="DIR", help="output directory of the run to test")
     parser.add_argument(

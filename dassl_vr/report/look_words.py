@@ -47,10 +47,16 @@ def about_pictures(look: Look) -> list[tuple[str, str]]:
         terms.append(("input", f"{_prepared(look, side, room)}{several}"))
         if shown.masks:
             numbers = torch.cat([mask.flatten() for _, mask in shown.masks])
-            scale = f"Over the image in grey: red above 0, blue below, white at 0; {_range(numbers)}, one scale for all images."
+            colours = "Over the image in grey: red above 0, blue below, the bare image at 0"
+            scale = f"{colours}; {_range(numbers)}, one scale for all images."
             terms.append(("mask", f"{own.get('mask', 'What the method makes of this image.')} {scale}"))
         change = own.get("change", "All that the method does to the input.")
-        terms.append(("change", f"{change} Result minus input, grey where they are the same, one scale for all images."))
+        terms.append(
+            (
+                "change",
+                f"{change} Result minus input, stretched to be seen: grey where they are the same, one scale for all images.",
+            )
+        )
         terms.append(("result", f"What the {'frozen' if frozen else 'trained'} backbone sees."))
     if look.before is not None:
         terms.append(("before", f"What is likeliest without the method ({look.before_what}), with probabilities."))

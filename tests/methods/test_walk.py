@@ -12,15 +12,13 @@ from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.methods.words import words_of
 from dassl_vr.plugins import load_plugins
 from dassl_vr.reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY
+from dassl_vr.reprogramming.mappings import CLASSES, EMBEDDING
 
 load_plugins()
 NAMES = [*"0123456789"]
 BACKBONES = {"cnn": "lite0", "vit": "tiny_vit", "clip": "tiny_clip"}
-REFUSED = {  # kind -> what is not for it
-    "cnn": {"text", "attrvr", "rvp", "dvp"},
-    "vit": {"text", "attrvr", "rvp", "dvp"},
-    "clip": set(),
-}
+OF_TEXT = {name for name in MAPPING_REGISTRY.registered_names() if MAPPING_REGISTRY.get(name).reads in (CLASSES, EMBEDDING)}
+REFUSED = {"cnn": OF_TEXT, "vit": OF_TEXT, "clip": set()}  # kind -> what is not for it
 
 
 class Built:

@@ -115,6 +115,13 @@ def test_of_image_features_and_names_it_starts_with_both():
     assert torch.equal(other(features), head(features))
 
 
+def test_of_several_views_the_names_are_compared_with_their_mean():
+    names, features = F.normalize(torch.randn(3, 4), dim=1), torch.randn(5, 8)
+    head = TextDiscriminantHead(8, 3)
+    head.prepare(Words(["a", "b", "c"], [], lambda prompts: names, list, "abc"))
+    torch.testing.assert_close(features @ head.text.T, (features[:, :4] + features[:, 4:]) / 2 @ names.T)
+
+
 def test_classes_that_are_easily_told_apart_leave_it_as_sure_as_so_many_samples_can_make_it():
     features, labels = samples(apart=50)
     weight, bias = fit_discriminant(features, labels, 3)

@@ -57,7 +57,7 @@ class Watermark(InputPrompt):
 
     def captions(self) -> dict[str, str]:
         width = int(self.mask[0, self.size // 2].cpu().argmin())  # 0 where there is no hole in it
-        mask = f"1 on a frame of {width} pixels, 0 inside" if width else "1 everywhere: the pattern covers the whole image"
+        mask = f"1 on a frame of {width} pixels, 0 inside" if width else "The pattern covers the whole image"
         return {
             "mask": f"{mask}; the same for every image.",
             "pattern": "What is added to every image alike.",
@@ -92,6 +92,6 @@ class MediumWatermark(_FramedWatermark):
 
 @INPUT_REGISTRY.register(name="full")
 class FullWatermark(_FramedWatermark):
-    """A pattern on the whole image, `x + delta` (SMM paper, section 5); also the ablation without a mask."""
+    """A pattern on the whole image, `x + delta` (SMM paper, section 5)."""
 
     frame = "full"

@@ -67,7 +67,8 @@ class TextDiscriminantHead(DiscriminantHead):
     """`lda` on a CLIP: the layer begins and ends with a discriminant and the text features of the class names, added up.
 
     How much of each is chosen together, by the same cross-validation as the temperature of `lda`. Image features count with a
-    length of sqrt(D), at which Adam's steps are those of a layer on ordinary features.
+    length of sqrt(D), at which Adam's steps are those of a layer on ordinary features. Of an f_in with several views, the names
+    are compared with the mean of the views' features.
     """
 
     reads = EMBEDDING
@@ -78,7 +79,9 @@ class TextDiscriminantHead(DiscriminantHead):
         self.register_buffer("text", torch.zeros(num_target, num_source), persistent=False)
 
     def prepare(self, words: Words) -> None:
-        self.text.copy_(words.encode(words.prompts))
+        of_view = words.encode(words.prompts)  # (K, D)
+        views = self.num_source // of_view.shape[1]
+        self.text.copy_(of_view.repeat(1, views) / views)
 
     def _fit(self, features, labels):
         scale = features.norm(dim=1).mean() / math.sqrt(self.num_source)  # of what `forward` makes of them
