@@ -22,6 +22,8 @@ from .base import FIGURES, FINE_TUNING, MissingError, PaperFigure, Task, Trained
 
 modules_in(__name__, __path__)  # every file registers what it defines
 
+WITH_PLUGIN = "; if it is of a plug-in, add --plugin FILE"
+
 __all__ = ["FIGURES", "PaperFigure", "draw_all"]
 
 
@@ -45,6 +47,8 @@ def draw_all(groups: Sequence[Group], directory: str | Path, equalize: bool = Fa
     with new_directory(directory) as temporary:
         for members in _by_task(groups):
             task = Task(members, equalize)
+            runs = sum(len(group.directories) for group in members)
+            say(f"drawing figures of {members[0].dataset}, {members[0].backbone}: {runs} runs, up to a minute each ...")
             files += _draw_task(task, temporary)
             changes |= {id(group): task.changes.get(name, []) for group, name in zip(members, task.names)}
     files = [replace(file, path=Path(directory, file.path.name)) for file in files]
@@ -68,7 +72,8 @@ def _draw_task(task, directory):
                 for figure in figures:
                     figure.look(run)
             except UserError as error:
-                say(f"warning: no model of {group.directories[seed]} in the figures: {error}")
+                remedy = WITH_PLUGIN if "unknown" in str(error) else ""
+                say(f"warning: no model of {group.directories[seed]} in the figures: {error}{remedy}")
     files = []
     for figure in figures:
         try:
