@@ -307,9 +307,11 @@ def accuracies(folder, *names):
 def side_by_side(*folders):
     """Accuracy of the cards in several folders, a column each, with the number of seeds where it is not the same everywhere."""
     columns, names = {}, []
-    for folder in folders:
-        groups = read_table(REPOSITORY / RESULTS / folder)
-        columns[f"{groups[0].dataset}, {groups[0].backbone}"] = found = {}
+    tables = [read_table(REPOSITORY / RESULTS / folder) for folder in folders]
+    shots = [next(iter(groups[0].runs.values())).get("shots") for groups in tables]
+    for groups, number in zip(tables, shots, strict=True):
+        of_shots = f", {number} images per class" if len({*shots}) > 1 else ""
+        columns[f"{groups[0].dataset}, {groups[0].backbone}{of_shots}"] = found = {}
         for group in groups:
             found[" ".join(filter(None, (group.name, group.mapping)))] = group
         names += [name for name in found if name not in names]
