@@ -126,6 +126,7 @@ class Machines(threading.Thread):
     def run(self):
         try:
             while not self._ends.wait(self.rng.expovariate(1 / self.every)):
+                self._drop_dead()
                 # Now and then none is left, until the next one comes
                 if self.there and (len(self.there) == self.number or self.rng.random() < 0.5):
                     self._take(self.there.pop(self.rng.randrange(len(self.there))), notice=self.rng.random() < 0.5)
@@ -133,6 +134,12 @@ class Machines(threading.Thread):
                     self._bring()
         except Exception as error:  # shown at the end
             self.problem = error
+
+    def _drop_dead(self):
+        """Machines that Ray gave up, because beside other work they were too slow to answer, end themselves."""
+        alive = [machine for machine in self.there if machine.all_processes["raylet"][0].process.poll() is None]
+        self.went["given up by Ray"] += len(self.there) - len(alive)
+        self.there = alive
 
     def _bring(self):
         try:
@@ -256,7 +263,7 @@ def main(argv=None):
         ("runs", f"{len(runs)}, {len(failed)} failed"),
         ("different from the undisturbed", len(different)),
         ("machines that came", machines.came),
-        ("machines that went", ", ".join(f"{number} {how}" for how, number in sorted(machines.went.items())) or 0),
+        ("machines that went", ", ".join(f"{number} {how}" for how, number in sorted(machines.went.items()) if number) or 0),
         ("processes of runs that were ended", f"{len(machines.cut)}, {len(at_once)} of them at once"),
         ("seconds since these began, at most lost", f"{sum(at_once):.0f}"),
         ("runs that continued", resumed),
