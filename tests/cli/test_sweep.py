@@ -100,6 +100,7 @@ class Plugged(Classification):
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_tried_again_the_others_end_and_a_restart_does_the_rest(there, cluster, capfd):
     """All of it with an evaluator from a plug-in, which the processes on Ray load too."""
     (there / "plugged.py").write_text(PLUGIN)
@@ -217,6 +218,7 @@ def probe_table():
     PAPER_REGISTRY.remove("probe")
 
 
+@pytest.mark.slow
 def test_stopped_it_leaves_no_process_and_reproduce_continues(cluster, probe_table, tmp_path, capfd):
     """SIGTERM comes over `sweep.py`; `reproduce --sweep`, on a Ray of its own, continues the run that was saved."""
     long = [*TINY, "OPTIM.MAX_EPOCH", "40"]
