@@ -3,7 +3,7 @@
     python benchmarks/cluster_simulation.py [--runs 300] [--machines 2] [--every 20] [--seed 0] [--output DIR]
 
 Four trainers on digits in front of tiny_vit, as many seeds as RUNS asks for, executed as `sweep.py` does it. A machine is a Ray
-node of one core in processes of its own. At random times, at most EVERY seconds apart, one of them goes: half of them at once,
+node of one core in processes of its own. At random times, EVERY seconds apart on average, one of them goes: half of them at once,
 with all of their processes, half of them after a notice (SIGTERM) to the runs on them. Another one comes later. Then all runs are
 made once more, one after the other in this process, and compared: results, what was said of each test image, and each tensor of
 each checkpoint. The exit code is 1 if one differs. Linux only.
@@ -126,8 +126,7 @@ class Machines(threading.Thread):
 
     def run(self):
         try:
-            while not self._ends.wait(min(self.rng.expovariate(1 / self.every), self.every if self.there else NONE_LEFT)):
-                self._drop_dead()
+            while self._next_event():
                 if not self.there:
                     self._bring()
                 elif len(self.there) == self.number or self.rng.random() < 0.5:
@@ -136,6 +135,15 @@ class Machines(threading.Thread):
                     self._bring()
         except Exception as error:  # shown at the end
             self.problem = error
+
+    def _next_event(self):
+        """Wait for it, or until no machine has been there for a while; False at the end."""
+        until = time.monotonic() + self.rng.expovariate(1 / self.every)
+        while not self._ends.wait(max(min(NONE_LEFT, until - time.monotonic()), 0)):
+            self._drop_dead()
+            if not self.there or time.monotonic() >= until:
+                return True
+        return False
 
     def _drop_dead(self):
         """Machines that Ray gave up, because beside other work they were too slow to answer, end themselves."""
@@ -236,7 +244,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--machines", type=int, default=2)
-    parser.add_argument("--every", type=float, default=20, help="seconds between two events, at most")
+    parser.add_argument("--every", type=float, default=20, help="mean seconds between two events")
     parser.add_argument("--seed", type=int, default=0, help="of the events")
     parser.add_argument("--retries", type=int, default=1, help="of the executor")
     parser.add_argument("--output", help="an empty directory for the runs, which stay there")
