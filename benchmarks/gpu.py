@@ -198,10 +198,10 @@ def main(argv=None):
     out = args.out or (REPOSITORY / "output/benchmarks_tiny" if args.tiny else FOLDER / "results" / folder)
     out.mkdir(parents=True, exist_ok=True)
     print(collect_env_info(), end="\n\n")
-    todo, notes = figures(device, args.tiny)
+    planned, notes = figures(device, args.tiny)
     print(*notes, sep="\n")
     failed, start = {}, time.monotonic()
-    for figure in todo:
+    for figure in planned:
         if (out / f"{figure.name}.json").is_file():
             print(f"{figure.name}: there already", flush=True)
             continue
@@ -212,7 +212,7 @@ def main(argv=None):
             failed[figure.name] = why
     print(f"{time.monotonic() - start:.0f} s in all\n\n{label}, torch {torch.__version__}, `bash benchmarks/gpu.sh`")
     records = {kind: [] for kind in (SPEED, ACCURACY, PROCESSES)}
-    for figure in todo:
+    for figure in planned:
         file = out / f"{figure.name}.json"
         if file.is_file():
             found = json.loads(file.read_text())

@@ -8,7 +8,7 @@ from yacs.config import CfgNode as CN
 
 from ..backbones import FrozenBackbone, backbone_spec
 from ..data.transforms import pad_side
-from ..prompting import SINGLE, TEMPLATE_SETS, AdaptedBackbone, fill_in, template_set
+from ..prompting import TEMPLATE_SETS, AdaptedBackbone, class_prompts, fill_in, template_set
 from ..reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY, SOURCE_REGISTRY, InputPrompt, LabelMapping
 from ..reprogramming.classifier import ReprogrammedClassifier, SeveralViews, inner_backbone
 from ..reprogramming.mappings import CLASSES, LABELS
@@ -172,9 +172,7 @@ class VisualReprogramming(MappingPasses):
         if backbone.kind == "clip":
             templates = template_set(options.TEMPLATES, cfg.DATASET.TEMPLATE)
             prompts = [[fill_in(template, name) for name in classnames] for template in templates]
-            options.CLASS_PROMPTS = [
-                fill_in(templates[0] if options.TEMPLATES in SINGLE else cfg.DATASET.TEMPLATE, name) for name in classnames
-            ]
+            options.CLASS_PROMPTS = class_prompts(options.TEMPLATES, cfg.DATASET.TEMPLATE, classnames)
             if options.TEMPLATES == "ensemble":  # class by class; the published set goes template by template, which decides ties
                 prompts = zip(*prompts)
             options.PROMPTS = [prompt for group in prompts for prompt in group]

@@ -7,7 +7,7 @@ import torch
 
 from ..backbones import build_backbone
 from ..data.descriptions import descriptions_of
-from ..prompting import fill_in
+from ..prompting import class_prompts
 from ..reprogramming.classifier import inner_backbone
 from ..reprogramming.mappings import Words
 from .prompt_learning import PromptLearning
@@ -17,7 +17,7 @@ def words_of(trainer: PromptLearning) -> Words:
     """The names and sentences of a trainer whose model is built; nothing is read or computed before it is asked for."""
     classnames, options = trainer.dm.dataset.classnames, trainer.options
     descriptions = partial(descriptions_of, trainer.cfg, options.get("DESCRIPTIONS", ()), classnames, options.get("SENTENCES", 0))
-    prompts = [fill_in(trainer.cfg.DATASET.TEMPLATE, name) for name in classnames]
+    prompts = class_prompts(options.get("TEMPLATES", ""), trainer.cfg.DATASET.TEMPLATE, classnames)
     return Words(classnames, trainer.model.backbone.source_classes, partial(_encode, trainer), descriptions, prompts)
 
 

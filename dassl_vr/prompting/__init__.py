@@ -7,7 +7,7 @@ here knows the engine or its configuration; wrong arguments raise `ValueError`.
 from .adapted import AdaptedBackbone, learned_inside
 from .lora import PROJECTIONS, TARGETS, LowRankUpdates, replaced_modules, replaced_weights
 from .multimodal import AveragedTokens, IndependentClassifier, LowRankClassifier, MultimodalClassifier
-from .templates import ENSEMBLE, SINGLE, TEMPLATE_SETS, fill_in, template_set, varied_templates
+from .templates import ENSEMBLE, SINGLE, TEMPLATE_SETS, class_prompts, fill_in, template_set, varied_templates
 from .text import ConditionalClassifier, ContextPrompts, FixedClassifier, Sentences, TextPromptedClassifier
 from .tokens import VisualTokens, inserted_tokens, replaced_tokens
 
@@ -29,6 +29,7 @@ __all__ = [
     "Sentences",
     "TextPromptedClassifier",
     "VisualTokens",
+    "class_prompts",
     "fill_in",
     "inserted_tokens",
     "learned_inside",

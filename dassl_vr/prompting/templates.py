@@ -1,5 +1,7 @@
 """What is said about a class in front of a text tower."""
 
+from collections.abc import Sequence
+
 # Seven templates whose average does better than any of them; published with CLIP (Radford et al. 2021, appendix on prompts)
 ENSEMBLE = (
     "itap of a {}.",
@@ -48,6 +50,17 @@ def _for_imagenet():
     from open_clip import OPENAI_IMAGENET_TEMPLATES  # here: slow to import
 
     return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
+
+
+def class_prompts(name: str, template: str, classnames: Sequence[str]) -> list[str]:
+    """One sentence for each class, for methods that compare images with the classes themselves.
+
+    Args:
+        name: of a set (`TRAINER.<NAME>.TEMPLATES`), whose sentence is taken if it has one only.
+        template: the data set's, for any other set.
+    """
+    chosen = template_set(name, template)[0] if name in SINGLE else template
+    return [fill_in(chosen, classname) for classname in classnames]
 
 
 def fill_in(template: str, classname: str) -> str:

@@ -102,6 +102,18 @@ def test_tables_side_by_side_say_how_many_seeds_where_that_differs(page, generat
     assert sorted(rows) == ["| SMM blm | 90.5 ± 0.7 (2) |  |", "| SMM ilm | 91.3 ± 1.5 (3) | 91.3 ± 1.5 (3) |"]
 
 
+def test_tables_side_by_side_say_how_many_images_where_that_differs(page, generate, tmp_path):
+    (of_three,) = read_table(tmp_path / "results/digits/lite0/full")
+    for shots in (6, 60):
+        group = Group("SMM", "smm", "digits", "lite0", "ilm", f"{shots}shots")
+        group.runs[0], group.directories[0] = {**of_three.runs[0], "shots": shots}, tmp_path / "seed0"
+        write_cards([group], tmp_path / "results")
+    page[0].write_text("<!-- generated: side_by_side digits/lite0/6shots digits/lite0/60shots -->\n<!-- end -->\n")
+    assert generate.main([]) == 0
+    head = page[0].read_text().splitlines()[1]
+    assert head == "| method | digits, lite0, 6 images per class | digits, lite0, 60 images per class |"
+
+
 def shown(how):
     text = "".join(path.read_text() for path in (REPOSITORY / "docs").glob("*.md"))
     return {folder for folders in re.findall(rf"<!-- generated: {how} ([^\n]+) -->", text) for folder in folders.split()}

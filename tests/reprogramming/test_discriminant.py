@@ -104,6 +104,8 @@ def test_of_image_features_and_names_it_starts_with_both():
     features = 50 * F.normalize(features)  # as CLIP's, of the length of its scale
     names = F.normalize(torch.stack([features[labels == label].mean(dim=0) for label in range(3)]) - features.mean(dim=0))
     head = TextDiscriminantHead(8, 3)
+    with pytest.raises(RuntimeError, match=r"call prepare\(words\) first"):
+        head.solve(features, labels, trained=False)
     head.prepare(Words(["a", "b", "c"], [], lambda prompts: names[[ord(prompt[-1]) - ord("a") for prompt in prompts]], list, "abc"))
     head.solve(features, labels, trained=False)
     ordinary = features * (8**0.5 / 50)

@@ -25,7 +25,7 @@ class Words:
         source_classes: names of the logits that the mapping reads.
         encode: N sentences -> (N, D) text features of unit length.
         descriptions: gives lists of sentences about each target class, a list for each bank: [bank][class][sentence].
-        prompts: a sentence for each target class: its name in the template of the data set.
+        prompts: a sentence for each target class, as MAPPING text has it.
     """
 
     classnames: Sequence[str]

@@ -69,6 +69,9 @@ class TextDiscriminantHead(DiscriminantHead):
     How much of each is chosen together, by the same cross-validation as the temperature of `lda`. Image features count with a
     length of sqrt(D), at which Adam's steps are those of a layer on ordinary features. Of an f_in with several views, the names
     are compared with the mean of the views' features.
+
+    Raises:
+        RuntimeError: it is solved before `prepare`.
     """
 
     reads = EMBEDDING
@@ -77,13 +80,17 @@ class TextDiscriminantHead(DiscriminantHead):
         super().__init__(num_source, num_target)
         # Needed by `solve` alone
         self.register_buffer("text", torch.zeros(num_target, num_source), persistent=False)
+        self.prepared = False
 
     def prepare(self, words: Words) -> None:
         of_view = words.encode(words.prompts)  # (K, D)
         views = self.num_source // of_view.shape[1]
         self.text.copy_(of_view.repeat(1, views) / views)
+        self.prepared = True
 
     def _fit(self, features, labels):
+        if not self.prepared:
+            raise RuntimeError(f"{type(self).__name__}: call prepare(words) first")
         scale = features.norm(dim=1).mean() / math.sqrt(self.num_source)  # of what `forward` makes of them
         return fit_discriminant(self._of_one_length(features), labels, self.num_target, scale * self.text)
 
