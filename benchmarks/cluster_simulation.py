@@ -15,6 +15,7 @@ long as such a run.
 from checkout import REPOSITORY
 
 # isort: split
+import _thread
 import argparse
 import contextlib
 import io
@@ -30,6 +31,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -105,27 +107,29 @@ def agent_ports():
         return {name: place.getsockname()[1] for name, place in zip(names, places, strict=True)}
 
 
-class Machines(threading.Thread):
-    """A cluster whose machines come and go until `stop`.
+class Machines:
+    """A cluster whose machines come and go until somebody at the other end of `told` says so, or is gone.
+
+    Ray starts a node in the main thread of a process only, so this has a process of its own; see `Simulated`.
 
     Attributes:
         cut: (seconds since it began, whether it had notice) of each process of a run that was at work when its machine went.
+        failed: why machines did not start.
     """
 
-    def __init__(self, number, every, seed):
-        super().__init__(daemon=True)
+    def __init__(self, told, number, every, seed):
         from ray.cluster_utils import Cluster
 
+        self.told, self.number, self.every, self.rng = told, number, every, random.Random(seed)
         self.options = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+        self.there, self.came, self.failed, self.went, self.cut = [], 0, [], Counter(), []
         self.cluster = Cluster(initialize_head=True, head_node_args={**self.options, **agent_ports(), "num_cpus": 0})
-        self.number, self.every, self.rng = number, every, random.Random(seed)
-        self.there, self.came, self.failed, self.went, self.cut, self.problem = [], 0, 0, Counter(), [], None
-        while len(self.there) < number:
-            self._bring()
-        self._ends = threading.Event()
 
-    def run(self):
+    def live(self):
         try:
+            while len(self.there) < self.number:
+                self._bring()
+            self.told.send(self.cluster.address)
             while self._next_event():
                 if not self.there:
                     self._bring()
@@ -133,13 +137,13 @@ class Machines(threading.Thread):
                     self._take(self.there.pop(self.rng.randrange(len(self.there))), notice=self.rng.random() < 0.5)
                 if len(self.there) < self.number and self.rng.random() < 0.7:
                     self._bring()
-        except Exception as error:  # shown at the end
-            self.problem = error
+        finally:
+            self.cluster.shutdown()
 
     def _next_event(self):
         """Wait for it, or until no machine has been there for a while; False at the end."""
         until = time.monotonic() + self.rng.expovariate(1 / self.every)
-        while not self._ends.wait(max(min(NONE_LEFT, until - time.monotonic()), 0)):
+        while not self.told.poll(max(min(NONE_LEFT, until - time.monotonic()), 0)):
             self._drop_dead()
             if not self.there or time.monotonic() >= until:
                 return True
@@ -155,9 +159,9 @@ class Machines(threading.Thread):
         try:
             self.there.append(self.cluster.add_node(wait=False, **self.options, **agent_ports()))  # it joins when it is ready
             self.came += 1
-        except Exception:  # Ray gives it a time to start, which beside other work may not be enough
-            self.failed += 1
-            if self.failed > TRIES:
+        except Exception as error:  # Ray gives it a time to start, which beside other work may not be enough
+            self.failed.append(f"{type(error).__name__}: {error}")
+            if len(self.failed) > TRIES:
                 raise
 
     def _take(self, machine, notice):
@@ -172,32 +176,76 @@ class Machines(threading.Thread):
         self.went["notice" if notice else "at once"] += 1
         self.cluster.remove_node(machine, allow_graceful=False)
 
-    def stop(self):
-        self._ends.set()
+
+def live(told, *arguments):
+    """The process of the machines: sends the address of the cluster, and at the end what became of them, or why they ended."""
+    try:
+        machines = Machines(told, *arguments)
+        machines.live()
+        told.send({name: getattr(machines, name) for name in ("came", "went", "cut", "failed")})
+    except Exception as error:
+        told.send(error)
+
+
+class Simulated(threading.Thread):
+    """The machines, seen from the process that uses them. If theirs fails, the main thread here is interrupted.
+
+    Attributes:
+        address: of the cluster.
+        ended: what became of the machines, once it was left.
+    """
+
+    def __init__(self, number, every, seed):
+        super().__init__(daemon=True)
+        self.here, self.there = get_context("spawn").Pipe()
+        self.process = get_context("spawn").Process(target=live, args=(self.there, number, every, seed))
+        self.ended, self.leaving = None, False
+
+    def __enter__(self):
+        self.process.start()
+        self.there.close()
+        self.address = self._hear()
+        if isinstance(self.address, Exception):
+            raise self.address
+        self.start()
+        return self
+
+    def _hear(self):
+        try:
+            return self.here.recv()
+        except EOFError:
+            return RuntimeError("the process of the machines was killed")
+
+    def run(self):
+        self.ended = self._hear()
+        if not self.leaving:
+            _thread.interrupt_main()
+
+    def __exit__(self, *reason):
+        self.leaving = True
+        if self.process.is_alive():
+            self.here.send("the end")
+        self.process.join()
         self.join()
-        self.cluster.shutdown()
+        if isinstance(self.ended, Exception):
+            raise self.ended
 
 
 def disturbed(runs, number, every, seed, retries, said):
-    """Execute `runs` on machines that come and go, with what the executor says in the file `said`; returns (machines, seconds)."""
+    """Execute `runs` on machines that come and go, with what the executor says in the file `said`; returns (what became of the
+    machines, seconds)."""
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - it is read so; else what else is at work comes first
     os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112 - likewise
     os.environ["RAY_AUTH_MODE"] = "disabled"  # where Ray has made a token before, it would ask for it
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HELPERS), *filter(None, [os.environ.get("PYTHONPATH")])])
     on_ray.run_task = run_task
-    machines = Machines(number, every, seed)
-    executor = on_ray.OnRay(machines.cluster.address, retries=retries)
-    begin = time.monotonic()
-    try:
-        machines.start()
+    with Simulated(number, every, seed) as machines:
+        executor = on_ray.OnRay(machines.address, retries=retries)
+        begin = time.monotonic()
         with open(said, "w", buffering=1) as file, contextlib.redirect_stdout(file):
             executor.execute(runs)
-    finally:
         seconds = time.monotonic() - begin
-        machines.stop()
-    if machines.problem:
-        raise machines.problem
-    return machines, seconds
+    return machines.ended, seconds
 
 
 # ------------------------------------------------------------------------------------------------------ the comparison
@@ -268,13 +316,14 @@ def main(argv=None):
             if not run.problem and (found := differences(run.output_dir, reference.output_dir))
         }
         trained, resumed = map(sum, zip(*map(epochs_of, runs)))
-    at_once = [age for age, notice in machines.cut if not notice]
+    at_once = [age for age, notice in machines["cut"] if not notice]
     rows = [
         ("runs", f"{len(runs)}, {len(failed)} failed"),
         ("different from the undisturbed", len(different)),
-        ("machines that came", machines.came),
-        ("machines that went", ", ".join(f"{number} {how}" for how, number in sorted(machines.went.items()) if number) or 0),
-        ("processes of runs that were ended", f"{len(machines.cut)}, {len(at_once)} of them at once"),
+        ("machines that came", machines["came"]),
+        ("machines that did not start", f"{len(machines['failed'])}{''.join(f' ({why})' for why in machines['failed'][-1:])}"),
+        ("machines that went", ", ".join(f"{number} {how}" for how, number in sorted(machines["went"].items()) if number) or 0),
+        ("processes of runs that were ended", f"{len(machines['cut'])}, {len(at_once)} of them at once"),
         ("seconds since these began, at most lost", f"{sum(at_once):.0f}"),
         ("runs that continued", resumed),
         ("epochs, needed", f"{trained}, {EPOCHS * len(runs)}"),

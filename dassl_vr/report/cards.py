@@ -95,8 +95,8 @@ def _unfit(group):
     runs = group.runs.values()
     if group.unfinished:
         return f"{', '.join(group.unfinished)} has not finished"
-    if any(run["accuracy"] is None or run.get("evaluated_split") != "test" for run in runs):
-        return "not tested on the test images"
+    if any(run["accuracy"] is None or run.get("evaluated_split") not in ("test", "val") for run in runs):
+        return "tested neither on the test nor on the validation images"
     if any(run.get("evaluated_model") == "checkpoint" for run in runs):
         return "a test of what another run has trained"
     return ""
@@ -118,7 +118,7 @@ def card_of(group: Group) -> dict:
     if differing:
         raise DataError(f"{where.parent}: the runs of different seeds differ in {differing[0]}; a card holds runs of one setting")
     published, keys = group.published or published_for(group)
-    shown = published is not None and not keys
+    shown = published is not None and not keys and first["evaluated_split"] == "test"
     values = group.values("accuracy")
     card = {
         **{name: getattr(group, name) for name in NAMES},
@@ -171,10 +171,12 @@ def _without_folders(word):
 def place_of(card: dict) -> Path:
     """`digits/lite0/full/VR-full-ilm.json`, `dtd/clip_vit_b16/16shots/CoOp.json`: where a card lies. A folder is a table.
 
-    What else the runs' directory is called after, such as the epochs of a comparison, is part of the file's name.
+    What else the runs' directory is called after, such as the epochs of a comparison, is part of the file's name. Accuracy on
+    validation images has folders of its own, such as `digits/lite0/full-val`.
     """
     shots = f"{card['shots']}shots" if card["shots"] >= 1 else ""
     images = [part for part in (shots, card["subsample_classes"]) if part not in ("", "all")] or ["full"]
+    images += ["val"] if card["evaluated_split"] == "val" else []
     method = "" if card["method"] == card["trainer"].lower() else card["method"]
     tag = [part for part in card["tag"].split("-") if part not in (*images, "default")]
     name = "-".join(filter(None, (card["trainer"], method, card["mapping"], *tag)))
