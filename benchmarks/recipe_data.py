@@ -1,17 +1,25 @@
 """Data for the recipe study, few training images and validation images enough to choose by, and heads that lack a part.
 
-Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits, StudyStripes or StudyFashion and DATASET.NUM_SHOTS, at
-most 60. The seed draws the training images from the same 60 per class; validation images are the rest of the training sets (of
-Fashion-MNIST 100 per class). Test images are the data sets' own (of Fashion-MNIST the first 2,000); no recipe was chosen by them.
+Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits, StudyStripes or StudyFashion, or with StudyDigitsNoise,
+StudyDigitsHidden, StudyFashionNoise or StudyFashionHidden, whose images are all corrupted. DATASET.NUM_SHOTS is the number of
+training images of each class. The seed draws them from the same 60 per class; with more than 60, they are the first ones. Validation
+images are the rest of the training sets (of Fashion-MNIST 100 per class), test images the data sets' own (of Fashion-MNIST the first
+2,000).
 """
 
 import random
+import zlib
+
+import numpy as np
+from PIL import Image
 
 from dassl_vr.data import DATASET_REGISTRY, DatasetBase
+from dassl_vr.data.datasets import ArrayDatum
 from dassl_vr.reprogramming import MAPPING_REGISTRY
 from dassl_vr.reprogramming.mappings.discriminant import CONFIDENCE, DiscriminantHead, TextDiscriminantHead
 
 DRAWN_FROM = 60  # images of each class
+SIDE, NOISE, HIDDEN = 64, 80, 28  # of corrupted images in pixels, standard deviation of the noise of 255, side of the square
 
 
 def divide(items, shots, seed, val_per_class=None):
@@ -21,10 +29,10 @@ def divide(items, shots, seed, val_per_class=None):
     random.Random(0).shuffle(items)
     for item in items:
         classes.setdefault(item.label, []).append(item)
-    draw = random.Random(seed)
-    train = [item for _, members in sorted(classes.items()) for item in draw.sample(members[:DRAWN_FROM], shots)]
-    last = None if val_per_class is None else DRAWN_FROM + val_per_class
-    return train, [item for _, members in sorted(classes.items()) for item in members[DRAWN_FROM:last]]
+    draw, first = random.Random(seed), max(DRAWN_FROM, shots)
+    train = [item for _, members in sorted(classes.items()) for item in draw.sample(members[:first], shots)]
+    last = None if val_per_class is None else first + val_per_class
+    return train, [item for _, members in sorted(classes.items()) for item in members[first:last]]
 
 
 def whole(name, cfg):
@@ -65,6 +73,44 @@ class StudyFashion(DatasetBase):
         fashion = whole("FashionMNIST", cfg)
         train, val = divide(fashion.train_x, cfg.DATASET.NUM_SHOTS, cfg.SEED, val_per_class=100)
         super().__init__(train_x=train, val=val, test=fashion.test[:2000])
+
+
+def noise(image, rng):
+    """Gaussian noise on each pixel."""
+    return (image + rng.normal(0, NOISE, image.shape)).clip(0, 255).astype(np.uint8)
+
+
+def hidden(image, rng):
+    """A grey square somewhere."""
+    top, left = rng.integers(0, SIDE - HIDDEN + 1, size=2)
+    image[top : top + HIDDEN, left : left + HIDDEN] = 128
+    return image
+
+
+def corrupted(item, corrupt):
+    """The image of `item` enlarged and corrupted, always in the same way."""
+    image = np.array(item.read().convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    rng = np.random.default_rng(zlib.crc32(item.impath.encode()))
+    return ArrayDatum(corrupt(image, rng), f"corrupted/{item.impath}", item.label, item.domain, item.classname)
+
+
+def with_corrupted_images(study, corrupt):
+    """The data set `study` with all images corrupted."""
+
+    class Corrupted(study):
+        facts = {**study.facts, "NATIVE_SIZE": SIDE}
+
+        def __init__(self, cfg):
+            super().__init__(cfg)
+            parts = {name: [corrupted(item, corrupt) for item in getattr(self, name)] for name in ("train_x", "val", "test")}
+            DatasetBase.__init__(self, **parts)
+
+    return Corrupted
+
+
+for study in (StudyDigits, StudyFashion):
+    for corrupt in (noise, hidden):
+        DATASET_REGISTRY.register(name=f"{study.__name__}{corrupt.__name__.title()}")(with_corrupted_images(study, corrupt))
 
 
 def without_a_part(head):

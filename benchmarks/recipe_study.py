@@ -64,8 +64,6 @@ VARIANTS = {
     "CoOp": ("CoOp", "", {}),
     "MaPLe": ("MaPLe", "", {}),
 }
-# Descriptions of the classes, which come with the package
-BANKS = {"StudyDigits": "digits", "StudyStripes": "digits", "StudyFashion": "fashion_mnist"}
 FACTORS = {"rates x 2": 2, "rates / 2": 0.5}
 PLUGIN = str(Path(__file__).with_name("recipe_data.py"))
 
@@ -80,8 +78,9 @@ def train(out, root, variant, dataset, shots, backbone, seed, epochs, test):
     """One run; gives its accuracy in percent, or None for a variant that differs in nothing, or with the reason on the screen."""
     trainer, suffix, settings = VARIANTS[variant]
     recipe = f"configs/trainers/{trainer}/{backbone}{suffix}.yaml"
-    place = variant.replace("/", "by").replace(" ", "_"), backbone, f"ep{epochs}-{shots}shots", f"seed{seed}"
-    directory = Path(out, "test" if test else "val", dataset, *place)
+    name = variant.replace("/", "by").replace(" ", "_")
+    tag = f"ep{epochs}-{shots}shots" + (f"-{name}" if suffix == "_best" else "")  # what the run is called in tables
+    directory = Path(out, "test" if test else "val", dataset, name, backbone, tag, f"seed{seed}")
     cfg = build_cfg([recipe])
     if settings is None:
         rate = cfg.OPTIM.LR * FACTORS[variant]
@@ -107,8 +106,9 @@ def train(out, root, variant, dataset, shots, backbone, seed, epochs, test):
         "TRAIN.PICTURE_FREQ": 1000,
     }
     if suffix in ("_attrvr", "_rvp"):
-        banks = Path(data.__file__).parent / "banks"
-        files = [str(banks / f"{BANKS[dataset]}_{kind}.json") for kind in ("des", "dist")]
+        banks = Path(data.__file__).parent / "banks"  # descriptions of the classes, which come with the package
+        subject = "fashion_mnist" if "Fashion" in dataset else "digits"
+        files = [str(banks / f"{subject}_{kind}.json") for kind in ("des", "dist")]
         fixed[f"TRAINER.{trainer}.DESCRIPTIONS"] = files
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
@@ -138,7 +138,7 @@ def main():
         "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS)[:14], metavar="NAME", help=", ".join(VARIANTS)
     )
     parser.add_argument("--datasets", nargs="+", default=DATASETS, metavar="NAME", help=f"default: {', '.join(DATASETS)}")
-    parser.add_argument("--shots", nargs="+", type=int, default=[14], help="training images of each class, 60 at the most")
+    parser.add_argument("--shots", nargs="+", type=int, default=[14], help="training images of each class")
     parser.add_argument("--backbones", nargs="+", default=["tiny_vit", "tiny_clip", "lite0"], metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=8)

@@ -2,7 +2,8 @@
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by people. Some take arguments:
 `<!-- generated: cards digits/lite0/full -->` is the table of the cards in that folder of results/, which
-`python -m dassl_vr.report OUTPUT --cards results` writes, `accuracies` a short form of it, `side_by_side` that of several folders.
+`python -m dassl_vr.report OUTPUT --cards results` writes, `accuracies` a short form of it, `side_by_side` that of several folders,
+`differences` the differences in it.
 The accuracies in the heads of recipes come from these cards, too, where there are some. With `--check` nothing is written, and the
 exit code is 1 if a part is out of date.
 """
@@ -10,6 +11,7 @@ exit code is 1 if a part is out of date.
 import argparse
 import ast
 import inspect
+import math
 import re
 import sys
 import textwrap
@@ -30,6 +32,7 @@ from dassl_vr.engine import TRAINER_REGISTRY
 from dassl_vr.engine.build import takes
 from dassl_vr.plugins import load_plugins
 from dassl_vr.report.cards import provenance, read_table
+from dassl_vr.report.runs import mean_interval
 from dassl_vr.report.tables import mean_std, results_table
 from dassl_vr.reprogramming import INPUT_REGISTRY, MAPPING_REGISTRY
 from dassl_vr.reprogramming.mappings import CLASSES, EMBEDDING, FEATURES, LABELS
@@ -304,17 +307,15 @@ def accuracies(folder, *names):
     return _table([[row[index] for index in kept] for row in (headers, *rows)])
 
 
-def side_by_side(*folders):
-    """Accuracy of the cards in several folders, a column each, with the number of seeds where it is not the same everywhere."""
-    columns, names = {}, []
-    tables = [read_table(REPOSITORY / RESULTS / folder) for folder in folders]
-    shots = [next(iter(groups[0].runs.values())).get("shots") for groups in tables]
-    for groups, number in zip(tables, shots, strict=True):
-        of_shots = f", {number} images per class" if len({*shots}) > 1 else ""
-        columns[f"{groups[0].dataset}, {groups[0].backbone}{of_shots}"] = found = {}
-        for group in groups:
-            found[" ".join(filter(None, (group.name, group.mapping)))] = group
-        names += [name for name in found if name not in names]
+def side_by_side(*words):
+    """Accuracy of the cards in several folders, a column each, with the number of seeds where it is not the same everywhere.
+
+    Other words than folders:
+        epochs=8: of the cards with so many epochs alone.
+        rows=tag: a card whose tag says more than epochs and images goes by that, in place of method and mapping.
+        to=best: a last column, the mean difference to this row, of the same seeds in all columns, with Student's interval.
+    """
+    columns, options = _columns(words)
     counts = {len(group.runs) for found in columns.values() for group in found.values()}
 
     def cell(group):
@@ -322,8 +323,69 @@ def side_by_side(*folders):
             return ""
         return mean_std(group.mean("accuracy"), group.std("accuracy")) + (f" ({len(group.runs)})" if len(counts) > 1 else "")
 
-    rows = [[name, *(cell(found.get(name)) for found in columns.values())] for name in names]
-    return _table([["method", *columns], *rows])
+    rows = [[name, *(cell(found.get(name)) for found in columns.values())] for name in _rows_of(columns)]
+    last = options.get("to")
+    for row in rows if last else ():
+        differences = [value for found in columns.values() for value in _differences(found, row[0], last)]
+        row.append(_mean_and_interval(differences) if row[0] != last else "")
+    return _table([["method", *columns, *([f"to {last}"] if last else [])], *rows])
+
+
+def differences(*words):
+    """The mean difference of each row of `side_by_side` to its row `to=`, of the same seeds, with Student's interval of 95 %."""
+    columns, options = _columns(words)
+    reference = options["to"]
+    rows = []
+    for name in _rows_of(columns):
+        cells = [_differences(found, name, reference) for found in columns.values()]
+        if name != reference:
+            rows.append([name, *(_mean_and_interval(values) if values else "" for values in cells)])
+    return _table([[f"minus {reference}", *columns], *rows])
+
+
+def _columns(words):
+    """({heading: {row: group}}, the options among `words`)."""
+    options = dict(word.split("=", 1) for word in words if "=" in word)
+    columns, tables = {}, [read_table(REPOSITORY / RESULTS / word) for word in words if "=" not in word]
+    if epochs := options.get("epochs"):  # 0: there is nothing to train
+        tables = [[group for group in groups if _first(group)["epochs"] in (0, int(epochs))] for groups in tables]
+    shots = [_first(groups[0]).get("shots") for groups in tables]
+    for groups, number in zip(tables, shots, strict=True):
+        of_shots = f", {number} images per class" if len({*shots}) > 1 else ""
+        found = columns[f"{groups[0].dataset}, {groups[0].backbone}{of_shots}"] = {}
+        for group in groups:
+            name = _name_of(group, options)
+            if name in found:
+                raise DataError(f"two cards for '{name}' on {groups[0].dataset}, {groups[0].backbone}; say epochs= or rows=tag")
+            found[name] = group
+    return columns, options
+
+
+def _first(group):
+    return next(iter(group.runs.values()))
+
+
+def _name_of(group, options):
+    known = ("default", f"ep{_first(group)['epochs']}", f"{_first(group).get('shots')}shots")
+    further = " ".join(part for part in group.tag.split("-") if part not in known).replace("_", " ")
+    return further if further and options.get("rows") == "tag" else " ".join(filter(None, (group.name, group.mapping)))
+
+
+def _rows_of(columns):
+    return list(dict.fromkeys(name for found in columns.values() for name in found))
+
+
+def _differences(found, name, reference):
+    """Of the seeds that both have."""
+    if name not in found or reference not in found:
+        return []
+    ours, theirs = found[name].runs, found[reference].runs
+    return [ours[seed]["accuracy"] - theirs[seed]["accuracy"] for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def _mean_and_interval(values):
+    low, high = mean_interval(values) or (math.nan, math.nan)
+    return f"{(low + high) / 2:+.1f} ± {(high - low) / 2:.1f}"
 
 
 SHORT = ("method", "mapping", "accuracy %", "trained")
@@ -382,7 +444,7 @@ def _table(rows):
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-MADE = (trainers, matrix, mappings, inputs, keys, imports, cards, accuracies, side_by_side)
+MADE = (trainers, matrix, mappings, inputs, keys, imports, cards, accuracies, side_by_side, differences)
 PARTS = {function.__name__: function for function in MADE}
 
 

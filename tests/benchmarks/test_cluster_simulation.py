@@ -8,6 +8,7 @@ import pytest
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_runs_on_machines_that_come_and_go(repository, tmp_path):
     """Without retries: that a machine dies is no failure of a run."""
     pytest.importorskip("ray")

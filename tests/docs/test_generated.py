@@ -114,9 +114,60 @@ def test_tables_side_by_side_say_how_many_images_where_that_differs(page, genera
     assert head == "| method | digits, lite0, 6 images per class | digits, lite0, 60 images per class |"
 
 
+@pytest.fixture
+def variants(page, tmp_path):
+    """write(tag, accuracies, epochs) gives a card of 14 images per class on each of two backbones."""
+    (of_three,) = read_table(tmp_path / "results/digits/lite0/full")
+
+    def write(tag, accuracies, epochs=8):
+        for backbone in ("lite0", "rn18"):
+            group = Group("SMM", "smm", "digits", backbone, "ilm", f"ep{epochs}-14shots{tag}")
+            for seed, accuracy in enumerate(accuracies):
+                of_seed = {"seed": seed, "accuracy": accuracy, "backbone": backbone, "epochs": epochs, "shots": 14}
+                group.runs[seed], group.directories[seed] = {**of_three.runs[seed], **of_seed}, tmp_path / f"seed{seed}"
+            write_cards([group], tmp_path / "results")
+
+    return write
+
+
+FOLDERS = "digits/lite0/14shots digits/rn18/14shots"
+
+
+def table(page, generate, words):
+    page[0].write_text(f"<!-- generated: {words} -->\n<!-- end -->\n")
+    assert generate.main([]) == 0
+    head, _, *rows = page[0].read_text().splitlines()[1:-1]
+    return [head, *sorted(rows)]
+
+
+def test_differences_are_of_the_same_seeds(page, generate, variants):
+    """By hand: 88 - 90, 90 - 91 and 90 - 93 are -2, -1 and -3; Student's t of two degrees of freedom is 4.303, of five 2.571."""
+    variants("-best", (90.0, 91.0, 93.0))
+    variants("-no_prompt", (88.0, 90.0, 90.0))
+    assert table(page, generate, f"differences {FOLDERS} rows=tag to=best") == [
+        "| minus best | digits, lite0 | digits, rn18 |",
+        "| no prompt | -2.0 ± 2.5 | -2.0 ± 2.5 |",
+    ]
+    assert table(page, generate, f"side_by_side {FOLDERS} rows=tag to=best") == [
+        "| method | digits, lite0 | digits, rn18 | to best |",
+        "| best | 91.3 ± 1.5 | 91.3 ± 1.5 |  |",
+        "| no prompt | 89.3 ± 1.2 | 89.3 ± 1.2 | -2.0 ± 0.9 |",
+    ]
+
+
+def test_a_table_of_one_number_of_epochs(page, generate, variants, capsys):
+    variants("", (90.0, 91.0, 93.0))
+    variants("", (95.0, 95.0, 95.0), epochs=24)
+    assert table(page, generate, f"side_by_side {FOLDERS} epochs=24")[1:] == ["| SMM ilm | 95.0 ± 0.0 | 95.0 ± 0.0 |"]
+    page[0].write_text(f"<!-- generated: side_by_side {FOLDERS} -->\n<!-- end -->\n")
+    capsys.readouterr()
+    assert generate.main([]) == 2 and "two cards for 'SMM ilm'" in capsys.readouterr().err
+
+
 def shown(how):
     text = "".join(path.read_text() for path in (REPOSITORY / "docs").glob("*.md"))
-    return {folder for folders in re.findall(rf"<!-- generated: {how} ([^\n]+) -->", text) for folder in folders.split()}
+    words = {word for words in re.findall(rf"<!-- generated: {how} ([^\n]+) -->", text) for word in words.split()}
+    return {word for word in words if "=" not in word}
 
 
 def test_every_card_stands_in_a_document():

@@ -77,6 +77,7 @@ def test_the_table_of_cards_is_that_of_the_runs(three_seeds, finished, tmp_path,
     ("run", "place"),
     [
         ({"trainer": "SMM", "tag": "ep20"}, "eurosat/rn18/full/SMM-ilm-ep20.json"),
+        ({"trainer": "SMM", "evaluated_split": "val"}, "eurosat/rn18/full-val/SMM-ilm.json"),
         ({"trainer": "VR", "method": "full", "shots": 16, "tag": "16shots"}, "eurosat/rn18/16shots/VR-full-ilm.json"),
         ({"trainer": "CoOp", "mapping": None, "shots": 16, "tag": "mine-16shots-ep5"}, "eurosat/rn18/16shots/CoOp-mine-ep5.json"),
         ({"trainer": "SMM", "subsample_classes": "base", "tag": "base"}, "eurosat/rn18/base/SMM-ilm.json"),
@@ -139,8 +140,8 @@ def test_one_seed_has_no_interval():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"evaluated_split": "val"}, "not tested on the test images"),
-        ({"accuracy": None}, "not tested on the test images"),
+        ({"evaluated_split": "train_x"}, "tested neither on the test nor on the validation images"),
+        ({"accuracy": None}, "tested neither on the test nor on the validation images"),
         ({"evaluated_model": "checkpoint"}, "a test of what another run has trained"),
     ],
 )
