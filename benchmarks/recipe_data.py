@@ -1,10 +1,10 @@
 """Data for the recipe study, few training images and validation images enough to choose by, and heads that lack a part.
 
-Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits, StudyStripes or StudyFashion, or with StudyDigitsNoise,
-StudyDigitsHidden, StudyFashionNoise or StudyFashionHidden, whose images are all corrupted. DATASET.NUM_SHOTS is the number of
-training images of each class. The seed draws them from the same 60 per class; with more than 60, they are the first ones. Validation
-images are the rest of the training sets (of Fashion-MNIST 100 per class), test images the data sets' own (of Fashion-MNIST the first
-2,000).
+Used as `--plugin benchmarks/recipe_data.py` with DATASET.NAME StudyDigits, StudyStripes or StudyFashion, or with
+StudyDigitsNoise, StudyDigitsHidden, StudyFashionNoise or StudyFashionHidden, whose images are all corrupted. DATASET.NUM_SHOTS
+is the number of training images of each class. The seed draws them from the same 60 per class; with more than 60, they are the
+first ones. Validation images are the rest of the training sets (of Fashion-MNIST 100 per class), test images the data sets' own
+(of Fashion-MNIST the first 2,000).
 """
 
 import random
