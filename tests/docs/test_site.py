@@ -47,7 +47,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     start = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert 'href="methods/"' in start and 'href="benchmarks/"' in start and 'href="contributing/"' in start
-    assert re.search(r'src="(\./)?pictures/smm_digit.png"', start) and 'href="CITATION.cff"' not in start
+    assert re.search(r'src="(\./)?pictures/smm_digit_masks.png"', start) and 'href="CITATION.cff"' not in start
     assert 'href="../benchmarks/' in (tmp_path / "comparisons/index.html").read_text(encoding="utf-8")
 
 
