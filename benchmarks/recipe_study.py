@@ -28,7 +28,8 @@ from tabulate import tabulate
 
 from dassl_vr import build_cfg, data, run
 from dassl_vr.plugins import load_plugins
-from dassl_vr.utils.errors import UserError
+from dassl_vr.utils.errors import EXIT_PREEMPTED, RunInterrupted, UserError
+from dassl_vr.utils.signals import ending_with_parent
 
 DATASETS = ("StudyDigits", "StudyFashion")
 SMM = "TRAINER.SMM."
@@ -69,8 +70,10 @@ PLUGIN = str(Path(__file__).with_name("recipe_data.py"))
 
 
 def start_worker():
-    """Once in each process: a core of its own, and the study's data sets."""
+    """Once in each process: a core of its own, an end with the process that started it, and the study's data sets."""
     torch.set_num_threads(1)
+    if end_with_parent := ending_with_parent():
+        end_with_parent()
     load_plugins([PLUGIN])
 
 
@@ -116,6 +119,8 @@ def train(out, root, variant, dataset, shots, backbone, seed, epochs, test):
     except UserError as error:
         print(f"{directory}: {error}", file=sys.stderr, flush=True)
         return None
+    except RunInterrupted:  # the study was ended; a worker of its pool would wait for more work
+        os._exit(EXIT_PREEMPTED)
 
 
 def mean_and_spread(values):
