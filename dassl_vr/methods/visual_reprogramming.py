@@ -228,4 +228,5 @@ def _check_transforms(method, needed, present):
     for name in sorted(special & {*needed, *present}):
         if (name in needed) != (name in present):
             needs = "needs" if name in needed else "cannot be combined with"
-            raise ValueError(f"METHOD {method} {needs} {name} in INPUT.TRANSFORMS (see configs/trainers/VR/*_pad.yaml)")
+            recipe = f"scripts/vr.sh {method} has a recipe with the right ones"
+            raise ValueError(f"METHOD {method} {needs} {name} in INPUT.TRANSFORMS ({recipe})")

@@ -82,11 +82,14 @@ def check_new_directory(out: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def new_directory(out: str | os.PathLike) -> Iterator[Path]:
-    """A temporary directory to fill; it is renamed to `out` when the block ends without an error.
+    """A temporary directory to fill; it is renamed to `out` when the block ends without an error, and removed when
+    it ends otherwise, by SIGTERM too.
 
     Raises:
         ConfigError: `out` is not empty, is a link, or cannot be made.
     """
+    from .signals import interrupt_on_signals  # here: it brings torch
+
     check_new_directory(out)
     out = Path(os.path.abspath(out))
     made = []
@@ -98,7 +101,7 @@ def new_directory(out: str | os.PathLike) -> Iterator[Path]:
         _remove_empty(made)
         raise ConfigError(f"{out}: cannot be made ({error.strerror}); choose another directory") from error
     try:
-        with naming_file(out, instead_of=temporary):
+        with interrupt_on_signals(), naming_file(out, instead_of=temporary):
             yield temporary
         os.chmod(temporary, 0o755)
         try:

@@ -28,9 +28,13 @@ def _with_handlers(handlers: Mapping[int, Callable]):
 
 
 def _handled_by(handler):
-    """Inside the block `handler` is called at SIGTERM and SIGUSR1, if this is the main thread: only there may handlers be set."""
-    numbers = SIGNALS if threading.current_thread() is threading.main_thread() else ()
-    return _with_handlers(dict.fromkeys(numbers, handler))
+    """Inside the block `handler` is called at SIGTERM and SIGUSR1, if this is the main thread."""
+    return _with_handlers(dict.fromkeys(SIGNALS if _in_main_thread() else (), handler))
+
+
+def _in_main_thread():
+    """Only there may handlers be set."""
+    return threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager
@@ -77,14 +81,15 @@ def asked_anywhere() -> str | None:
 
 def interrupt_on_signals() -> contextlib.AbstractContextManager[None]:
     """Inside the block SIGTERM, and SIGHUP of a terminal that is closed, end this process as Ctrl-C does: what it has started is
-    ended too. A process that was started to ignore SIGHUP (`nohup`) goes on doing so."""
+    ended too. A process that was started to ignore SIGHUP (`nohup`) goes on doing so. Outside of the main thread nothing
+    changes."""
 
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none
     heard = [signal.SIGTERM, *([hangup] if hangup and signal.getsignal(hangup) is not signal.SIG_IGN else [])]
-    return _with_handlers(dict.fromkeys(heard, interrupt))
+    return _with_handlers(dict.fromkeys(heard if _in_main_thread() else (), interrupt))
 
 
 def passing_signals(send: Callable[[int], None]) -> contextlib.AbstractContextManager[None]:
@@ -110,7 +115,7 @@ def hear_interrupts() -> None:
 
 def ignore_ends_of_children() -> None:
     """Take back torch's handler, which raises an error anywhere in the code when a worker has died."""
-    if threading.current_thread() is threading.main_thread():
+    if _in_main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import signal
+import time
 
 import pytest
 
@@ -52,6 +54,14 @@ def test_a_directory_reached_by_a_link_is_in_place(tmp_path):
     with kept_in_place(tmp_path / "out"):
         write_json(1, tmp_path / "out" / "a.json")
     assert (tmp_path / "disk" / "a.json").is_file()
+
+
+def test_a_signal_leaves_nothing_of_a_new_directory(tmp_path):
+    with pytest.raises(KeyboardInterrupt), new_directory(tmp_path / "out") as directory:
+        (directory / "half").write_text("")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)  # it comes meanwhile
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_new_directory_is_whole_or_not_there(tmp_path):

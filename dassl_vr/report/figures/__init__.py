@@ -48,7 +48,8 @@ def draw_all(groups: Sequence[Group], directory: str | Path, equalize: bool = Fa
         for members in _by_task(groups):
             task = Task(members, equalize)
             runs = sum(len(group.directories) for group in members)
-            say(f"drawing figures of {members[0].dataset}, {members[0].backbone}: {runs} runs, up to a minute each ...")
+            of_runs = f"{runs} run{'s' * (runs != 1)}, up to a minute each"
+            say(f"drawing figures of {members[0].dataset}, {members[0].backbone}: {of_runs} ...")
             files += _draw_task(task, temporary)
             changes |= {id(group): task.changes.get(name, []) for group, name in zip(members, task.names)}
     files = [replace(file, path=Path(directory, file.path.name)) for file in files]

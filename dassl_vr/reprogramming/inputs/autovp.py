@@ -96,7 +96,7 @@ class LearnedScale(PixelPrompt):
         return {
             "mask": "1 outside of the scaled image, where the pattern is, 0 on it; the same for every image.",
             "pattern": f"The learned numbers of the border{', before the sigmoid' * squashed}.",
-            "change": f"The reduced image is enlarged by {scale:.2f}, which is learned; around it is {border}.",
+            "change": f"The reduced image is scaled by a learned factor, {scale:.2f} here; around it is {border}.",
         }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
