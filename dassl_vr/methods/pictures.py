@@ -17,7 +17,7 @@ from ..utils.text import markdown_cell
 
 SHOWN = 10  # images in a grid
 PER_ROW = 5
-PIXELS = 36_000  # of a grid, which is made smaller above it: a run's TensorBoard files are to stay below 3 MB
+PIXELS = 32_000  # of a grid, which is made smaller above it: a run's TensorBoard files are to stay below 3 MB
 SNAPSHOTS = 4  # a run, besides the one before training, if TRAIN.PICTURE_FREQ is 0
 
 
