@@ -307,6 +307,9 @@ def accuracies(folder, *names):
     return _table([[row[index] for index in kept] for row in (headers, *rows)])
 
 
+OPTIONS = ("epochs", "rows", "to")
+
+
 def side_by_side(*words):
     """Accuracy of the cards in several folders, a column each, with the number of seeds where it is not the same everywhere.
 
@@ -326,16 +329,17 @@ def side_by_side(*words):
     rows = [[name, *(cell(found.get(name)) for found in columns.values())] for name in _rows_of(columns)]
     last = options.get("to")
     for row in rows if last else ():
-        differences = [value for found in columns.values() for value in _differences(found, row[0], last)]
-        row.append(_mean_and_interval(differences) if row[0] != last else "")
+        values = [value for found in columns.values() for value in _differences(found, row[0], last)]
+        row.append(_mean_and_interval(values) if row[0] != last else "")
     return _table([["method", *columns, *([f"to {last}"] if last else [])], *rows])
 
 
 def differences(*words):
     """The mean difference of each row of `side_by_side` to its row `to=`, of the same seeds, with Student's interval of 95 %."""
     columns, options = _columns(words)
-    reference = options["to"]
-    rows = []
+    if "to" not in options:
+        raise DataError(f"generated: differences {' '.join(words)}: to= is missing, the row that the others are compared with")
+    reference, rows = options["to"], []
     for name in _rows_of(columns):
         cells = [_differences(found, name, reference) for found in columns.values()]
         if name != reference:
@@ -346,9 +350,13 @@ def differences(*words):
 def _columns(words):
     """({heading: {row: group}}, the options among `words`)."""
     options = dict(word.split("=", 1) for word in words if "=" in word)
+    if unknown := options.keys() - OPTIONS:
+        raise DataError(f"generated: unknown word '{min(unknown)}='; expected {', '.join(f'{name}=' for name in OPTIONS)}")
     columns, tables = {}, [read_table(REPOSITORY / RESULTS / word) for word in words if "=" not in word]
     if epochs := options.get("epochs"):  # 0: there is nothing to train
         tables = [[group for group in groups if _first(group)["epochs"] in (0, int(epochs))] for groups in tables]
+    if not all(tables):
+        raise DataError(f"generated: {' '.join(words)}: a folder has no card of so many epochs")
     shots = [_first(groups[0]).get("shots") for groups in tables]
     for groups, number in zip(tables, shots, strict=True):
         of_shots = f", {number} images per class" if len({*shots}) > 1 else ""

@@ -18,16 +18,8 @@ def test_the_study_runs(repository, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"no prompt +\|( +[\d.]+ ± [\d.]+ +\|){2} +[+-]\d", done.stdout), done.stdout
-    report = [
-        sys.executable,
-        "-m",
-        "dassl_vr.report",
-        tmp_path,
-        "--plugin",
-        "benchmarks/recipe_data.py",
-        "--cards",
-        tmp_path / "cards",
-    ]
+    report = [sys.executable, "-m", "dassl_vr.report", tmp_path, "--cards", tmp_path / "cards"]
+    report += ["--plugin", "benchmarks/recipe_data.py"]
     subprocess.run(report, cwd=repository, check=True, capture_output=True, timeout=120)
     for dataset in ("studydigits", "studydigitsnoise"):
         names = {(group.trainer, group.tag) for group in read_table(tmp_path / "cards" / dataset / "tiny_vit/2shots-val")}

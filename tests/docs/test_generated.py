@@ -164,6 +164,23 @@ def test_a_table_of_one_number_of_epochs(page, generate, variants, capsys):
     assert generate.main([]) == 2 and "two cards for 'SMM ilm'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (f"differences {FOLDERS}", "to= is missing"),
+        (f"side_by_side {FOLDERS} row=tag", "unknown word 'row='"),
+        (f"side_by_side {FOLDERS} epochs=9", "no card of so many epochs"),
+    ],
+)
+def test_words_that_make_no_table_end_in_one_line(page, generate, variants, capsys, words, expected):
+    variants("", (90.0, 91.0, 93.0))
+    page[0].write_text(f"<!-- generated: {words} -->\n<!-- end -->\n")
+    capsys.readouterr()
+    assert generate.main([]) == 2
+    error = capsys.readouterr().err
+    assert expected in error and error.count("\n") == 1
+
+
 def shown(how):
     text = "".join(path.read_text() for path in (REPOSITORY / "docs").glob("*.md"))
     words = {word for words in re.findall(rf"<!-- generated: {how} ([^\n]+) -->", text) for word in words.split()}

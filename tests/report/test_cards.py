@@ -132,6 +132,14 @@ def test_a_command_that_no_shell_reads_stays_as_it_is(finished, tmp_path, capsys
     assert read_card(path)["command"] == "train 'it"
 
 
+def test_a_card_of_validation_images_has_no_published_figure(finished, tmp_path, capsys):
+    """The published one is of test images, whatever the setting."""
+    for seed, accuracy in enumerate(ACCURACIES):
+        finished("SMM", seed=seed, accuracy=accuracy, evaluated_split="val")
+    assert write(tmp_path, capsys)[0] == 0
+    assert read_card(tmp_path / "results/eurosat/rn18/full-val/SMM-ilm.json")["published"] is None
+
+
 def test_one_seed_has_no_interval():
     assert mean_interval([90.0]) is None
     assert mean_interval([94.4, 94.4]) == (94.4, 94.4), "no randomness"
