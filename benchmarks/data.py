@@ -121,9 +121,15 @@ def decode_alone(items):
         return time.perf_counter() - start
 
 
+def start_workers_by(method):
+    """A spawned process would spawn its loader's workers too, each of which imports torch for seconds; in a run they are forked."""
+    multiprocessing.set_start_method(method, force=True)
+
+
 def apart(function, *arguments):
     """`function(*arguments)` in a new process, which has nothing of what others have loaded."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    usual = multiprocessing.get_start_method()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_workers_by, [usual]) as pool:
         return pool.submit(function, *arguments).result()
 
 
