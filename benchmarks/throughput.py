@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py --backbones lite0 rn18 rn50 vit_b32 clip_vit_b16 [--device cpu|cuda|...] [--json FILE]
                                     [--images 500] [--batch 50] [--size S] [--repeats 3] [--workers 2]
-                                    [--variants graph compile graph+compile layers store]
+                                    [--variants graph compile graph+compile layers autograd store]
 
 For each backbone, with random weights, in one process and in turns:
 
@@ -11,8 +11,8 @@ For each backbone, with random weights, in one process and in turns:
 (c) the bound: forward and input gradient of the same frozen backbone, in the same precision, on a batch that is there already.
 
 Variants are (b) with the exact pass and another setting: TRAIN.GRAPH, TRAIN.COMPILE, both, the image store on the device (`store`),
-or the mask generator layer by layer in place of its pooled blocks (`layers`). Beside those with a graph stands (c) recorded as a
-graph too. One that fails is named, and left out.
+the mask generator layer by layer in place of its pooled blocks (`layers`), or torch's own backward pass in all of the backbone
+(`autograd`). Beside those with a graph stands (c) recorded as a graph too. One that fails is named, and left out.
 
 Images are scikit-learn's digits as JPEG files of 64 x 64 pixels, half as many for testing as for training. Every ratio is that of
 one turn; medians over the turns are printed, and written to FILE as one record a backbone.
@@ -40,6 +40,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dassl_vr.backbones import backbone_spec, build_backbone
+from dassl_vr.backbones.input_gradient import InputGradientConv2d, InputGradientReLU6
 from dassl_vr.config import get_cfg_default, merge_list
 from dassl_vr.engine import build_trainer, resolve_cfg
 from dassl_vr.engine.trainer import resolve_precision
@@ -74,6 +75,7 @@ VARIANTS = {
     "compile": ["TRAIN.COMPILE", True],
     "graph+compile": ["TRAIN.GRAPH", True, "TRAIN.COMPILE", True],
     "layers": [],
+    "autograd": [],
     "store": ["DATALOADER.STORE", "device"],
 }
 
@@ -124,14 +126,19 @@ class Ours:
     """A trainer of ours, driven epoch by epoch as its own loop does, without the files of a run.
 
     Args:
-        pooled: False = no block of the mask generator is one operation.
+        variant: "layers" = no block of the mask generator is one operation; "autograd" = no layer of the backbone has a backward
+            pass of ours.
     """
 
-    def __init__(self, cfg, pooled=True):
-        self.pooled = pooled
+    def __init__(self, cfg, variant=""):
+        self.pooled = variant != "layers"
         set_random_seed(cfg.SEED)
         with contextlib.redirect_stdout(io.StringIO()):
             self.trainer = build_trainer(cfg)
+        if variant == "autograd":
+            for module in self.trainer.model.backbone.modules():
+                if isinstance(module, InputGradientConv2d | InputGradientReLU6):
+                    module.__class__ = type(module).__base__
         self.trainer.epoch = -1
 
     def epoch(self):
@@ -259,7 +266,7 @@ def measure(name, directory, args):
         for variant in args.variants:
             try:
                 cfg = config("SMM", directory, out, name, size, args.batch, *more, *VARIANTS[variant])
-                trainers[variant] = Ours(cfg, pooled=variant != "layers")
+                trainers[variant] = Ours(cfg, variant)
                 trainers[variant].epoch()
             except Exception as error:
                 trainers.pop(variant, None)

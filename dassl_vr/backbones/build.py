@@ -10,6 +10,7 @@ from .adapters import Adapter, adapters
 from .base import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, FrozenBackbone
 from .class_token import read_class_token_alone
 from .fold import fold_batch_norm
+from .input_gradient import speed_up_input_gradients
 from .probe import side_problem
 from .weights import WeightsFile, weights_sha256
 
@@ -165,7 +166,8 @@ def build_backbone(
         frozen: False = a trainable model in train mode, for full fine-tuning.
         precision: arithmetic of the forward pass, "fp32", "bf16" or "fp16".
         fold: leave out work that leaves the logits the same: batch norms are folded into convolutions (frozen CNNs and CLIP's
-            CNNs), the last block of a frozen transformer computes the class token alone where nothing else of it is read.
+            CNNs), the last block of a frozen transformer computes the class token alone where nothing else of it is read, and the
+            input gradient of a frozen 7x7 stem takes a faster way.
         channels_last: store the weights and images of CNNs, CLIP's too, in channels_last order.
         compiled: run a frozen model through `torch.compile`.
         check_side: refuse a `size` that the model cannot take, or at which it does not see all pixels (see `check_backbone`).
@@ -194,6 +196,8 @@ def build_backbone(
         model = fold_batch_norm(model.eval(), spec.input_size)
     elif fold and frozen and clip_cnn:
         model.visual = fold_batch_norm(model.visual.eval(), spec.input_size)
+    if fold and frozen:
+        speed_up_input_gradients(model)
     backbone = adapter.wrap(model, spec, frozen=frozen, precision=precision)
     if fold and frozen and spec.tokens and adapter is not _REGISTERED:
         run = backbone.adapter.logits if spec.num_source_classes else backbone.adapter.features
