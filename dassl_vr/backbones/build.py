@@ -166,8 +166,8 @@ def build_backbone(
         frozen: False = a trainable model in train mode, for full fine-tuning.
         precision: arithmetic of the forward pass, "fp32", "bf16" or "fp16".
         fold: leave out work that leaves the logits the same: batch norms are folded into convolutions (frozen CNNs and CLIP's
-            CNNs), the last block of a frozen transformer computes the class token alone where nothing else of it is read, and the
-            input gradient of a frozen 7x7 stem takes a faster way.
+            CNNs), the last block of a frozen transformer computes the class token alone where nothing else of it is read, and
+            input gradients take less work (`input_gradient`).
         channels_last: store the weights and images of CNNs, CLIP's too, in channels_last order.
         compiled: run a frozen model through `torch.compile`.
         check_side: refuse a `size` that the model cannot take, or at which it does not see all pixels (see `check_backbone`).

@@ -56,7 +56,7 @@ def speed_up_input_gradients(model: nn.Module) -> None:
 
 
 def _pays(conv):
-    """Few input channels and kernels that overlap by more than a pixel: 7x7 with stride 2 does, 3x3 does not."""
+    """Few input channels and a kernel more than twice as wide as the stride: 7x7 with stride 2 is faster, 3x3 is slower."""
     (height, width), (stride, other) = conv.kernel_size, conv.stride
     return (
         conv.in_channels <= 4

@@ -167,9 +167,9 @@ _C.MODEL.BACKBONE.PRETRAINED = True
 _C.MODEL.BACKBONE.WEIGHTS = ""
 # Which of several models in that file: an entry such as state_dict_ema, or a prefix of the tensor names ("" = the usual entry)
 _C.MODEL.BACKBONE.WEIGHTS_ENTRY = ""
-# Fold the batch norms of a frozen CNN (CLIP's too) into its convolutions, and take a faster way to the input gradient of its first
-# layer; compute the class token alone in the last block of a frozen transformer where no other is read: faster, logits equal within
-# 1e-4 of the largest
+# Fold the batch norms of a frozen CNN (CLIP's too) into its convolutions, and compute the input gradients of its 7x7 stem and
+# of ReLU6 with less work; compute the class token alone in the last block of a frozen transformer where no other is read: faster,
+# logits equal within 1e-4 of the largest
 _C.MODEL.BACKBONE.FOLD = True
 # Store the images and weights of a CNN (CLIP's too) in channels_last order: faster, equal up to rounding
 _C.MODEL.BACKBONE.CHANNELS_LAST = True

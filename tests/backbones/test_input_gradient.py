@@ -1,4 +1,4 @@
-"""The input gradient of strided convolutions, against autograd's own."""
+"""Input gradients of strided convolutions and of ReLU6, against autograd's own."""
 
 import copy
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dassl_vr.backbones import build_backbone
 from dassl_vr.backbones.input_gradient import InputGradientConv2d, InputGradientReLU6, input_gradient
@@ -69,7 +70,7 @@ def test_relu6_is_torchs_to_the_bit(inplace):
         torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
 
 
-def test_a_frozen_cnn_has_relu6_in_place_without_copies():
+def test_a_frozen_cnn_has_it_in_place_of_each_relu6():
     backbone = build_backbone("mobilenet_v2", pretrained=False, size=32, verbose=False)
     plain = copy.deepcopy(backbone)
     layers = [module for module in plain.modules() if isinstance(module, InputGradientReLU6)]
@@ -79,6 +80,24 @@ def test_a_frozen_cnn_has_relu6_in_place_without_copies():
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
     got, expected = (torch.autograd.grad(model.logits(x).logsumexp(1).sum(), x)[0] for model in (backbone, plain))
     torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("layer, copies", [(nn.ReLU6(inplace=True), 1), (InputGradientReLU6(inplace=True), 0)])
+def test_relu6_in_place_copies_nothing(layer, copies):
+    x = torch.randn(5, requires_grad=True) * 2
+    with Copies() as counted:
+        layer(x).sum().backward()
+    assert counted.number == copies
+
+
+class Copies(TorchDispatchMode):
+    """Counts the tensors that are cloned inside the block."""
+
+    number = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.number += function is torch.ops.aten.clone.default
+        return function(*args, **(kwargs or {}))
 
 
 def _nodes(tensor):

@@ -1,5 +1,6 @@
 """The loader and the store beside each other."""
 
+import multiprocessing
 import subprocess
 import sys
 
@@ -15,3 +16,8 @@ def test_a_small_measurement_runs_through(repository):
     for table in (first, second):
         assert "ordinary loader, 1 workers" in table and "store in memory" in table and "store on disk" in table
     assert "decode_jpeg alone" in first
+
+
+def test_a_process_of_its_own_starts_workers_as_this_one_does(benchmark):
+    method = benchmark("data").apart(eval, "__import__('multiprocessing').get_start_method()")
+    assert method == multiprocessing.get_start_method()
