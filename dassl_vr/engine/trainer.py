@@ -31,6 +31,7 @@ from ..utils.seeding import set_deterministic, set_random_seed
 from .batch_loop import BatchLoop
 from .batch_norm import survive_single_images
 from .charts import write_layout, write_outcome
+from .compiled_kernels import use_kernels
 from .epoch_tests import EpochTests
 from .evaluation_pass import EvaluationPass
 from .events import EVENTS, EventWriter
@@ -182,6 +183,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
                 f"trainer {cfg.TRAINER.NAME} builds its own loaders, which several processes cannot share; start one process"
             )
         self.build_model()
+        use_kernels(cfg.TRAIN.KERNELS, self._models.values(), self.device)
         use_graph(self)
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 

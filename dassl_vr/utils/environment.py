@@ -22,6 +22,7 @@ LIBRARIES = (
     "timm",
     "open_clip_torch",
     "numpy",
+    "numba",
     "pillow",
     "scikit-learn",
     "tensorboard",

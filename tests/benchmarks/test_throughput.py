@@ -10,13 +10,13 @@ def test_a_record_per_backbone(tmp_path, benchmark, capsys):
     throughput = benchmark("throughput")
     file = tmp_path / "records.json"
     arguments = ["--device", "cpu", "--size", "32", "--images", "30", "--batch", "10", "--repeats", "1", "--workers", "0"]
-    variants = ["--variants", "layers", "autograd", "graph"]  # of which a CPU has none
+    variants = ["--variants", "torch", "layers", "autograd", "graph"]  # of which a CPU has none
     assert throughput.main(["--backbones", "lite0", *arguments, *variants, "--json", str(file)]) == 0
     (record,) = json.loads(file.read_text())
     assert list(record) == throughput.FIELDS
     assert (record["backbone"], record["device"], record["precision"], record["batch"]) == ("lite0", "cpu", "fp32", 10)
     assert all(record[key] > 0 for key in throughput.FIELDS[4:12])
-    for variant in ("layers", "autograd"):
+    for variant in ("torch", "layers", "autograd"):
         assert all(value > 0 for value in record["variants"][variant].values())
     assert record["device_name"] == "CPU"
     assert "TRAIN.GRAPH: device 'cpu'" in record["variants"]["graph"]["failed"] and record["bound_graph_images_per_s"] is None

@@ -1,4 +1,4 @@
-"""The mask generator's fast first block against its layers, one after the other."""
+"""The mask generator's fast blocks, with torch's operations and with compiled loops, against its layers, one after the other."""
 
 import copy
 
@@ -7,14 +7,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dassl_vr.reprogramming import MaskGenerator, SampleSpecificMask, pooled_block
+from dassl_vr.reprogramming import MaskGenerator, SampleSpecificMask, kernels, pooled_passes
 from dassl_vr.reprogramming.pooled_block import applies
 
+COMPILED = pytest.mark.parametrize("compiled", [False, True], ids=["torch", "numba"])
 
-def generator(seed=0, **arguments):
+
+def generator(compiled=False, **arguments):
     """Batch norms with scales of both signs, as after some training."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     module = MaskGenerator(**arguments)
+    module.compiled_kernels = compiled
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight)
@@ -44,16 +47,27 @@ def pictures(kind, size):
     return flat
 
 
+@COMPILED
 @pytest.mark.parametrize("kind", ["noise", "flat"])
+@pytest.mark.parametrize("image_gradient", [True, False])
 @pytest.mark.parametrize(
     "size, arguments",
-    [(32, {}), (96, {}), (44, {}), (33, {}), (32, {"layers": 6, "patch_size": 32}), (32, {"channels": 1}), (16, {"patch_size": 1})],
+    [
+        (32, {}),
+        (96, {}),
+        (44, {}),
+        (33, {}),
+        (46, {"width": 0.5}),
+        (32, {"layers": 6, "patch_size": 32}),
+        (32, {"channels": 1}),
+        (16, {"patch_size": 1}),
+    ],
 )
-def test_values_gradients_and_running_statistics_are_those_of_the_layers(size, arguments, kind):
-    fast = generator(**arguments)
+def test_values_gradients_and_running_statistics_are_those_of_the_layers(size, arguments, image_gradient, kind, compiled):
+    fast = generator(compiled, **arguments)
     slow = copy.deepcopy(fast).double()
-    x = pictures(kind, size).requires_grad_()
-    x_slow = x.detach().double().requires_grad_()
+    x = pictures(kind, size).requires_grad_(image_gradient)
+    x_slow = x.detach().double().requires_grad_(image_gradient)
     assert applies(x, fast.body[0], fast.body[1])
     for step in range(2):  # the second shows whether running statistics add up
         got, expected = fast(x), step_by_step(slow, x_slow)
@@ -66,7 +80,8 @@ def test_values_gradients_and_running_statistics_are_those_of_the_layers(size, a
         # a bias before batch norm has no influence: its gradient is zero but for rounding
         largest = scale if name.endswith("bias") and q.grad.abs().max() < 1e-9 * scale else q.grad.abs().max()
         assert (p.grad - q.grad).abs().max() < 1e-4 * largest, name
-    assert (x.grad - x_slow.grad).abs().max() < 1e-4 * x_slow.grad.abs().max()
+    if image_gradient:
+        assert (x.grad - x_slow.grad).abs().max() < 1e-4 * x_slow.grad.abs().max()
     for (name, p), q in zip(fast.named_buffers(), slow.buffers(), strict=True):
         assert torch.allclose(p.double(), q.double(), rtol=1e-5, atol=1e-6), name
 
@@ -77,7 +92,7 @@ def test_the_number_of_images_at_a_time_changes_nothing(channels, monkeypatch):
     module.delta.data.normal_()
     results = []
     for piece in (1 << 30, 10_000, 1):  # all three images at once; in the first block one image has 8 x 32 x 32 values
-        monkeypatch.setattr(pooled_block, "PIECE", piece)
+        monkeypatch.setattr(pooled_passes, "PIECE", piece)
         module.zero_grad()
         module(pictures("flat", 32)).square().sum().backward()
         results.append([p.grad for p in module.parameters()])
@@ -86,9 +101,62 @@ def test_the_number_of_images_at_a_time_changes_nothing(channels, monkeypatch):
             assert torch.allclose(got, expected, rtol=1e-4, atol=1e-5 * expected.abs().max())
 
 
+@pytest.mark.parametrize("channels", [3, 1])
+def test_compiled_loops_give_the_gradients_of_mask_and_pattern(channels):
+    """Given a gradient in either order of memory, with a border outside of the patches and without."""
+    for size, order in ((32, torch.contiguous_format), (32, torch.channels_last), (36, torch.contiguous_format)):
+        plain = SampleSpecificMask(size, channels=channels, patch_size=8).train()
+        plain.delta.data.normal_()
+        compiled = copy.deepcopy(plain)
+        compiled.generator.compiled_kernels = True
+        weights = torch.randn(3, 3, size, size).contiguous(memory_format=order)
+        for module in (plain, compiled):
+            module(pictures("noise", size)).backward(weights)
+        for (name, p), q in zip(compiled.named_parameters(), plain.named_parameters(), strict=True):
+            assert torch.allclose(p.grad, q[1].grad, rtol=1e-4, atol=1e-5 * q[1].grad.abs().max() + 1e-4), name
+
+
+@pytest.mark.parametrize("team", [True, False], ids=["torch's threads", "threads of their own"])
+def test_compiled_loops_give_the_same_bits_in_any_number_of_threads(team, monkeypatch):
+    if not team:
+        monkeypatch.setattr(kernels, "_openmp", lambda: None)
+    threads, results = torch.get_num_threads(), []
+    images = pictures("flat", 32).repeat(2, 1, 1, 1)[:5]
+    try:
+        for number in (1, 2, 3, 7):  # 7: more than images
+            torch.set_num_threads(number)
+            pooled, places, squares = torch.empty(5, 8, 16, 16), torch.empty(5, 8, 16, 16, dtype=torch.uint8), torch.empty(5, 8)
+            weight, bias = torch.linspace(-1, 1, 8 * 27).view(8, 3, 9), torch.zeros(8)
+            arrays = [each.numpy() for each in (images, weight, bias, pooled, places, squares.double())]
+            kernels.share_out(kernels.first_block, 5, *arrays)
+            results.append((pooled, places, torch.from_numpy(arrays[-1])))
+    finally:
+        torch.set_num_threads(threads)
+    expected, where = F.max_pool2d(F.conv2d(images, weight.view(8, 3, 3, 3), padding=1), 2, return_indices=True)
+    for pooled, places, squares in results:
+        assert torch.allclose(pooled, expected, atol=1e-5)
+        assert torch.equal(pooled, results[0][0]) and torch.equal(places, results[0][1]) and torch.equal(squares, results[0][2])
+    row, column = where // 32, where % 32
+    assert torch.equal(results[0][1].long(), row % 2 * 2 + column % 2)
+
+
+def test_an_error_in_a_share_is_raised():
+    def broken(first, last):
+        raise KeyError(first)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError):
+            kernels.share_out(broken, 4)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@COMPILED
 @pytest.mark.parametrize("size, patch_size", [(64, 8), (45, 8), (32, 1), (32, 2)])
-def test_evaluation_is_that_of_the_layers(size, patch_size):
-    fast = generator(patch_size=patch_size).eval()
+def test_evaluation_is_that_of_the_layers(size, patch_size, compiled):
+    fast = generator(compiled, patch_size=patch_size).eval()
     x = pictures("noise", size)
     expected = step_by_step(fast, x)
     assert not applies(x, fast.body[0], fast.body[1]), "gradients in evaluation mode go through the layers"
@@ -98,8 +166,10 @@ def test_evaluation_is_that_of_the_layers(size, patch_size):
         assert torch.allclose(fast(x), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_not_needed_is_not_computed():
+@COMPILED
+def test_what_is_not_needed_is_not_computed(compiled):
     module = SampleSpecificMask(32).train()
+    module.generator.compiled_kernels = compiled
     module.generator.body[0].requires_grad_(False)
     module.delta.data.normal_()
     module(pictures("noise", 32)).sum().backward()

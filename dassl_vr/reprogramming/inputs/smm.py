@@ -5,7 +5,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from .. import pooled_block
-from ..pooled_block import pieces
+from ..pooled_passes import pieces
 from ..upsampling import INTERPOLATIONS, patch_interpolate, upsample, upsampling_weights
 from .base import INPUT_REGISTRY, InputPrompt
 
@@ -29,9 +29,15 @@ class MaskGenerator(nn.Module):
         width: factor on the channels of all convolutions but the last. Five layers of 0.5, 1, 2, 4, 8 and 16 times the width have
             7,203, 26,499, 101,379, 396,291, 1,566,723 and 6,230,019 parameters (SMM paper, Table 11).
 
+    Attributes:
+        compiled_kernels: whether the pooled blocks, and the gradient of mask times pattern, run as loops that Numba compiles
+            (`kernels`), for float32 on a CPU; equal up to rounding. Training sets it, as `TRAIN.KERNELS` says.
+
     Raises:
         ValueError: other values than these, or images smaller than a patch.
     """
+
+    compiled_kernels = False
 
     def __init__(self, layers: int = 5, patch_size: int = 8, channels: int = 3, mask_init: str = "random", width: float = 1.0):
         super().__init__()
@@ -79,46 +85,62 @@ class MaskGenerator(nn.Module):
         mask = hidden.mean(dim=1, keepdim=True) if self.last is None else self.last(hidden)
         return mask.contiguous()
 
+    def runs_compiled(self, x: torch.Tensor) -> bool:
+        """Whether `compiled_kernels` applies to `x`."""
+        return self.compiled_kernels and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
+
     def _hidden(self, x):
+        compiled = self.runs_compiled(x)
         layers = list(self.body)
         while layers:
             conv, norm, after, *_ = layers
             pools = isinstance(after, nn.MaxPool2d)
             block, layers = layers[: 3 + pools], layers[3 + pools :]
-            if pools and pooled_block.applies(x, conv, norm):
-                x = pooled_block.pooled_block(x, conv, norm)
+            if (pools or compiled) and pooled_block.applies(x, conv, norm):
+                x = pooled_block.pooled_block(x, conv, norm, compiled, pools)
             else:
                 for layer in block:
                     x = layer(x)
         return x
 
 
-def _add_by_patch(x: torch.Tensor, values: torch.Tensor, pattern: torch.Tensor, patch: int) -> torch.Tensor:
+def _add_by_patch(x: torch.Tensor, values: torch.Tensor, pattern: torch.Tensor, patch: int, compiled: bool) -> torch.Tensor:
     """`x + up(values) * pattern` with the mask broadcast over its patches: no mask of the images' size is made, nor kept for the
     backward pass. x is (B, 3, S, S), values (B, 3 or 1, S // patch, S // patch), pattern (3, S, S)."""
     n = x.shape[-1] // patch
     tiled = x.reshape(-1, 3, n, patch, n, patch)
     values, pattern = values[:, :, :, None, :, None], pattern.view(3, n, patch, n, patch)  # values: (B, 3 or 1, n, 1, n, 1)
-    if torch.is_grad_enabled() and values.dtype == pattern.dtype == x.dtype:
-        return _AddProduct.apply(tiled, values, pattern).view(x.shape)
-    return (tiled + values * pattern).view(x.shape)
+    if not values.dtype == pattern.dtype == x.dtype:
+        return (tiled + values * pattern).view(x.shape)
+    if not torch.is_grad_enabled():
+        return torch.addcmul(tiled, values, pattern).view(x.shape)
+    return _AddProduct.apply(tiled, values, pattern, compiled).view(x.shape)
 
 
 class _AddProduct(torch.autograd.Function):
     """`x + values * pattern`, whose backward pass takes a few images at a time, which stay in a CPU's cache meanwhile."""
 
     @staticmethod
-    def forward(ctx, x, values, pattern):
+    def forward(ctx, x, values, pattern, compiled):
         ctx.save_for_backward(values, pattern)
+        ctx.compiled = compiled  # and so in float32
         return torch.addcmul(x, values, pattern)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         values, pattern = ctx.saved_tensors
+        needs_x, needs_values, needs_pattern, _ = ctx.needs_input_grad
         # A convolutional backbone gives it in channels_last order, in which the sums over patches would be slow
         grad = grad.contiguous()
-        needs_x, needs_values, needs_pattern = ctx.needs_input_grad
+        if ctx.compiled:
+            of_values, of_pattern = torch.empty_like(values), torch.empty_like(pattern)
+            from .. import kernels
+
+            # (B, 3, S, S) and so on
+            whole = [part.detach().flatten(-4, -3).flatten(-2, -1) for part in (grad, values, pattern, of_values, of_pattern)]
+            kernels.share_out(kernels.patch_gradients, values.shape[2], *(part.numpy() for part in whole))
+            return grad if needs_x else None, of_values, of_pattern, None
         of_values, of_pattern = [], torch.zeros_like(pattern) if needs_pattern else None
         for part, mask in pieces(grad, values):
             if needs_values:  # over rows first, whose pixels lie side by side
@@ -127,7 +149,7 @@ class _AddProduct(torch.autograd.Function):
             if needs_pattern:
                 of_pattern += (part * mask).sum(dim=0)
         of_values = torch.cat(of_values).view(values.shape) if needs_values else None
-        return grad if needs_x else None, of_values, of_pattern
+        return grad if needs_x else None, of_values, of_pattern, None
 
 
 @INPUT_REGISTRY.register(name="smm")
@@ -222,7 +244,7 @@ class SampleSpecificMask(InputPrompt):
         patch = self.generator.patch_size
         if self.delta is None or self.up is not None or self.size % patch:
             return x + self.added(x)
-        return _add_by_patch(x, self.generator(x), self.delta, patch)
+        return _add_by_patch(x, self.generator(x), self.delta, patch, self.generator.runs_compiled(x))
 
 
 @INPUT_REGISTRY.register(name="single_channel")

@@ -1,0 +1,38 @@
+"""TRAIN.KERNELS: what runs the loops of modules that have compiled ones for CPUs."""
+
+import importlib.util
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from ..utils.errors import ConfigError
+from ..utils.text import one_line
+
+
+def use_kernels(choice: str, models: Iterable[nn.Module], device: torch.device) -> None:
+    """Set `compiled_kernels`, which is False, to True in the modules of `models` that have this attribute.
+
+    Args:
+        choice: "auto" = on a CPU, if the extra `numba` is installed; "numba"; "torch" = leave them as they are.
+
+    Raises:
+        ConfigError: "numba" on another device than a CPU, or without the extra.
+    """
+    modules = [module for model in models for module in model.modules() if hasattr(module, "compiled_kernels")]
+    if choice == "torch" or not modules:
+        return
+    if device.type != "cpu":
+        if choice == "numba":
+            raise ConfigError(f"TRAIN.KERNELS is numba, which is for CPUs, and the device is {device.type}; use auto or torch")
+        return
+    try:
+        from ..reprogramming import kernels  # noqa: F401
+    except ImportError as error:  # Numba also refuses releases of numpy that it does not know
+        if choice == "numba":
+            raise ConfigError(f"TRAIN.KERNELS numba: {one_line(error)}; install it with: pip install 'dassl_vr[numba]'") from error
+        if importlib.util.find_spec("numba"):
+            print(f"NOTE: TRAIN.KERNELS: the mask generator runs without Numba ({one_line(error)})")
+        return
+    for module in modules:
+        module.compiled_kernels = True
