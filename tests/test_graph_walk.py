@@ -22,6 +22,7 @@ from dassl_vr.utils.errors import ConfigError
 SETTINGS = {
     "DEVICE": "cpu", "TRAIN.GRAPH": True, "OPTIM.MAX_EPOCH": 2, "DATALOADER.TRAIN_X.BATCH_SIZE": 8,
     "DATALOADER.TRAIN_X.DROP_LAST": False, "TEST.NO_TEST": True,
+    "TRAIN.KERNELS": "torch",  # the stand-in records torch's operations alone
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from ..utils.text import one_line
 
 
 def use_kernels(choice: str, models: Iterable[nn.Module], device: torch.device) -> None:
-    """Set `compiled_kernels`, which is False, to True in the modules of `models` that have this attribute.
+    """Call `compile_kernels()` of the modules of `models` that have this method.
 
     Args:
         choice: "auto" = on a CPU, if the extra `numba` is installed; "numba"; "torch" = leave them as they are.
@@ -19,7 +19,7 @@ def use_kernels(choice: str, models: Iterable[nn.Module], device: torch.device) 
     Raises:
         ConfigError: "numba" on another device than a CPU, or without the extra.
     """
-    modules = [module for model in models for module in model.modules() if hasattr(module, "compiled_kernels")]
+    modules = [module for model in models for module in model.modules() if hasattr(module, "compile_kernels")]
     if choice == "torch" or not modules:
         return
     if device.type != "cpu":
@@ -27,12 +27,11 @@ def use_kernels(choice: str, models: Iterable[nn.Module], device: torch.device) 
             raise ConfigError(f"TRAIN.KERNELS is numba, which is for CPUs, and the device is {device.type}; use auto or torch")
         return
     try:
-        from ..reprogramming import kernels  # noqa: F401
-    except ImportError as error:  # Numba also refuses releases of numpy that it does not know
+        for module in modules:
+            module.compile_kernels()
+    # Numba refuses releases of numpy that it does not know, and to go without a directory for compiled code
+    except (ImportError, RuntimeError) as error:
         if choice == "numba":
             raise ConfigError(f"TRAIN.KERNELS numba: {one_line(error)}; install it with: pip install 'dassl_vr[numba]'") from error
         if importlib.util.find_spec("numba"):
             print(f"NOTE: TRAIN.KERNELS: the mask generator runs without Numba ({one_line(error)})")
-        return
-    for module in modules:
-        module.compiled_kernels = True

@@ -170,8 +170,7 @@ class SimpleTrainer(BatchLoop, EpochTests, TrainerBase):
         self.loss_scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.start_epoch = self.epoch = self.batch_idx = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
-        self.output_dir = cfg.OUTPUT_DIR
-        self.cfg = cfg
+        self.cfg, self.output_dir = cfg, cfg.OUTPUT_DIR
         check_graph(self)
         self.watch = None  # called with the trainer at the end of each epoch, if set
         self.build_data_loader()

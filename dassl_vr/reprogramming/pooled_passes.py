@@ -25,6 +25,9 @@ _PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 _max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
 
+Kept = Sequence[torch.Tensor]
+Gradients = tuple[torch.Tensor | None, torch.Tensor | None]
+
 PIECE = 1 << 20  # values of a map that are worked on at a time on a CPU: 4 MB
 
 
@@ -50,26 +53,26 @@ class ChannelsLast:
     order = torch.channels_last
 
     @staticmethod
-    def mean_image(x):
+    def mean_image(x: torch.Tensor) -> torch.Tensor:
         return x.movedim(1, -1).mean(dim=0, keepdim=True).movedim(-1, 1)
 
     @classmethod
-    def convolve(cls, x, weight, bias):
+    def convolve(cls, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tuple[Kept, torch.Tensor, torch.Tensor]:
         conv = F.conv2d(x, weight, bias, padding=1)
         squares = [cls._lines(part.square()) for (part,) in pieces(conv)]
         pooled, places = F.max_pool2d(conv, 2, return_indices=True)
         return (conv, places), pooled, over_channels(torch.cat(squares))
 
     @staticmethod
-    def evaluate(x, weight, bias):
+    def evaluate(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         return F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2).relu_()
 
     @staticmethod
-    def activate(pooled, factor, offset):
+    def activate(pooled: torch.Tensor, factor: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         return torch.addcmul(offset.view(-1, 1, 1), pooled, factor.view(-1, 1, 1)).relu_()
 
     @classmethod
-    def passed(cls, grad, out, pooled):
+    def passed(cls, grad: torch.Tensor, out: torch.Tensor, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         passed, lines, products = torch.empty_like(pooled), [], []
         for target, part, after, before in pieces(passed, grad, out, pooled):
             _threshold_backward(part.contiguous(memory_format=cls.order), after, 0.0, grad_input=target)
@@ -78,7 +81,17 @@ class ChannelsLast:
         return passed, over_channels(torch.cat(lines)), over_channels(torch.cat(products))
 
     @classmethod
-    def gradients(cls, x, weight, kept, passed, factor, slope, constant, needed):
+    def gradients(
+        cls,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        kept: Kept,
+        passed: torch.Tensor,
+        factor: torch.Tensor,
+        slope: torch.Tensor,
+        constant: torch.Tensor,
+        needed: Sequence[bool],
+    ) -> Gradients:
         conv, places = kept
         full = torch.empty_like(conv)
         factor, slope, constant = (each.view(-1, 1, 1) for each in (factor, slope, constant))
@@ -104,11 +117,11 @@ class Grouped(ChannelsLast):
     order = torch.contiguous_format
 
     @staticmethod
-    def mean_image(x):
+    def mean_image(x: torch.Tensor) -> torch.Tensor:
         return x.mean(dim=0, keepdim=True)
 
     @classmethod
-    def convolve(cls, x, weight, bias):
+    def convolve(cls, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tuple[Kept, torch.Tensor, torch.Tensor]:
         conv = cls._groups(x, weight, bias)
         pooled, squares = conv.new_empty(len(conv), *conv.shape[2:]), []
         for part, target in pieces(conv, pooled):
@@ -117,11 +130,21 @@ class Grouped(ChannelsLast):
         return (conv,), pooled, over_channels(torch.cat(squares))
 
     @classmethod
-    def evaluate(cls, x, weight, bias):
+    def evaluate(cls, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         return cls._pool_groups(cls._groups(x, weight, bias)).relu_()
 
     @classmethod
-    def gradients(cls, x, weight, kept, passed, factor, slope, constant, needed):
+    def gradients(
+        cls,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        kept: Kept,
+        passed: torch.Tensor,
+        factor: torch.Tensor,
+        slope: torch.Tensor,
+        constant: torch.Tensor,
+        needed: Sequence[bool],
+    ) -> Gradients:
         (conv,) = kept
         full = torch.empty_like(conv)
         factor, slope, constant = (each.view(-1, 1, 1) for each in (factor, slope, constant))
@@ -173,7 +196,7 @@ class Grouped(ChannelsLast):
 
 def convolution_backward(
     full: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, stride: int, needed: Sequence[bool]
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+) -> Gradients:
     """Gradients of x and weight, as far as `needed`, of a convolution with padding 1."""
     gradients = torch.ops.aten.convolution_backward(
         full, x, weight, None, [stride, stride], [1, 1], [1, 1], False, [0, 0], 1, [*needed, False]

@@ -36,7 +36,9 @@ def test_a_trainer_that_still_lives_gives_the_same_model(name, trained, digits, 
     trainer.load_model(str(trained(name)))
     model = model_of(trainer)
     images = digits[0][:20]
-    assert torch.equal(model.predict(images).probabilities, loaded.predict(images).probabilities) and not model.training
+    probabilities = model.predict(images).probabilities
+    expected = loaded.predict(images).probabilities  # without TRAIN.KERNELS: equal up to rounding
+    assert torch.allclose(probabilities, expected, rtol=1e-4, atol=1e-6) and not model.training
     write_bundle(model, tmp_path / "bundle")
     bundle = load_prompted(tmp_path / "bundle", device="cpu")
     assert torch.equal(bundle.predict(images).probabilities, loaded.predict(images).probabilities)

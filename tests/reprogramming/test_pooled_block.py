@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dassl_vr.reprogramming import MaskGenerator, SampleSpecificMask, kernels, pooled_passes
+from dassl_vr.reprogramming import MaskGenerator, SampleSpecificMask, first_kernels, pooled_passes
 from dassl_vr.reprogramming.pooled_block import applies
+from dassl_vr.utils import threads
 
 COMPILED = pytest.mark.parametrize("compiled", [False, True], ids=["torch", "numba"])
 
@@ -119,8 +120,8 @@ def test_compiled_loops_give_the_gradients_of_mask_and_pattern(channels):
 @pytest.mark.parametrize("team", [True, False], ids=["torch's threads", "threads of their own"])
 def test_compiled_loops_give_the_same_bits_in_any_number_of_threads(team, monkeypatch):
     if not team:
-        monkeypatch.setattr(kernels, "_openmp", lambda: None)
-    threads, results = torch.get_num_threads(), []
+        monkeypatch.setattr(threads, "_openmp", lambda: None)
+    before, results = torch.get_num_threads(), []
     images = pictures("flat", 32).repeat(2, 1, 1, 1)[:5]
     try:
         for number in (1, 2, 3, 7):  # 7: more than images
@@ -128,29 +129,16 @@ def test_compiled_loops_give_the_same_bits_in_any_number_of_threads(team, monkey
             pooled, places, squares = torch.empty(5, 8, 16, 16), torch.empty(5, 8, 16, 16, dtype=torch.uint8), torch.empty(5, 8)
             weight, bias = torch.linspace(-1, 1, 8 * 27).view(8, 3, 9), torch.zeros(8)
             arrays = [each.numpy() for each in (images, weight, bias, pooled, places, squares.double())]
-            kernels.share_out(kernels.first_block, 5, *arrays)
+            threads.share_out(first_kernels.first_block, 5, *arrays)
             results.append((pooled, places, torch.from_numpy(arrays[-1])))
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     expected, where = F.max_pool2d(F.conv2d(images, weight.view(8, 3, 3, 3), padding=1), 2, return_indices=True)
     for pooled, places, squares in results:
         assert torch.allclose(pooled, expected, atol=1e-5)
         assert torch.equal(pooled, results[0][0]) and torch.equal(places, results[0][1]) and torch.equal(squares, results[0][2])
     row, column = where // 32, where % 32
     assert torch.equal(results[0][1].long(), row % 2 * 2 + column % 2)
-
-
-def test_an_error_in_a_share_is_raised():
-    def broken(first, last):
-        raise KeyError(first)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(KeyError):
-            kernels.share_out(broken, 4)
-    finally:
-        torch.set_num_threads(threads)
 
 
 @COMPILED

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from ...utils.threads import share_out
 from .. import pooled_block
 from ..pooled_passes import pieces
 from ..upsampling import INTERPOLATIONS, patch_interpolate, upsample, upsampling_weights
@@ -30,8 +31,8 @@ class MaskGenerator(nn.Module):
             7,203, 26,499, 101,379, 396,291, 1,566,723 and 6,230,019 parameters (SMM paper, Table 11).
 
     Attributes:
-        compiled_kernels: whether the pooled blocks, and the gradient of mask times pattern, run as loops that Numba compiles
-            (`kernels`), for float32 on a CPU; equal up to rounding. Training sets it, as `TRAIN.KERNELS` says.
+        compiled_kernels: whether the blocks, and the gradient of mask times pattern, run as loops that Numba compiles, for float32
+            on a CPU; equal up to rounding. See `compile_kernels`.
 
     Raises:
         ValueError: other values than these, or images smaller than a patch.
@@ -85,6 +86,16 @@ class MaskGenerator(nn.Module):
         mask = hidden.mean(dim=1, keepdim=True) if self.last is None else self.last(hidden)
         return mask.contiguous()
 
+    def compile_kernels(self) -> None:
+        """Set `compiled_kernels`. Training does, as `TRAIN.KERNELS` says.
+
+        Raises:
+            ImportError, RuntimeError: Numba is not installed, or cannot work here.
+        """
+        from .. import compiled_passes  # noqa: F401
+
+        self.compiled_kernels = True
+
     def runs_compiled(self, x: torch.Tensor) -> bool:
         """Whether `compiled_kernels` applies to `x`."""
         return self.compiled_kernels and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
@@ -135,11 +146,11 @@ class _AddProduct(torch.autograd.Function):
         grad = grad.contiguous()
         if ctx.compiled:
             of_values, of_pattern = torch.empty_like(values), torch.empty_like(pattern)
-            from .. import kernels
+            from .. import kernels  # here: it needs Numba
 
             # (B, 3, S, S) and so on
             whole = [part.detach().flatten(-4, -3).flatten(-2, -1) for part in (grad, values, pattern, of_values, of_pattern)]
-            kernels.share_out(kernels.patch_gradients, values.shape[2], *(part.numpy() for part in whole))
+            share_out(kernels.patch_gradients, values.shape[2], *(part.numpy() for part in whole))
             return grad if needs_x else None, of_values, of_pattern, None
         of_values, of_pattern = [], torch.zeros_like(pattern) if needs_pattern else None
         for part, mask in pieces(grad, values):
