@@ -64,7 +64,10 @@ class Textbook:
         augment += [transforms.RandomHorizontalFlip()] if flip else []
         train = ImageFolder(f"{directory}/train", transforms.Compose(augment + normalize))
         test = ImageFolder(f"{directory}/test", transforms.Compose([transforms.Resize((size, size)), *normalize]))
-        options = {"batch_size": batch_size, "num_workers": workers, "pin_memory": self.device.type != "cpu"}
+        # Workers that stay: what starting them takes does not depend on the number of images. With new ones in each pass, the
+        # process copies each page of memory that it had before and writes to, for seconds on a virtual machine
+        options = {"num_workers": workers, "persistent_workers": workers > 0}
+        options |= {"batch_size": batch_size, "pin_memory": self.device.type != "cpu"}
         self.train_loader = DataLoader(train, shuffle=True, **options)
         self.test_loader = DataLoader(test, shuffle=False, **options)
         self.num_target = len(train.classes)

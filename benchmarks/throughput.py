@@ -280,6 +280,8 @@ def measure(name, directory, args):
         directory, network, size, *normalization(source), args.batch, args.workers, device, precision, flip=smm.DATASET.FLIP
     )
     bound = Bound(source, size, args.batch, device)
+    keep_freed_memory(False)
+    textbook.epoch()  # starts its workers
     keep_freed_memory(smm.TRAIN.KEEP_MEMORY)
     for kind in ("exact", "reuse", "full"):  # their first epoch reads the images and, with `reuse`, makes the only mapping pass
         trainers[kind].epoch()

@@ -93,7 +93,7 @@ class CompiledFirst(Grouped):
 
     @staticmethod
     def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tuple[Kept, torch.Tensor, torch.Tensor]:
-        pooled = torch.empty(len(x), len(weight), x.shape[2] // 2, x.shape[3] // 2)
+        pooled = x.new_empty(len(x), len(weight), x.shape[2] // 2, x.shape[3] // 2)
         places, squares = torch.empty_like(pooled, dtype=torch.uint8), _sums(pooled)
         arrays = [each.numpy() for each in (x, weight.flatten(2), bias, pooled, places, squares)]
         share_out(first_kernels.first_block, len(x), *arrays)
