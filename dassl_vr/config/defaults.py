@@ -253,7 +253,7 @@ _C.TRAIN.COMPILE = False
 # COMPILE
 _C.TRAIN.GRAPH = False
 # What runs the mask generator of SMM on a CPU: auto (numba where the extra of this name is installed, else torch), numba (compiled
-# loops, 1.6 times as fast as torch's operations; some seconds of compiling once on a machine), torch. Equal up to rounding
+# loops, faster than torch's operations; some seconds of compiling once on a machine), torch. Equal up to rounding
 _C.TRAIN.KERNELS = "auto"
 # On a CPU, keep the memory of a step for the next one instead of requesting it from the system again (bits do not change; the
 # process holds its peak until it ends)

@@ -19,6 +19,24 @@ _ZERO = np.float32(0)
 
 
 @compiled
+def _repeated(values, width):
+    """(D,) -> (width,): one set after another, so that an inner loop may run over pixels and channels at once."""
+    result = np.empty(width, np.float32)
+    for i in range(0, width, len(values)):
+        result[i : i + len(values)] = values
+    return result
+
+
+@compiled
+def _sum_pixels(line, totals):
+    """(w * D,) -> (D,) in double."""
+    totals[:] = 0.0
+    for i in range(0, len(line), len(totals)):
+        for d in range(len(totals)):
+            totals[d] += line[i + d]
+
+
+@compiled
 def pool(maps: np.ndarray, pooled: np.ndarray, places: np.ndarray, squares: np.ndarray, first: int, last: int) -> None:
     """2x2 max pool: maps (B, H, W, D) -> pooled (B, h, w, D), places (B, h, w, D) of the maxima in bytes, squares (B, D) in double:
     sums of the squares of all of `maps`."""
@@ -61,12 +79,7 @@ def pool(maps: np.ndarray, pooled: np.ndarray, places: np.ndarray, squares: np.n
 def relu(pooled: np.ndarray, factor: np.ndarray, offset: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
     """`relu(factor * pooled + offset)`, both maps (B, h, w * D); factor and offset are (D,)."""
     _, height, width = pooled.shape
-    channels = len(factor)
-    wide = np.empty((2, width), np.float32)  # for a long inner loop
-    for i in range(0, width, channels):
-        wide[0, i : i + channels] = factor
-        wide[1, i : i + channels] = offset
-    f, k = wide[0], wide[1]
+    f, k = _repeated(factor, width), _repeated(offset, width)
     for b in range(first, last):
         for y in range(height):
             source, target = pooled[b, y], out[b, y]
@@ -89,8 +102,7 @@ def relu_gradient(
     """What the ReLU lets through of `gradient`, as passed, all maps (B, h, w * D); (B, D) sums of it and of it times `pooled`, in
     double."""
     _, height, width = pooled.shape
-    channels = ones.shape[1]
-    one, product = np.empty(width, np.float32), np.empty(width, np.float32)  # sums of columns: a long inner loop
+    one, product = np.empty(width, np.float32), np.empty(width, np.float32)  # sums of columns
     for b in range(first, last):
         one[:] = _ZERO
         product[:] = _ZERO
@@ -101,12 +113,8 @@ def relu_gradient(
                 target[i] = value
                 one[i] += value
                 product[i] += value * before[i]
-        ones[b] = 0.0
-        products[b] = 0.0
-        for i in range(0, width, channels):
-            for d in range(channels):
-                ones[b, d] += one[i + d]
-                products[b, d] += product[i + d]
+        _sum_pixels(one, ones[b])
+        _sum_pixels(product, products[b])
 
 
 @compiled
@@ -155,7 +163,6 @@ def pool_gradient(
 def square_sums(maps: np.ndarray, squares: np.ndarray, first: int, last: int) -> None:
     """maps (B, H, W * D) -> squares (B, D) in double: sums of their squares."""
     _, height, width = maps.shape
-    channels = squares.shape[1]
     total = np.empty(width, np.float32)
     for b in range(first, last):
         total[:] = _ZERO
@@ -163,10 +170,7 @@ def square_sums(maps: np.ndarray, squares: np.ndarray, first: int, last: int) ->
             line = maps[b, y]
             for i in range(width):
                 total[i] += line[i] * line[i]
-        squares[b] = 0.0
-        for i in range(0, width, channels):
-            for d in range(channels):
-                squares[b, d] += total[i + d]
+        _sum_pixels(total, squares[b])
 
 
 @compiled
@@ -182,13 +186,7 @@ def norm_gradient(
 ) -> None:
     """`constant + slope * maps + factor * passed`: maps, passed and full are (B, H, W * D), the others (D,)."""
     _, height, width = maps.shape
-    channels = len(factor)
-    wide = np.empty((3, width), np.float32)  # for a long inner loop
-    for i in range(0, width, channels):
-        wide[0, i : i + channels] = factor
-        wide[1, i : i + channels] = slope
-        wide[2, i : i + channels] = constant
-    f, m, k = wide[0], wide[1], wide[2]
+    f, m, k = _repeated(factor, width), _repeated(slope, width), _repeated(constant, width)
     for b in range(first, last):
         for y in range(height):
             source, gradient, target = maps[b, y], passed[b, y], full[b, y]

@@ -1,5 +1,7 @@
 """Work is shared out whole, whatever the number of threads, and its errors come back."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -39,12 +41,7 @@ def test_an_error_in_a_part_is_raised(number, team):
         threads.share_out(broken, 4)
 
 
-def test_the_team_is_that_of_torch():
-    """Where torch comes with GNU's OpenMP, as on Linux: two threads and not one after the other."""
-    if "libgomp" not in str(threads._openmp()):
-        pytest.skip("torch has another library of threads")
+def test_the_parts_run_at_the_same_time(team):
     torch.set_num_threads(2)
-    import threading
-
     meeting = threading.Barrier(2, timeout=20)
     threads.share_out(lambda first, last: meeting.wait(), 2)

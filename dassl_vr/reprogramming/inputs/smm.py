@@ -145,9 +145,9 @@ class _AddProduct(torch.autograd.Function):
         # A convolutional backbone gives it in channels_last order, in which the sums over patches would be slow
         grad = grad.contiguous()
         if ctx.compiled:
-            of_values, of_pattern = torch.empty_like(values), torch.empty_like(pattern)
             from .. import kernels  # here: it needs Numba
 
+            of_values, of_pattern = torch.empty_like(values), torch.empty_like(pattern)
             # (B, 3, S, S) and so on
             whole = [part.detach().flatten(-4, -3).flatten(-2, -1) for part in (grad, values, pattern, of_values, of_pattern)]
             share_out(kernels.patch_gradients, values.shape[2], *(part.numpy() for part in whole))
