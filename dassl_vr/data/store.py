@@ -18,6 +18,7 @@ from ..utils.devices import CPU
 from ..utils.distributed import local_world_size
 from ..utils.errors import DataError, UserError
 from ..utils.images import UnreadableImageError, once, remarks_to
+from ..utils.shared_memory import SharedArray
 from ..utils.text import in_bytes
 from .datasets import Datum
 from .datasets.base_dataset import read_item_image
@@ -81,16 +82,15 @@ class ImageStores:
 
     def _in_memory(self, source):
         try:
-            pixels = np.empty((len(source.items), *source.shape), dtype=np.uint8)
+            pixels = SharedArray((len(source.items), *source.shape))
         except MemoryError as error:
             raise DataError(
                 f"the image store of {in_bytes(source.bytes)} does not fit in memory; set DATALOADER.STORE disk or off"
             ) from error
         bad = {}
-        for start, images, failures in source.decode(self.num_workers, self.skip_bad):
-            pixels[start : start + len(images)] = images
+        for _, _, failures in source.decode(self.num_workers, self.skip_bad, pixels):
             bad.update(failures)
-        return ImageStore(pixels, bad, "memory")
+        return ImageStore(np.asarray(pixels), bad, "memory")
 
     def _on_device(self, store, source):
         try:

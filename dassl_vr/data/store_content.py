@@ -7,7 +7,6 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 
 import numpy as np
 import PIL
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from ..utils.errors import UserError
 from ..utils.images import READER, UnreadableImageError, remark, remarks_to
+from ..utils.shared_memory import SharedArray
 from ..utils.signals import shield_worker
 from .datasets.base_dataset import Datum, read_item_image
 from .pipeline import Pipeline
@@ -99,53 +99,74 @@ class StoreContent:
         """Changes when the content of the images does."""
         return fingerprint_of(self.items)
 
-    def decode(self, num_workers: int, skip_bad: bool) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
-        """Yields (position of the first, (n, 3, h, w) uint8, {index: why it is bad}) in order, with a progress bar."""
+    def decode(
+        self, num_workers: int, skip_bad: bool, pixels: SharedArray | None = None
+    ) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
+        """Yields (position of the first, (n, 3, h, w) uint8, {index: why it is bad}) in order, with a progress bar.
+
+        Workers write to memory that is shared with this process, so that nothing is copied.
+
+        Args:
+            pixels: (N, 3, h, w), filled with the images. Without it each yielded array is valid until the next one.
+        """
+        count = len(self.items)
+        num_workers = num_workers if count > FEW else 0
+        if pixels is None:  # the chunk that is yielded, and two for each worker, which the loader asks for in advance
+            pixels = SharedArray((CHUNK * (2 * num_workers + 1), *self.shape))
         loader = DataLoader(
-            _Decoding(self.items, self.pipeline, self.shape, skip_bad),
+            _Decoding(self.items, self.pipeline, pixels, skip_bad),
             batch_size=CHUNK,
-            num_workers=num_workers if len(self.items) > FEW else 0,
-            collate_fn=_chunk,
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
             worker_init_fn=shield_worker,
             generator=torch.Generator(),  # else the workers' seed is drawn from the global one
         )
-        start = 0
-        bar = tqdm(desc="image store", total=len(self.items), unit="img", disable=not sys.stderr.isatty(), leave=False)
+        array = np.asarray(pixels)
+        bar = tqdm(desc="image store", total=count, unit="img", disable=not sys.stderr.isatty(), leave=False)
         with bar:
-            for images, failures, remarks in loader:
+            for start, number, failures, remarks in loader:
                 for kind, line in remarks:
                     remark(kind, line)
                 if failures and not skip_bad:
-                    raise UnreadableImageError(failures[0][1]).in_a_run()
-                yield start, images.numpy(), {start + position: why for position, why in failures}
-                start += len(images)
-                bar.update(len(images))
+                    raise UnreadableImageError(next(iter(failures.values()))).in_a_run()
+                yield start, array[start % len(array) :][:number], failures
+                bar.update(number)
 
 
 class _Decoding(TorchDataset):
-    def __init__(self, items, pipeline, shape, skip_bad):
-        self.items, self.pipeline, self.shape, self.skip_bad = items, pipeline, shape, skip_bad
+    """Reads chunks of images into `pixels`, from its beginning again when it is full."""
+
+    def __init__(self, items, pipeline, pixels, skip_bad):
+        self.items, self.pipeline, self.pixels, self.skip_bad = items, pipeline, pixels, skip_bad
 
     def __len__(self):
         return len(self.items)
 
-    def __getitem__(self, index):
-        remarks = []  # this may be another process than the one that tells them
+    def __getitems__(self, indices):
+        """(the first index, how many, {index: why it is bad}, remarks) of the chunk."""
+        pixels = np.asarray(self.pixels)
+        failures, remarks = {}, []  # this may be another process than the one that tells them
+        with remarks_to(remarks.append):
+            for index in indices:
+                self._read(index, pixels[index % len(pixels)], failures)
+        return indices[0], len(indices), failures, remarks
+
+    def _read(self, index, target, failures):
+        item = self.items[index]
         try:
-            with remarks_to(remarks.append):
-                image = self.pipeline.per_sample(read_item_image(self.items[index]))
+            image = self.pipeline.per_sample(read_item_image(item))
         except UserError as error:
-            return torch.zeros(self.shape, dtype=torch.uint8), str(error), remarks
-        if image.shape != self.shape:
-            why = f"image {self.items[index].impath}: the transforms give {tuple(image.shape)}, others {self.shape}"
+            target[:] = 0
+            failures[index] = str(error)
+            return
+        if image.shape != target.shape:
+            why = f"image {item.impath}: the transforms give {tuple(image.shape)}, others {target.shape}"
             raise ValueError(f"{why}; a deterministic pipeline has to give one size")
-        return image, None, remarks
+        target[:] = image
 
 
-def _chunk(entries):
-    images, failures, remarks = zip(*entries, strict=True)
-    failures = [(position, why) for position, why in enumerate(failures) if why]
-    return torch.stack(images), failures, list(chain.from_iterable(remarks))
+def _as_it_is(chunk):
+    return chunk
 
 
 def signature_of(pipeline: Pipeline) -> str:

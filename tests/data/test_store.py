@@ -69,6 +69,15 @@ def test_a_device_without_room_ends_in_one_line(monkeypatch, manager):
         next(iter(manager("device").train_loader_x))
 
 
+def test_too_little_memory_ends_in_one_line(monkeypatch, manager):
+    def full(shape):
+        raise MemoryError
+
+    monkeypatch.setattr("dassl_vr.data.store.SharedArray", full)
+    with pytest.raises(DataError, match=r"^the image store of .* does not fit in memory; set DATALOADER.STORE disk or off$"):
+        next(iter(manager("memory").train_loader_x))
+
+
 @pytest.mark.parametrize("transforms", [VR, ("vr_pad", "normalize"), ("vr_squash", "normalize"), ("normalize",), ("cutout",)])
 def test_its_pixels_are_those_of_the_pil_pipeline(make_cfg, image_items, transforms):
     cfg = make_cfg("INPUT.TRANSFORMS", transforms, "INPUT.SIZE", (40, 40), "DATASET.NATIVE_SIZE", 64, "DATALOADER.STORE", "disk")
@@ -312,17 +321,27 @@ def test_two_processes_build_one_store_and_a_killed_one_leaves_none(make_cfg, im
     assert all(np.array_equal(opened.pixels[n], pipeline.per_sample(item.read())) for n, item in enumerate(image_items))
 
 
-def test_workers_decode_the_same(make_cfg, image_items, tmp_path, monkeypatch):
+@pytest.fixture(params=["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def started_by(request):
+    """How this process starts its workers."""
+    usual = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(request.param, force=True)
+    yield
+    multiprocessing.set_start_method(usual, force=True)
+
+
+@pytest.mark.parametrize("how", ["memory", "disk"])
+def test_workers_decode_the_same(started_by, make_cfg, image_items, tmp_path, monkeypatch, how):
     monkeypatch.setattr(store_content, "FEW", 1)
-    monkeypatch.setattr(store_content, "CHUNK", 5)
+    monkeypatch.setattr(store_content, "CHUNK", 2)
+    monkeypatch.setattr("dassl_vr.data.store.cpu_cores", lambda: 2)  # whose chunks in advance are fewer than those of the images
+    assert len(image_items) > 2 * 5
     pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", VR), False)
-    pixels = []
-    for workers in (0, -1):
-        state = torch.get_rng_state()
-        cfg = make_cfg("DATALOADER.STORE", "memory", "DATALOADER.NUM_WORKERS", workers)
-        pixels.append(ImageStores(cfg).get(image_items, pipeline).pixels)
-        assert torch.equal(state, torch.get_rng_state())
-    assert np.array_equal(*pixels)
+    state = torch.get_rng_state()
+    cfg = make_cfg("DATALOADER.STORE", how, "DATALOADER.NUM_WORKERS", -1)
+    pixels = ImageStores(cfg, str(tmp_path), "Toy").get(image_items, pipeline).pixels
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(np.array_equal(pixels[n], pipeline.per_sample(item.read())) for n, item in enumerate(image_items))
 
 
 # --------------------------------------------------------------------------------------------------------- bad images
