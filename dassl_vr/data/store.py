@@ -85,7 +85,7 @@ class ImageStores:
             pixels = SharedArray((len(source.items), *source.shape))
         except MemoryError as error:
             raise DataError(
-                f"the image store of {in_bytes(source.bytes)} does not fit in memory; set DATALOADER.STORE disk or off"
+                f"the image store of {in_bytes(source.bytes)} does not fit in memory ({error}); set DATALOADER.STORE disk or off"
             ) from error
         bad = {}
         for _, _, failures in source.decode(self.num_workers, self.skip_bad, pixels):
@@ -109,8 +109,8 @@ class ImageStores:
             file = StoreFile(directory, source.name)
             try:
                 return file.open(source) or self._build(file, source)
-            except OSError as error:
-                failures.append(f"{directory}: {error.strerror or error}")
+            except (OSError, MemoryError) as error:
+                failures.append(f"{directory}: {getattr(error, 'strerror', None) or error}")
         reason = f"no image store of {in_bytes(source.bytes)} can be kept ({'; '.join(failures)})"
         if self.mode == "disk":
             raise DataError(f"{reason}; name a directory with DATALOADER.STORE_DIR, or set DATALOADER.STORE auto or off")

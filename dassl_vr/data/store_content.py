@@ -108,11 +108,15 @@ class StoreContent:
 
         Args:
             pixels: (N, 3, h, w), filled with the images. Without it each yielded array is valid until the next one.
+
+        Raises:
+            MemoryError: there is none for the chunks.
         """
         count = len(self.items)
-        num_workers = num_workers if count > FEW else 0
+        chunks = -(-count // CHUNK)
+        num_workers = min(num_workers, chunks) if count > FEW else 0
         if pixels is None:  # the chunk that is yielded, and two for each worker, which the loader asks for in advance
-            pixels = SharedArray((CHUNK * (2 * num_workers + 1), *self.shape))
+            pixels = SharedArray((CHUNK * min(2 * num_workers + 1, chunks), *self.shape))
         loader = DataLoader(
             _Decoding(self.items, self.pipeline, pixels, skip_bad),
             batch_size=CHUNK,

@@ -71,11 +71,15 @@ def test_a_device_without_room_ends_in_one_line(monkeypatch, manager):
 
 def test_too_little_memory_ends_in_one_line(monkeypatch, manager):
     def full(shape):
-        raise MemoryError
+        raise MemoryError("why")
 
     monkeypatch.setattr("dassl_vr.data.store.SharedArray", full)
-    with pytest.raises(DataError, match=r"^the image store of .* does not fit in memory; set DATALOADER.STORE disk or off$"):
+    with pytest.raises(DataError, match=r"^the image store of .* in memory \(why\); set DATALOADER.STORE disk or off$"):
         next(iter(manager("memory").train_loader_x))
+    monkeypatch.setattr("dassl_vr.data.store_content.SharedArray", full)
+    with pytest.raises(DataError, match=r"^no image store of .* can be kept \(.*: why\); name a directory"):
+        next(iter(manager("disk").train_loader_x))
+    next(iter(manager("auto", "DATALOADER.STORE_MEMORY", 0.0).train_loader_x))  # decoded in every epoch
 
 
 @pytest.mark.parametrize("transforms", [VR, ("vr_pad", "normalize"), ("vr_squash", "normalize"), ("normalize",), ("cutout",)])

@@ -1,42 +1,65 @@
 """Workers write to the same memory, whichever way they are started."""
 
-import multiprocessing
+import gc
 import operator
 import os
+import sys
 
 import numpy as np
 import pytest
+import torch
 
 from dassl_vr.utils.shared_memory import SharedArray
 
 
-@pytest.fixture(params=["in memory", "temporary"])
-def file(request, monkeypatch):
-    if request.param == "temporary":
+@pytest.fixture(params=["Linux", "Linux, a Python without memfd_create", "elsewhere"])
+def system(request, monkeypatch):
+    if request.param == "elsewhere":
+        monkeypatch.setattr(sys, "platform", "another")
+    elif sys.platform != "linux":
+        pytest.skip("Linux only")
+    elif request.param != "Linux":
         monkeypatch.delattr(os, "memfd_create", raising=False)
-    elif not hasattr(os, "memfd_create"):
-        pytest.skip("this system makes no files in memory")
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_worker_writes_to_the_same_memory(file, method):
+def test_a_worker_writes_to_the_same_memory(system, method):
     shared = SharedArray((2, 3, 5000))
     pixels = np.asarray(shared)
-    assert pixels.shape == (2, 3, 5000) and pixels.dtype == np.uint8 and not pixels.any()
+    pixels[:] = 1
+    assert pixels.shape == (2, 3, 5000) and pixels.dtype == np.uint8
     # A forked worker is given the object itself
     values = pixels if method == "fork" else shared
-    process = multiprocessing.get_context(method).Process(target=operator.setitem, args=(values, (1, 2), 7))
+    process = torch.multiprocessing.get_context(method).Process(target=operator.setitem, args=(values, (1, 2), 7))
     process.start()
     process.join()
-    assert process.exitcode == 0 and (pixels[1, 2] == 7).all() and pixels.sum() == 7 * 5000
+    assert process.exitcode == 0 and (pixels[1, 2] == 7).all() and pixels.sum() == 6 * 5000 + 6 * 5000
 
 
-def test_it_lives_as_long_as_its_array(file):
-    pixels = np.asarray(SharedArray((4, 100)))
+def test_the_array_outlives_it_and_nothing_stays_open(system):
+    before = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else set()
+    shared = SharedArray((4, 100))
+    pixels = np.asarray(shared)
+    del shared
+    gc.collect()
     pixels[:] = 3
     assert pixels.sum() == 1200
+    del pixels
+    gc.collect()
+    if before:
+        assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_too_much_is_refused_before_anything_is_written():
+def test_too_much_is_refused_before_anything_is_written(system):
     with pytest.raises(MemoryError):
         SharedArray((1 << 30, 1 << 30))
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="nothing to take its place")
+def test_a_system_that_refuses_it_is_a_lack_of_memory(monkeypatch):
+    def refuse(name):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    with pytest.raises(MemoryError, match="no shared memory: Permission denied"):
+        SharedArray((2, 2))
