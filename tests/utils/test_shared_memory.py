@@ -48,6 +48,7 @@ def open_files():
 
 
 def test_the_array_outlives_it_and_nothing_stays_open(system):
+    gc.collect()  # what other tests have left
     before = open_files()
     shared = SharedArray((4, 100))
     pixels = np.asarray(shared)
