@@ -338,14 +338,28 @@ def started_by(request):
 def test_workers_decode_the_same(started_by, make_cfg, image_items, tmp_path, monkeypatch, how):
     monkeypatch.setattr(store_content, "FEW", 1)
     monkeypatch.setattr(store_content, "CHUNK", 2)
-    monkeypatch.setattr("dassl_vr.data.store.cpu_cores", lambda: 2)  # whose chunks in advance are fewer than those of the images
-    assert len(image_items) > 2 * 5
+    monkeypatch.setattr("dassl_vr.data.store.cpu_cores", lambda: 2)
     pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", VR), False)
     state = torch.get_rng_state()
     cfg = make_cfg("DATALOADER.STORE", how, "DATALOADER.NUM_WORKERS", -1)
     pixels = ImageStores(cfg, str(tmp_path), "Toy").get(image_items, pipeline).pixels
     assert torch.equal(state, torch.get_rng_state())
     assert all(np.array_equal(pixels[n], pipeline.per_sample(item.read())) for n, item in enumerate(image_items))
+
+
+def test_chunks_stay_whole_while_a_slow_reader_has_them(make_cfg, image_items, monkeypatch):
+    """Workers are then as far ahead as the loader lets them be, in memory that holds fewer chunks than there are."""
+    monkeypatch.setattr(store_content, "FEW", 1)
+    monkeypatch.setattr(store_content, "CHUNK", 2)
+    pipeline = build_transform(make_cfg("INPUT.TRANSFORMS", VR), False)
+    expected = np.stack([pipeline.per_sample(item.read()).numpy() for item in image_items])
+    source = store_content.StoreContent(image_items, pipeline, expected.shape[1:], "")
+    seen = 0
+    for start, images, _ in source.decode(2, False):
+        time.sleep(0.1)
+        assert start == seen and np.array_equal(images, expected[start : start + len(images)])
+        seen += len(images)
+    assert seen == len(image_items) > 2 * 5
 
 
 # --------------------------------------------------------------------------------------------------------- bad images

@@ -30,7 +30,7 @@ def test_a_worker_writes_to_the_same_memory(system, method):
     pixels = np.asarray(shared)
     pixels[:] = 1
     assert pixels.shape == (2, 3, 5000) and pixels.dtype == np.uint8
-    # A forked worker is given the object itself
+    # A forked worker inherits the array, a spawned one opens it
     values = pixels if method == "fork" else shared
     process = torch.multiprocessing.get_context(method).Process(target=operator.setitem, args=(values, (1, 2), 7))
     process.start()
